@@ -1,0 +1,93 @@
+// Package v1alpha1 is Fairlead's API group fairlead.dev/v1alpha1: the kinds that
+// operators write and read, and nothing else.
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// Group and version of every kind in this package.
+const (
+	Group      = "fairlead.dev"
+	Version    = "v1alpha1"
+	APIVersion = Group + "/" + Version
+)
+
+// DefaultConfig is the name of the AgentConfig that applies to every node. One
+// named after a node applies to that node, field by field over the default.
+const DefaultConfig = "default"
+
+// An AgentConfig holds the settings of the agents.
+type AgentConfig struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              AgentConfigSpec `json:"spec"`
+}
+
+// AgentConfigSpec is what an AgentConfig sets; a field left out keeps its
+// default.
+type AgentConfigSpec struct {
+	// Overlay says how packets travel between nodes.
+	Overlay *Overlay `json:"overlay,omitempty"`
+	// NodeSNATRandomizePorts chooses source ports at random for pods that leave
+	// the cluster with the node's address. Default false.
+	NodeSNATRandomizePorts *bool `json:"nodeSNATRandomizePorts,omitempty"`
+	// NodeSNATPortRange is where these ports come from: "auto" (default; the
+	// node's ip_local_port_range less NodePort, NodePortLocal and
+	// ip_local_reserved_ports), LOW-HIGH, or "kernel" (1024-65535).
+	NodeSNATPortRange *string `json:"nodeSNATPortRange,omitempty"`
+	// NonMasqueradeCIDRs are destinations outside the cluster towards which pods
+	// keep their own addresses.
+	NonMasqueradeCIDRs []string `json:"nonMasqueradeCIDRs,omitempty"`
+	// NodePortLocal sets aside ports of the node for single pods.
+	NodePortLocal *NodePortLocal `json:"nodePortLocal,omitempty"`
+	// Features switches single features off: NAME: false.
+	Features map[string]bool `json:"features,omitempty"`
+}
+
+// Overlay says how packets travel between nodes.
+type Overlay struct {
+	// Mode is "vxlan" (default and, so far, only).
+	Mode *string `json:"mode,omitempty"`
+	// VNI is the VXLAN network identifier, 1 to 16777215. Default 1.
+	VNI *int `json:"vni,omitempty"`
+	// Port is the UDP port of the overlay, 1 to 65535. Default 4789.
+	Port *int `json:"port,omitempty"`
+	// MTU of the pod network in bytes, 1280 to 65535; 0 (default) derives it from
+	// the interface that carries the overlay.
+	MTU *int `json:"mtu,omitempty"`
+}
+
+// NodePortLocal sets aside ports of the node for single pods.
+type NodePortLocal struct {
+	// Enabled keeps the ports out of the automatic SNAT range. Default true.
+	Enabled *bool `json:"enabled,omitempty"`
+	// PortRange is LOW-HIGH. Default 61000-62000.
+	PortRange *string `json:"portRange,omitempty"`
+}
+
+// A FairleadNode is what the agent of a node tells the cluster.
+type FairleadNode struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Status            FairleadNodeStatus `json:"status"`
+}
+
+// FairleadNodeStatus is what the agent of a node last saw and did.
+type FairleadNodeStatus struct {
+	// ObservedRevision and AppliedRevision are those of the objects' source that
+	// the agent last read and last made true.
+	ObservedRevision int64 `json:"observedRevision"`
+	AppliedRevision  int64 `json:"appliedRevision"`
+	// Conditions of the node's network.
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// Problems in objects, as this node sees them.
+	Problems []Problem `json:"problems,omitempty"`
+}
+
+// A Problem is a mistake in an object, in words.
+type Problem struct {
+	Object string `json:"object"`
+	Field  string `json:"field,omitempty"`
+	Reason string `json:"reason"`
+	Hint   string `json:"hint,omitempty"`
+	Source string `json:"source,omitempty"`
+}

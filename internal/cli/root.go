@@ -1,0 +1,91 @@
+// Package cli is the fairlead command, one file per subcommand.
+//
+// What was asked for goes to stdout, everything else to stderr. Exit codes: 0
+// fine, 1 not, 2 misuse. No meaning is carried by colour.
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+// Main runs the command line and returns the exit code.
+func Main(args []string, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.Execute()
+	if err == nil {
+		return 0
+	}
+	var code exitCode
+	if errors.As(err, &code) {
+		return int(code)
+	}
+	fmt.Fprintf(stderr, "fairlead: %v\n", err)
+	var misused misuse
+	if errors.As(err, &misused) {
+		return 2
+	}
+	return 1
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "fairlead",
+		Short:         "A network for the pods of a Kubernetes node, and a doctor that explains it",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return misuse{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
+	})
+	root.AddCommand(commands()...)
+	for _, c := range root.Commands() {
+		strictArgs(c)
+	}
+	return root
+}
+
+// strictArgs makes wrong arguments of c and its subcommands exit with 2.
+func strictArgs(c *cobra.Command) {
+	check := c.Args
+	if check == nil {
+		check = cobra.NoArgs
+	}
+	c.Args = func(c *cobra.Command, args []string) error {
+		if err := check(c, args); err != nil {
+			return misuse{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
+		}
+		return nil
+	}
+	for _, sub := range c.Commands() {
+		strictArgs(sub)
+	}
+}
+
+// misuse is an error of the caller: a wrong flag, argument or input file.
+type misuse struct{ error }
+
+func (m misuse) Unwrap() error { return m.error }
+
+// exitCode ends the command with a code and no further message.
+type exitCode int
+
+func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
+
+// isTerminal reports whether w shows text to a person right now.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

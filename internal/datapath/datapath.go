@@ -1,0 +1,88 @@
+// Package datapath says what a node's kernel must hold, and makes it so.
+//
+// A [State] is a value. [Diff] compares what the kernel has with what it should
+// have and returns [Changes], which print themselves as commands of nft(8),
+// ip(8), bridge(8) and sysctl(8); [Apply] makes them. Only the nftables part is
+// atomic. The rest is ordered, each step idempotent: what is new comes before
+// what is old goes, and routes, which lead packets into all the rest, come last.
+package datapath
+
+import (
+	"slices"
+	"strings"
+
+	"fairlead.dev/fairlead/internal/datapath/link"
+	"fairlead.dev/fairlead/internal/datapath/neigh"
+	"fairlead.dev/fairlead/internal/datapath/nft"
+	"fairlead.dev/fairlead/internal/datapath/route"
+	"fairlead.dev/fairlead/internal/datapath/sysctl"
+)
+
+// A State is everything a node must hold, in parts. A part that keeps its
+// pointer from one state to the next has not changed, and Diff passes over it.
+type State []*Part
+
+// A Part is what one feature needs in the kernel. No two parts hold the same
+// table, link, route or neighbour; they may agree on a setting.
+type Part struct {
+	Tables     []*nft.Table
+	Links      []*link.Link
+	Neighbours []neigh.Neighbour
+	Routes     []route.Route
+	Settings   []sysctl.Setting
+}
+
+// NFT is the state's tables in nft(8) syntax.
+func (s State) NFT() string {
+	var b strings.Builder
+	for _, p := range s {
+		for _, t := range p.Tables {
+			b.WriteString(t.String())
+		}
+	}
+	return b.String()
+}
+
+// IP is the rest of the state as the commands that would make it, one a line.
+func (s State) IP() string {
+	whole := s.flatten()
+	var lines []string
+	for _, l := range whole.Links {
+		lines = append(lines, l.Text())
+	}
+	for _, v := range whole.Settings {
+		lines = append(lines, v.String())
+	}
+	for _, n := range whole.Neighbours {
+		lines = append(lines, n.AddText())
+	}
+	for _, r := range whole.Routes {
+		lines = append(lines, r.AddText(RouteProtocol))
+	}
+	if len(lines) == 0 {
+		return ""
+	}
+	return strings.Join(lines, "\n") + "\n"
+}
+
+// flatten joins the parts to one.
+func (s State) flatten() Part {
+	var out Part
+	for _, p := range s {
+		out.Tables = append(out.Tables, p.Tables...)
+		out.Links = append(out.Links, p.Links...)
+		out.Neighbours = append(out.Neighbours, p.Neighbours...)
+		out.Routes = append(out.Routes, p.Routes...)
+		for _, v := range p.Settings {
+			if !slices.Contains(out.Settings, v) {
+				out.Settings = append(out.Settings, v)
+			}
+		}
+	}
+	return out
+}
+
+// without returns the parts of s that are not, by pointer, in other.
+func (s State) without(other State) State {
+	return slices.DeleteFunc(slices.Clone(s), func(p *Part) bool { return slices.Contains(other, p) })
+}

@@ -1,0 +1,200 @@
+package link
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/internal/netns"
+)
+
+// Read lists the links whose names begin with prefix, sorted by name. A link
+// that is down is listed without MTU, which no wanted link lacks.
+func Read(prefix string) ([]*Link, error) {
+	found, err := netlink.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	var out []*Link
+	for _, f := range found {
+		if !strings.HasPrefix(f.Attrs().Name, prefix) {
+			continue
+		}
+		l, err := from(f)
+		if errors.Is(err, unix.ENODEV) {
+			continue // went while we looked
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read link %s: %w", f.Attrs().Name, err)
+		}
+		out = append(out, l)
+	}
+	slices.SortFunc(out, func(a, b *Link) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+func from(f netlink.Link) (*Link, error) {
+	a := f.Attrs()
+	l := &Link{Name: a.Name}
+	if len(a.HardwareAddr) == 6 {
+		l.MAC = [6]byte(a.HardwareAddr)
+	}
+	if a.Flags&net.FlagUp != 0 {
+		l.MTU = a.MTU
+	}
+	switch d := f.(type) {
+	case *netlink.Vxlan:
+		local, _ := netip.AddrFromSlice(d.SrcAddr)
+		l.VXLAN = &VXLAN{VNI: d.VxlanId, Port: d.Port, Local: local.Unmap()}
+		if d.Learning {
+			l.VXLAN.VNI = -1 // learns from the wire: not a device we would make
+		}
+	case *netlink.Veth:
+		l.Veth = &Veth{}
+	}
+	addrs, err := netlink.AddrList(f, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, err
+	}
+	for _, found := range addrs {
+		ip, _ := netip.AddrFromSlice(found.IP)
+		bits, _ := found.Mask.Size()
+		if ip = ip.Unmap(); ip.Is6() && ip.IsLinkLocalUnicast() {
+			continue // the kernel's own
+		}
+		l.Addresses = append(l.Addresses, netip.PrefixFrom(ip, bits))
+	}
+	slices.SortFunc(l.Addresses, netip.Prefix.Compare)
+	return l, nil
+}
+
+func build(l *Link) error {
+	if l.Veth != nil {
+		if err := makeVeth(l); err != nil {
+			return err
+		}
+	} else if err := netlink.LinkAdd(vxlan(l)); err != nil {
+		return err
+	}
+	for _, a := range l.Addresses {
+		if err := addAddress(l.Name, a); err != nil {
+			return err
+		}
+	}
+	return setMTU(l)
+}
+
+func vxlan(l *Link) *netlink.Vxlan {
+	return &netlink.Vxlan{
+		LinkAttrs: netlink.LinkAttrs{Name: l.Name, MTU: l.MTU, HardwareAddr: l.MAC[:]},
+		VxlanId:   l.VXLAN.VNI, Port: l.VXLAN.Port, SrcAddr: l.VXLAN.Local.AsSlice(), UDPCSum: true,
+	}
+}
+
+// makeVeth makes the pair and the inside of the pod. The pair is taken away
+// again when the inside fails, so that the next try begins afresh.
+func makeVeth(l *Link) error {
+	ns, err := os.Open(l.Veth.Netns)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	err = netlink.LinkAdd(&netlink.Veth{
+		LinkAttrs:        netlink.LinkAttrs{Name: l.Name, MTU: l.MTU, HardwareAddr: l.MAC[:]},
+		PeerName:         l.Veth.Peer.Name,
+		PeerHardwareAddr: l.Veth.Peer.MAC[:],
+		PeerMTU:          uint32(l.MTU),
+		PeerNamespace:    netlink.NsFd(int(ns.Fd())),
+	})
+	if err != nil {
+		return err
+	}
+	if err := netns.Do(l.Veth.Netns, func() error { return furnish(l) }); err != nil {
+		return errors.Join(err, remove(l.Name))
+	}
+	return nil
+}
+
+// furnish sets up the end inside the pod.
+func furnish(l *Link) error {
+	p := l.Veth.Peer
+	dev, err := netlink.LinkByName(p.Name)
+	if err != nil {
+		return err
+	}
+	if err := netlink.LinkSetUp(dev); err != nil {
+		return err
+	}
+	for _, a := range p.Addresses {
+		if err := addAddress(p.Name, netip.PrefixFrom(a, a.BitLen())); err != nil {
+			return err
+		}
+	}
+	for _, g := range p.Gateways {
+		index := dev.Attrs().Index
+		neigh := &netlink.Neigh{LinkIndex: index, IP: g.AsSlice(), HardwareAddr: l.MAC[:], State: netlink.NUD_PERMANENT}
+		if err := netlink.NeighSet(neigh); err != nil {
+			return fmt.Errorf("neighbour %s: %w", g, err)
+		}
+		all := &net.IPNet{IP: make(net.IP, len(g.AsSlice())), Mask: make(net.IPMask, len(g.AsSlice()))}
+		route := &netlink.Route{LinkIndex: index, Dst: all, Gw: g.AsSlice(), Flags: int(netlink.FLAG_ONLINK)}
+		if err := netlink.RouteReplace(route); err != nil {
+			return fmt.Errorf("default route via %s: %w", g, err)
+		}
+	}
+	return nil
+}
+
+func setMTU(l *Link) error {
+	dev, err := netlink.LinkByName(l.Name)
+	if err != nil {
+		return err
+	}
+	if dev.Attrs().MTU != l.MTU {
+		if err := netlink.LinkSetMTU(dev, l.MTU); err != nil {
+			return fmt.Errorf("set mtu %d: %w", l.MTU, err)
+		}
+	}
+	return netlink.LinkSetUp(dev)
+}
+
+func addAddress(name string, a netip.Prefix) error {
+	return changeAddress(name, a, netlink.AddrReplace)
+}
+
+func deleteAddress(name string, a netip.Prefix) error {
+	return changeAddress(name, a, netlink.AddrDel)
+}
+
+func changeAddress(name string, a netip.Prefix, change func(netlink.Link, *netlink.Addr) error) error {
+	dev, err := netlink.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	addr := &netlink.Addr{IPNet: &net.IPNet{IP: a.Addr().AsSlice(), Mask: net.CIDRMask(a.Bits(), a.Addr().BitLen())}}
+	if a.Addr().Is6() {
+		addr.Flags = unix.IFA_F_NODAD
+	}
+	if err := change(dev, addr); err != nil {
+		return fmt.Errorf("address %s: %w", a, err)
+	}
+	return nil
+}
+
+func remove(name string) error {
+	dev, err := netlink.LinkByName(name)
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return netlink.LinkDel(dev)
+}

@@ -1,0 +1,191 @@
+// Package link describes network devices of ours as plain values and makes the
+// kernel hold them: VXLAN devices, and the veth pairs that are pods' wires.
+//
+// Ours are known by the beginning of their names. A veth pair is compared by
+// the end on the node; the end inside the pod is set up when the pair is made,
+// and belongs to the pod from then on.
+package link
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// A Link is a network device. Exactly one of VXLAN and Veth is set.
+type Link struct {
+	Name      string
+	MTU       int
+	MAC       [6]byte
+	Addresses []netip.Prefix // sorted
+	VXLAN     *VXLAN
+	Veth      *Veth
+}
+
+// VXLAN is a tunnel device (RFC 7348) without learning and without multicast:
+// it sends only where forwarding entries say.
+type VXLAN struct {
+	VNI   int
+	Port  int
+	Local netip.Addr // the outer source
+}
+
+// Veth is a pod's wire: the other end is Peer, inside Netns.
+type Veth struct {
+	Netns string // path of the pod's network namespace
+	Peer  Peer
+}
+
+// A Peer is the end of a veth pair inside a pod.
+type Peer struct {
+	Name      string
+	MAC       [6]byte
+	Addresses []netip.Addr
+	Gateways  []netip.Addr // next hops of its default routes, one of each family
+}
+
+// Equal reports whether l and m are the same on the node.
+func (l *Link) Equal(m *Link) bool {
+	return !l.differs(m) && l.MTU == m.MTU && slices.Equal(l.Addresses, m.Addresses)
+}
+
+// differs reports whether l can only become m by being made anew.
+func (l *Link) differs(m *Link) bool {
+	if l.MAC != m.MAC || (l.VXLAN == nil) != (m.VXLAN == nil) {
+		return true
+	}
+	return l.VXLAN != nil && *l.VXLAN != *m.VXLAN
+}
+
+// A Change is one step towards the wanted links.
+type Change struct {
+	text  []string
+	apply func() error
+	Link  string
+	New   bool // the link is made anew: what hung on it is gone
+}
+
+// String is the change as commands of ip(8), one a line.
+func (c Change) String() string { return strings.Join(c.text, "\n") }
+
+// Apply makes the change.
+func (c Change) Apply() error {
+	if err := c.apply(); err != nil {
+		return fmt.Errorf("%s: %w", c.text[0], err)
+	}
+	return nil
+}
+
+// Diff returns what turns the links in have into those wanted: first what adds,
+// then what deletes.
+func Diff(have, want []*Link) (add, del []Change) {
+	old := map[string]*Link{}
+	for _, h := range have {
+		old[h.Name] = h
+	}
+	for _, w := range want {
+		h, found := old[w.Name]
+		delete(old, w.Name)
+		switch {
+		case h == w:
+		case !found:
+			add = append(add, create(w))
+		case h.differs(w):
+			add = append(add, recreate(w))
+		case !h.Equal(w):
+			add = append(add, alter(h, w)...)
+		}
+	}
+	for _, h := range have {
+		if _, left := old[h.Name]; left {
+			del = append(del, Change{Link: h.Name, text: []string{"ip link del " + h.Name}, apply: func() error { return remove(h.Name) }})
+		}
+	}
+	return add, del
+}
+
+func create(l *Link) Change {
+	return Change{Link: l.Name, New: true, text: l.commands(), apply: func() error { return build(l) }}
+}
+
+func recreate(l *Link) Change {
+	c := create(l)
+	c.text = append([]string{"ip link del " + l.Name}, c.text...)
+	c.apply = func() error {
+		if err := remove(l.Name); err != nil {
+			return err
+		}
+		return build(l)
+	}
+	return c
+}
+
+// alter changes in place what can be: MTU and addresses.
+func alter(have, want *Link) []Change {
+	var out []Change
+	step := func(text string, apply func() error) {
+		out = append(out, Change{Link: want.Name, text: []string{text}, apply: apply})
+	}
+	if have.MTU != want.MTU {
+		step(fmt.Sprintf("ip link set %s mtu %d up", want.Name, want.MTU), func() error { return setMTU(want) })
+	}
+	for _, a := range want.Addresses {
+		if !slices.Contains(have.Addresses, a) {
+			step(addressText(a, want.Name), func() error { return addAddress(want.Name, a) })
+		}
+	}
+	for _, a := range have.Addresses {
+		if !slices.Contains(want.Addresses, a) {
+			step(fmt.Sprintf("ip address del %s dev %s", a, want.Name), func() error { return deleteAddress(want.Name, a) })
+		}
+	}
+	return out
+}
+
+// commands are those of ip(8) that make l.
+func (l *Link) commands() []string {
+	mac := net.HardwareAddr(l.MAC[:])
+	var out []string
+	if v := l.VXLAN; v != nil {
+		out = append(out, fmt.Sprintf("ip link add %s address %s mtu %d type vxlan id %d local %s dstport %d nolearning",
+			l.Name, mac, l.MTU, v.VNI, v.Local, v.Port))
+	}
+	if v := l.Veth; v != nil {
+		p := v.Peer
+		out = append(out, fmt.Sprintf("ip link add %s address %s mtu %d type veth peer name %s address %s mtu %d netns %s",
+			l.Name, mac, l.MTU, p.Name, net.HardwareAddr(p.MAC[:]), l.MTU, v.Netns))
+		inside := "nsenter --net=" + v.Netns + " "
+		out = append(out, fmt.Sprintf("%sip link set %s up", inside, p.Name))
+		for _, a := range p.Addresses {
+			out = append(out, inside+addressText(netip.PrefixFrom(a, a.BitLen()), p.Name))
+		}
+		for _, g := range p.Gateways {
+			out = append(out,
+				fmt.Sprintf("%sip neigh replace %s lladdr %s dev %s nud permanent", inside, g, mac, p.Name),
+				fmt.Sprintf("%sip%s route replace default via %s dev %s onlink", inside, dash6(g), g, p.Name))
+		}
+	}
+	for _, a := range l.Addresses {
+		out = append(out, addressText(a, l.Name))
+	}
+	return append(out, fmt.Sprintf("ip link set %s up", l.Name))
+}
+
+func addressText(a netip.Prefix, link string) string {
+	if a.Addr().Is6() {
+		return fmt.Sprintf("ip address add %s dev %s nodad", a, link)
+	}
+	return fmt.Sprintf("ip address add %s dev %s", a, link)
+}
+
+func dash6(a netip.Addr) string {
+	if a.Is6() {
+		return " -6"
+	}
+	return ""
+}
+
+// Text is the commands of ip(8) that make l from nothing.
+func (l *Link) Text() string { return strings.Join(l.commands(), "\n") }

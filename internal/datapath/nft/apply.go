@@ -1,0 +1,183 @@
+package nft
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// A step is one message of a transaction.
+type step struct {
+	msg   uint16
+	flags netlink.HeaderFlags
+	attrs []attr
+}
+
+// elementsPerMessage keeps the list of elements below 64 KiB, the size of the
+// netlink attribute that holds it.
+const elementsPerMessage = 500
+
+func addTable(t *Table) []Change {
+	out := []Change{{"add table inet " + t.Name, []step{
+		{unix.NFT_MSG_NEWTABLE, netlink.Create, []attr{str(unix.NFTA_TABLE_NAME, t.Name)}},
+	}}}
+	for i, s := range t.Sets {
+		out = append(out, addSet(t.Name, s, uint32(i+1)))
+		out = append(out, addElements(t.Name, s, s.Elements)...)
+	}
+	// Every chain before any rule: a rule may go to a later chain.
+	for _, c := range t.Chains {
+		out = append(out, addChain(t.Name, c))
+	}
+	for _, c := range t.Chains {
+		out = append(out, addRules(t.Name, c)...)
+	}
+	return out
+}
+
+func deleteTable(name string) Change {
+	return Change{"delete table inet " + name, []step{{unix.NFT_MSG_DELTABLE, 0, []attr{str(unix.NFTA_TABLE_NAME, name)}}}}
+}
+
+func addSet(table string, s *Set, id uint32) Change {
+	var flags uint32
+	text := fmt.Sprintf("add set inet %s %s { type %s; }", table, s.Name, s.Type.Name())
+	if s.Interval {
+		flags = unix.NFT_SET_INTERVAL
+		text = fmt.Sprintf("add set inet %s %s { type %s; flags interval; }", table, s.Name, s.Type.Name())
+	}
+	return Change{text, []step{{unix.NFT_MSG_NEWSET, netlink.Create, []attr{
+		str(unix.NFTA_SET_TABLE, table), str(unix.NFTA_SET_NAME, s.Name), u32(unix.NFTA_SET_FLAGS, flags),
+		u32(unix.NFTA_SET_KEY_TYPE, uint32(s.Type)), u32(unix.NFTA_SET_KEY_LEN, s.Type.size()), u32(unix.NFTA_SET_ID, id),
+	}}}}
+}
+
+func addElements(table string, s *Set, elements []Element) []Change {
+	return changeElements("add", step{msg: unix.NFT_MSG_NEWSETELEM, flags: netlink.Create}, table, s, elements)
+}
+
+func deleteElements(table string, s *Set, elements []Element) []Change {
+	return changeElements("delete", step{msg: unix.NFT_MSG_DELSETELEM}, table, s, elements)
+}
+
+func changeElements(verb string, as step, table string, s *Set, elements []Element) []Change {
+	var out []Change
+	for chunk := range slices.Chunk(elements, elementsPerMessage) {
+		var items []attr
+		for _, e := range chunk {
+			items = append(items, nest(unix.NFTA_LIST_ELEM, data(unix.NFTA_SET_ELEM_KEY, []byte(e.Key))))
+			if s.Interval && e.End != "" {
+				items = append(items, nest(unix.NFTA_LIST_ELEM, data(unix.NFTA_SET_ELEM_KEY, []byte(e.End)),
+					u32(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)))
+			}
+		}
+		as.attrs = []attr{
+			str(unix.NFTA_SET_ELEM_LIST_TABLE, table), str(unix.NFTA_SET_ELEM_LIST_SET, s.Name),
+			nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS, items...),
+		}
+		text := fmt.Sprintf("%s element inet %s %s %s", verb, table, s.Name, s.list(chunk))
+		out = append(out, Change{text, []step{as}})
+	}
+	return out
+}
+
+func addChain(table string, c *Chain) Change {
+	text := fmt.Sprintf("add chain inet %s %s", table, c.Name)
+	attrs := []attr{str(unix.NFTA_CHAIN_TABLE, table), str(unix.NFTA_CHAIN_NAME, c.Name)}
+	if c.Hook != "" {
+		text += " { " + c.base() + " }"
+		attrs = append(attrs,
+			nest(unix.NFTA_CHAIN_HOOK,
+				u32(unix.NFTA_HOOK_HOOKNUM, hookNumbers[c.Hook]), u32(unix.NFTA_HOOK_PRIORITY, uint32(int32(c.Priority)))),
+			u32(unix.NFTA_CHAIN_POLICY, nfAccept), str(unix.NFTA_CHAIN_TYPE, string(c.Type)))
+	}
+	return Change{text, []step{{unix.NFT_MSG_NEWCHAIN, netlink.Create, attrs}}}
+}
+
+func flushChain(table, chain string) Change {
+	return Change{fmt.Sprintf("flush chain inet %s %s", table, chain), []step{{unix.NFT_MSG_DELRULE, 0, []attr{
+		str(unix.NFTA_RULE_TABLE, table), str(unix.NFTA_RULE_CHAIN, chain),
+	}}}}
+}
+
+func addRules(table string, c *Chain) []Change {
+	var out []Change
+	for _, r := range c.Rules {
+		out = append(out, Change{fmt.Sprintf("add rule inet %s %s %s", table, c.Name, r), []step{
+			{unix.NFT_MSG_NEWRULE, netlink.Create | netlink.Append, []attr{
+				str(unix.NFTA_RULE_TABLE, table), str(unix.NFTA_RULE_CHAIN, c.Name),
+				nest(unix.NFTA_RULE_EXPRESSIONS, r.expressions()...),
+			}},
+		}})
+	}
+	return out
+}
+
+// Apply makes all changes in one transaction, or none.
+func Apply(changes []Change) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	var steps []step
+	for _, c := range changes {
+		steps = append(steps, c.send...)
+	}
+	if err := send(steps); err != nil {
+		return fmt.Errorf("nft: %w, in the transaction that begins with %q", err, changes[0].text)
+	}
+	return nil
+}
+
+// send passes a batch to the kernel, which takes a transaction in a single
+// message buffer or not at all, and waits for its end.
+func send(steps []step) error {
+	c, err := dial()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	batch := []netlink.Message{mark(unix.NFNL_MSG_BATCH_BEGIN)}
+	size := 0
+	for i, s := range steps {
+		flags := netlink.Request | s.flags
+		if i == len(steps)-1 {
+			flags |= netlink.Acknowledge
+		}
+		m := message(s.msg, flags, s.attrs)
+		size += len(m.Data) + unix.NLMSG_HDRLEN
+		batch = append(batch, m)
+	}
+	batch = append(batch, mark(unix.NFNL_MSG_BATCH_END))
+	if err := c.SetWriteBuffer(2*size + 1<<16); err != nil {
+		return fmt.Errorf("make room for %d bytes: %w", size, err)
+	}
+	if _, err := c.SendMessages(batch); err != nil {
+		return fmt.Errorf("send %d steps: %w", len(steps), err)
+	}
+	_, err = c.Receive()
+	return plain(err)
+}
+
+// plain is the kernel's own words where it has any, without netlink's frame.
+func plain(err error) error {
+	var op *netlink.OpError
+	if !errors.As(err, &op) {
+		return err
+	}
+	if op.Message != "" {
+		return fmt.Errorf("%w: %s", op.Err, strings.TrimSpace(op.Message))
+	}
+	return op.Err
+}
+
+// mark begins or ends a batch.
+func mark(typ uint16) netlink.Message {
+	return netlink.Message{
+		Header: netlink.Header{Type: netlink.HeaderType(typ), Flags: netlink.Request},
+		Data:   []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, unix.NFNL_SUBSYS_NFTABLES},
+	}
+}

@@ -1,0 +1,253 @@
+package nft
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// A Found is a table as the kernel holds it.
+type Found struct {
+	Name   string
+	Sets   []*Set
+	Chains []FoundChain
+}
+
+// A FoundChain is a chain as the kernel holds it; its rules are bytecode.
+type FoundChain struct {
+	Chain
+	Code []FoundRule
+}
+
+// A FoundRule is one rule's expressions as the kernel lists them.
+type FoundRule []byte
+
+// is reports whether the kernel's rule does what r says. What a counter has
+// counted makes no difference.
+func (f FoundRule) is(r Rule) bool {
+	want := r.code()
+	n, equal := 0, true
+	list(f, func(_ uint16, body []byte) {
+		expr := decode(body)
+		name := expr.str(unix.NFTA_EXPR_NAME)
+		if n >= len(want) || want[n].name != name ||
+			name != "counter" && !same(want[n].attrs, expr[unix.NFTA_EXPR_DATA], known[name]) {
+			equal = false
+		}
+		n++
+	})
+	return equal && n == len(want)
+}
+
+// packets returns what the rule's counter has counted, if it has one.
+func (f FoundRule) packets() (packets uint64, ok bool) {
+	list(f, func(_ uint16, body []byte) {
+		expr := decode(body)
+		if expr.str(unix.NFTA_EXPR_NAME) != "counter" {
+			return
+		}
+		if b := decode(expr[unix.NFTA_EXPR_DATA])[unix.NFTA_COUNTER_PACKETS]; len(b) == 8 {
+			packets, ok = binary.BigEndian.Uint64(b), true
+		}
+	})
+	return packets, ok
+}
+
+// Packets sums what the counters in the named chain have counted.
+func (f *Found) Packets(chain string) uint64 {
+	var sum uint64
+	for _, c := range f.Chains {
+		for _, r := range c.Code {
+			if n, ok := r.packets(); ok && c.Name == chain {
+				sum += n
+			}
+		}
+	}
+	return sum
+}
+
+// errDumpChanged: the tables changed while they were listed; list them again.
+var errDumpChanged = errors.New("tables changed while they were listed")
+
+// Read returns the inet tables whose names begin with prefix, sorted by name.
+func Read(prefix string) ([]*Found, error) {
+	for try := 0; ; try++ {
+		tables, err := read(prefix)
+		if err == nil || !errors.Is(err, errDumpChanged) || try == 10 {
+			return tables, err
+		}
+	}
+}
+
+func read(prefix string) ([]*Found, error) {
+	c, err := dial()
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	var out []*Found
+	err = dump(c, unix.NFT_MSG_GETTABLE, nil, func(a attrSet) error {
+		if name := a.str(unix.NFTA_TABLE_NAME); strings.HasPrefix(name, prefix) {
+			out = append(out, &Found{Name: name})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list tables: %w", err)
+	}
+	slices.SortFunc(out, func(a, b *Found) int { return strings.Compare(a.Name, b.Name) })
+	for _, t := range out {
+		if err := errors.Join(readSets(c, t), readChains(c, t)); err != nil {
+			return nil, fmt.Errorf("list table %s: %w", t.Name, err)
+		}
+	}
+	return out, nil
+}
+
+func readSets(c *netlink.Conn, t *Found) error {
+	inTable := []attr{str(unix.NFTA_SET_TABLE, t.Name)}
+	err := dump(c, unix.NFT_MSG_GETSET, inTable, func(a attrSet) error {
+		if a.str(unix.NFTA_SET_TABLE) == t.Name && a.u32(unix.NFTA_SET_FLAGS)&unix.NFT_SET_ANONYMOUS == 0 {
+			t.Sets = append(t.Sets, &Set{
+				Name: a.str(unix.NFTA_SET_NAME), Type: Type(a.u32(unix.NFTA_SET_KEY_TYPE)),
+				Interval: a.u32(unix.NFTA_SET_FLAGS)&unix.NFT_SET_INTERVAL != 0,
+			})
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, s := range t.Sets {
+		if err := readElements(c, t.Name, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bound is one element as the kernel lists it: in an interval set, a start or
+// the first value behind a range.
+type bound struct {
+	key string
+	end bool
+}
+
+func readElements(c *netlink.Conn, table string, s *Set) error {
+	var bounds []bound
+	of := []attr{str(unix.NFTA_SET_ELEM_LIST_TABLE, table), str(unix.NFTA_SET_ELEM_LIST_SET, s.Name)}
+	err := dump(c, unix.NFT_MSG_GETSETELEM, of, func(a attrSet) error {
+		list(a[unix.NFTA_SET_ELEM_LIST_ELEMENTS], func(_ uint16, body []byte) {
+			e := decode(body)
+			key := decode(e[unix.NFTA_SET_ELEM_KEY])[unix.NFTA_DATA_VALUE]
+			bounds = append(bounds, bound{string(key), e.u32(unix.NFTA_SET_ELEM_FLAGS)&unix.NFT_SET_ELEM_INTERVAL_END != 0})
+		})
+		return nil
+	})
+	s.Elements = elements(bounds)
+	return err
+}
+
+// elements joins starts and ends to ranges. An end that closes nothing (nft(8)
+// writes one at the very beginning) is left out.
+func elements(bounds []bound) []Element {
+	slices.SortFunc(bounds, func(a, b bound) int {
+		if c := strings.Compare(a.key, b.key); c != 0 || a.end == b.end {
+			return c
+		}
+		if a.end {
+			return -1
+		}
+		return 1
+	})
+	var out []Element
+	for i, b := range bounds {
+		if b.end {
+			continue
+		}
+		e := Element{Key: b.key}
+		if i+1 < len(bounds) && bounds[i+1].end {
+			e.End = bounds[i+1].key
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+func readChains(c *netlink.Conn, t *Found) error {
+	at := map[string]int{}
+	err := dump(c, unix.NFT_MSG_GETCHAIN, nil, func(a attrSet) error {
+		if a.str(unix.NFTA_CHAIN_TABLE) != t.Name {
+			return nil
+		}
+		ch := FoundChain{Chain: Chain{Name: a.str(unix.NFTA_CHAIN_NAME), Type: ChainType(a.str(unix.NFTA_CHAIN_TYPE))}}
+		if hook, ok := a[unix.NFTA_CHAIN_HOOK]; ok {
+			h := decode(hook)
+			ch.Hook = hookName(h.u32(unix.NFTA_HOOK_HOOKNUM))
+			ch.Priority = int(int32(h.u32(unix.NFTA_HOOK_PRIORITY)))
+			if a.u32(unix.NFTA_CHAIN_POLICY) != nfAccept {
+				ch.Type += " with another policy" // somebody changed it: differs from anything wanted
+			}
+		}
+		at[ch.Name] = len(t.Chains)
+		t.Chains = append(t.Chains, ch)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return dump(c, unix.NFT_MSG_GETRULE, []attr{str(unix.NFTA_RULE_TABLE, t.Name)}, func(a attrSet) error {
+		if i, ok := at[a.str(unix.NFTA_RULE_CHAIN)]; ok && a.str(unix.NFTA_RULE_TABLE) == t.Name {
+			t.Chains[i].Code = append(t.Chains[i].Code, slices.Clone(a[unix.NFTA_RULE_EXPRESSIONS]))
+		}
+		return nil
+	})
+}
+
+func dial() (*netlink.Conn, error) {
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink: %w", err)
+	}
+	// Best effort: older kernels answer without the extra text.
+	_ = c.SetOption(netlink.ExtendedAcknowledge, true)
+	return c, nil
+}
+
+// dump lists kernel objects of the inet family. No such table or set is no
+// error: it went while we were listing.
+func dump(c *netlink.Conn, msg uint16, filter []attr, visit func(attrSet) error) error {
+	m := message(msg, netlink.Request|netlink.Dump, filter)
+	replies, err := c.Execute(m)
+	if errors.Is(err, unix.ENOENT) {
+		return errDumpChanged
+	}
+	if err != nil {
+		return err
+	}
+	for _, r := range replies {
+		if r.Header.Flags&unix.NLM_F_DUMP_INTR != 0 {
+			return errDumpChanged
+		}
+		if len(r.Data) < 4 {
+			continue
+		}
+		if err := visit(decode(r.Data[4:])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// message is one netlink message to nftables about the inet family.
+func message(msg uint16, flags netlink.HeaderFlags, attrs []attr) netlink.Message {
+	return netlink.Message{
+		Header: netlink.Header{Type: netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | msg), Flags: flags},
+		Data:   append([]byte{unix.NFPROTO_INET, unix.NFNETLINK_V0, 0, 0}, encode(attrs)...),
+	}
+}

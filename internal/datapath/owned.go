@@ -1,0 +1,35 @@
+package datapath
+
+// The ledger: everything of the kernel's that Fairlead takes for itself. What is
+// listed here is ours to change and delete, on every node, also after a crash;
+// nothing else is. A test forbids overlaps, and the ledger is the only place
+// where these are written down.
+const (
+	// TablePrefix begins the name of every nftables table, all of the inet family.
+	TablePrefix = "fairlead-"
+	SNATTable   = TablePrefix + "snat"
+
+	// SNATPriority is just before srcnat (100), where kube-proxy and other
+	// networks stand: the first to decide on a connection's source decides.
+	SNATPriority = 99
+
+	// LinkPrefix begins the name of every network device. Behind it a pod's wire
+	// has twelve hex digits.
+	LinkPrefix = "fl-"
+	VXLANLink  = LinkPrefix + "vxlan"
+
+	// RouteProtocol marks every route (rtnetlink(7), RTA_PROTOCOL). Numbers in
+	// use by others are in iproute2's rt_protos.
+	RouteProtocol = 157
+)
+
+// WireMAC is the hardware address of the node's end of every pod's wire. It is
+// the same for all, so that what a pod remembers of its gateway stays true when
+// the wire is made anew.
+var WireMAC = [6]byte{0xee, 0xfa, 0x1e, 0xad, 0x00, 0x01}
+
+// Gateways of every pod, inside its own wire only: link-local, on no interface.
+const (
+	PodGateway4 = "169.254.1.1"
+	PodGateway6 = "fe80::1"
+)

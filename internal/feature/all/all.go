@@ -1,0 +1,17 @@
+// Package all is the one ordered list of features, in the order in which a
+// packet that leaves a pod meets them.
+package all
+
+import (
+	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/feature/overlay"
+	"fairlead.dev/fairlead/internal/feature/pod"
+	"fairlead.dev/fairlead/internal/feature/snat"
+)
+
+// Features is every feature there is.
+var Features = []feature.Feature{
+	pod.Feature,
+	overlay.Feature,
+	snat.Feature,
+}

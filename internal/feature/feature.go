@@ -1,0 +1,29 @@
+// Package feature says what a feature is: a pure function from the world to
+// what a node must hold and what the cluster must be told.
+package feature
+
+import (
+	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/doctor"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// A Feature turns the world into what this node must hold.
+type Feature struct {
+	Name string
+	// Render is pure: the same world gives the same result, and it touches
+	// nothing. It has no error: mistakes are Problems.
+	Render func(*world.World) Result
+	// Reads returns the parts of the world that Render reads, as a comparable
+	// value: while it stays equal, the last result stays in force.
+	Reads func(*world.World) any
+	// Checks are the feature's own questions to the node.
+	Checks []doctor.Check
+}
+
+// A Result is what one feature makes of the world.
+type Result struct {
+	Part     datapath.Part
+	Reports  []world.Report
+	Problems []world.Problem
+}

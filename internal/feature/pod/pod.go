@@ -1,0 +1,95 @@
+// Package pod gives every pod of this node its wire: a veth pair whose one end
+// is the pod's interface, a route and a permanent neighbour to it.
+//
+// There is no bridge. The node routes between wires, so that pods of one node
+// and pods of different nodes meet the same rules. A pod's gateway is a
+// link-local address that stands on no interface: a permanent neighbour in the
+// pod leads to the node's end of the wire. What no pod holds of the node's pod
+// CIDRs is unreachable, rather than sent out by the default route.
+package pod
+
+import (
+	"net/netip"
+
+	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/datapath/link"
+	"fairlead.dev/fairlead/internal/datapath/neigh"
+	"fairlead.dev/fairlead/internal/datapath/route"
+	"fairlead.dev/fairlead/internal/datapath/sysctl"
+	"fairlead.dev/fairlead/internal/doctor"
+	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// Feature is the pods' wires.
+var Feature = feature.Feature{
+	Name:   "pod",
+	Render: render,
+	Reads: func(w *world.World) any {
+		return struct {
+			node        *world.Node
+			attachments *world.Attachments
+			kernel      *world.Kernel
+			mtu         int
+		}{w.Node, w.Attachments, w.Kernel, w.PodMTU()}
+	},
+	Checks: []doctor.Check{addressPools},
+}
+
+var (
+	gateway4 = netip.MustParseAddr(datapath.PodGateway4)
+	gateway6 = netip.MustParseAddr(datapath.PodGateway6)
+)
+
+func render(w *world.World) feature.Result {
+	var p datapath.Part
+	for _, cidr := range w.Node.PodCIDRs {
+		p.Settings = append(p.Settings, forwarding(cidr.Addr()))
+		p.Routes = append(p.Routes, route.Route{Dst: cidr})
+	}
+	for _, a := range w.Attachments.List {
+		if w.Kernel.NetnsAlive(a.Netns) {
+			wire(&p, a, w.PodMTU())
+		}
+	}
+	return feature.Result{Part: p}
+}
+
+// LinkName is the name of the node's end of an attachment's wire.
+func LinkName(containerID, ifname string) string {
+	return datapath.LinkPrefix + world.ShortHash(containerID+"/"+ifname)
+}
+
+// MAC is the hardware address of the pod's end of an attachment's wire.
+func MAC(containerID, ifname string) world.MAC {
+	return world.HashMAC("pod " + containerID + "/" + ifname)
+}
+
+func wire(p *datapath.Part, a *world.Attachment, mtu int) {
+	name, mac := LinkName(a.ContainerID, a.Interface), MAC(a.ContainerID, a.Interface)
+	peer := link.Peer{Name: a.Interface, MAC: mac, Addresses: a.Addresses}
+	for _, addr := range a.Addresses {
+		peer.Gateways = append(peer.Gateways, Gateway(addr))
+		p.Neighbours = append(p.Neighbours, neigh.Neighbour{Link: name, Addr: addr, MAC: mac})
+		p.Routes = append(p.Routes, route.Route{Dst: netip.PrefixFrom(addr, addr.BitLen()), Link: name})
+	}
+	p.Links = append(p.Links, &link.Link{
+		Name: name, MTU: mtu, MAC: datapath.WireMAC,
+		Veth: &link.Veth{Netns: a.Netns, Peer: peer},
+	})
+}
+
+// Gateway is the next hop inside a pod for the family of addr.
+func Gateway(addr netip.Addr) netip.Addr {
+	if addr.Is6() {
+		return gateway6
+	}
+	return gateway4
+}
+
+func forwarding(addr netip.Addr) sysctl.Setting {
+	if addr.Is6() {
+		return sysctl.Setting{Key: "net/ipv6/conf/all/forwarding", Value: "1"}
+	}
+	return sysctl.Setting{Key: "net/ipv4/ip_forward", Value: "1"}
+}

@@ -1,0 +1,50 @@
+package feature
+
+import (
+	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// A Renderer renders a list of features, world after world. What a feature does
+// not read may change without cost: its last result stays, pointer and all.
+type Renderer struct {
+	features []Feature
+	last     []memo
+}
+
+type memo struct {
+	read   any
+	result *Result
+}
+
+// NewRenderer returns a renderer of the given features, in that order.
+func NewRenderer(features []Feature) *Renderer {
+	return &Renderer{features: features, last: make([]memo, len(features))}
+}
+
+// Render returns what the enabled features make of w.
+func (r *Renderer) Render(w *world.World) Rendered {
+	var out Rendered
+	for i, f := range r.features {
+		if !w.Config.Enabled(f.Name) {
+			r.last[i] = memo{}
+			continue
+		}
+		if read := f.Reads(w); r.last[i].result == nil || r.last[i].read != read {
+			result := f.Render(w)
+			r.last[i] = memo{read, &result}
+		}
+		result := r.last[i].result
+		out.State = append(out.State, &result.Part)
+		out.Reports = append(out.Reports, result.Reports...)
+		out.Problems = append(out.Problems, result.Problems...)
+	}
+	return out
+}
+
+// Rendered is what all features make of the world together.
+type Rendered struct {
+	State    datapath.State
+	Reports  []world.Report
+	Problems []world.Problem
+}

@@ -1,0 +1,109 @@
+// Package snat gives pods that talk to the outside an address and a port that
+// the outside can answer.
+//
+// It stands in postrouting and takes packets of this node's pods that leave the
+// cluster: their source becomes the node's address. What stays inside (pods,
+// nodes, and whatever the operator lists) keeps the pod's address, so that the
+// far side still sees who is talking.
+//
+// Ports are the heart of it. By default the kernel keeps a connection's source
+// port, and two pods that use one port at the same instant lose packets; so
+// ports can be chosen at random. The kernel chooses from 1024 to 65535
+// whatever the node's ephemeral range is, and a stateless firewall that lets
+// replies in to the ephemeral range only then loses connections; so ports are
+// kept inside a range. Each cure alone brings the other fault; together they
+// end both. Ranges hold for TCP, UDP, SCTP and ICMP identifiers; other
+// protocols have no ports and are translated all the same.
+//
+// Sources: Linux net/netfilter/nf_nat_core.c, get_unique_tuple and
+// nf_nat_l4proto_unique_tuple; RFC 6056 for the choice of ports.
+package snat
+
+import (
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/datapath/nft"
+	"fairlead.dev/fairlead/internal/doctor"
+	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// Feature is source NAT at the node.
+var Feature = feature.Feature{
+	Name:   "snat",
+	Render: render,
+	Reads: func(w *world.World) any {
+		return struct {
+			node   *world.Node
+			peers  *world.Peers
+			config *world.Config
+			kernel *world.Kernel
+		}{w.Node, w.Peers, w.Config, w.Kernel}
+	},
+	Checks: []doctor.Check{portRanges},
+}
+
+func render(w *world.World) feature.Result {
+	ports := InForce(w)
+	r := feature.Result{Problems: ports.problems}
+	r.Reports = append(r.Reports, ports.report(w.Node.Name))
+	t := &nft.Table{Name: datapath.SNATTable}
+	translate := &nft.Chain{
+		Name: "postrouting", Type: nft.NAT, Hook: nft.Postrouting, Priority: datapath.SNATPriority,
+	}
+	for _, f := range nft.Families {
+		pods, inside := "pods"+suffix(f), "inside"+suffix(f)
+		t.Sets = append(t.Sets,
+			&nft.Set{Name: pods, Type: f.AddrType(), Interval: true, Elements: nft.Prefixes(of(f, w.Node.PodCIDRs))},
+			&nft.Set{Name: inside, Type: f.AddrType(), Interval: true, Elements: nft.Prefixes(of(f, insideOf(w)))})
+		translate.Rules = append(translate.Rules,
+			nft.Rule{nft.SaddrIn(f, pods), nft.DaddrNotIn(f, inside), nft.Goto("outside")})
+	}
+	t.Sets = append(t.Sets, &nft.Set{Name: "ranged", Type: nft.InetProto, Elements: nft.Protocols(
+		unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_SCTP, unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6)})
+	t.Chains = append(t.Chains, translate, &nft.Chain{Name: "outside", Rules: []nft.Rule{
+		{nft.L4ProtoIn("ranged"), nft.Masquerade{Low: ports.Range.Low, High: ports.Range.High, FullyRandom: ports.Randomized}},
+		{nft.Masquerade{}},
+	}})
+	r.Part.Tables = append(r.Part.Tables, t)
+	return r
+}
+
+func suffix(f nft.Family) string { return map[nft.Family]string{nft.IPv4: "4", nft.IPv6: "6"}[f] }
+
+func of(f nft.Family, ps []netip.Prefix) []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range ps {
+		if p.Addr().Is4() == (f == nft.IPv4) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// notOutside is where no router leads: link-local (RFC 3927, RFC 4291 2.5.6),
+// multicast (RFC 5771, RFC 4291 2.7) and the limited broadcast (RFC 919).
+var notOutside = []netip.Prefix{
+	netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("224.0.0.0/4"), netip.MustParsePrefix("255.255.255.255/32"),
+	netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("ff00::/8"),
+}
+
+// insideOf is every destination towards which pods keep their addresses.
+func insideOf(w *world.World) []netip.Prefix {
+	out := append([]netip.Prefix(nil), notOutside...)
+	out = append(out, w.Config.NonMasqueradeCIDRs...)
+	add := func(n *world.Node) {
+		out = append(out, n.PodCIDRs...)
+		for _, a := range n.Addresses {
+			out = append(out, netip.PrefixFrom(a, a.BitLen()))
+		}
+	}
+	add(w.Node)
+	for _, p := range w.Peers.Nodes {
+		add(p)
+	}
+	return out
+}

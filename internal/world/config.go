@@ -1,0 +1,106 @@
+package world
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// Config is the settings in force on a node: every default filled in.
+type Config struct {
+	Overlay            Overlay
+	NodeSNAT           SNAT
+	NonMasqueradeCIDRs []netip.Prefix
+	NodePortLocal      NodePortLocal
+	DisabledFeatures   []string // sorted
+}
+
+// Equal reports whether c and d say the same.
+func (c *Config) Equal(d *Config) bool {
+	return c.Overlay == d.Overlay && c.NodeSNAT == d.NodeSNAT && c.NodePortLocal == d.NodePortLocal &&
+		slices.Equal(c.NonMasqueradeCIDRs, d.NonMasqueradeCIDRs) && slices.Equal(c.DisabledFeatures, d.DisabledFeatures)
+}
+
+// Enabled reports whether the named feature is switched on.
+func (c *Config) Enabled(feature string) bool { return !slices.Contains(c.DisabledFeatures, feature) }
+
+// Overlay says how packets travel between nodes.
+type Overlay struct {
+	VNI  int
+	Port int
+	MTU  int // of the pod network; 0: derived from the outer interface
+}
+
+// SNAT says how source ports are chosen for pods that leave the cluster.
+type SNAT struct {
+	Randomize bool
+	Ports     PortChoice
+}
+
+// A PortChoice says which source ports SNAT may use.
+type PortChoice struct {
+	Mode  PortMode
+	Range PortRange // for PortsFixed
+}
+
+// PortMode is how the range of a PortChoice is found.
+type PortMode int
+
+// The modes of a PortChoice.
+const (
+	PortsAuto   PortMode = iota // the node's own ephemeral range, less what others need
+	PortsFixed                  // the range given
+	PortsKernel                 // no range: the kernel's choice
+)
+
+// String is the choice as written in an AgentConfig.
+func (c PortChoice) String() string {
+	switch c.Mode {
+	case PortsAuto:
+		return "auto"
+	case PortsKernel:
+		return "kernel"
+	default:
+		return c.Range.String()
+	}
+}
+
+// NodePortLocal is the part of the node's ports that NodePortLocal hands out.
+type NodePortLocal struct {
+	Enabled bool
+	Ports   PortRange
+}
+
+// A PortRange is an inclusive range of ports.
+type PortRange struct{ Low, High uint16 }
+
+// String is the range as LOW-HIGH.
+func (r PortRange) String() string { return fmt.Sprintf("%d-%d", r.Low, r.High) }
+
+// Len is the number of ports in r.
+func (r PortRange) Len() int { return int(r.High) - int(r.Low) + 1 }
+
+// Contains reports whether p is in r.
+func (r PortRange) Contains(p uint16) bool { return r.Low <= p && p <= r.High }
+
+// Without returns what is left of r when the others are taken out, in order.
+func (r PortRange) Without(others ...PortRange) []PortRange {
+	left := []PortRange{r}
+	for _, o := range others {
+		var next []PortRange
+		for _, l := range left {
+			if o.High < l.Low || l.High < o.Low {
+				next = append(next, l)
+				continue
+			}
+			if l.Low < o.Low {
+				next = append(next, PortRange{l.Low, o.Low - 1})
+			}
+			if o.High < l.High {
+				next = append(next, PortRange{o.High + 1, l.High})
+			}
+		}
+		left = next
+	}
+	return left
+}

@@ -1,0 +1,25 @@
+package world
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+)
+
+// MAC is a hardware address.
+type MAC [6]byte
+
+// HashMAC derives a locally administered unicast address from a name. Every
+// node derives the same one, so hardware addresses need not be exchanged.
+func HashMAC(name string) MAC {
+	h := sha256.Sum256([]byte(name))
+	m := MAC(h[:6])
+	m[0] = m[0]&^0x01 | 0x02
+	return m
+}
+
+// ShortHash is twelve hex digits that stand for a name, for places such as
+// interface names that have no room for more.
+func ShortHash(name string) string {
+	h := sha256.Sum256([]byte(name))
+	return hex.EncodeToString(h[:6])
+}

@@ -1,0 +1,147 @@
+// Package world says what the cluster's objects mean for one node.
+//
+// A World is the only input of every feature. It is built from objects by
+// package source, which has parsed and checked everything: inside a World no
+// address is malformed, no range reversed, no reference dangling. What the
+// kernel shows (interfaces, addresses, capabilities) is part of it, so that a
+// feature which depends on an interface follows it like any other object.
+//
+// Worlds are persistent values: they are never changed once built, and a part
+// that did not change keeps its pointer from one build to the next.
+package world
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// A World is the cluster as one node sees it.
+type World struct {
+	Node        *Node        // this node
+	Peers       *Peers       // the other nodes
+	Config      *Config      // the settings in force on this node
+	Attachments *Attachments // pods wired to this node's pod network
+	Kernel      *Kernel      // what this node's kernel shows
+}
+
+// A Node is a machine of the cluster.
+type Node struct {
+	Name      string
+	Addresses []netip.Addr   // as the cluster knows them, the primary one first
+	PodCIDRs  []netip.Prefix // at most one of each family
+}
+
+// Address returns n's first address of the family of like.
+func (n *Node) Address(like netip.Addr) (netip.Addr, bool) {
+	for _, a := range n.Addresses {
+		if a.Is4() == like.Is4() {
+			return a, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// Gateways returns the first usable address of each of n's pod CIDRs: the
+// node's own address in its pod network.
+func (n *Node) Gateways() []netip.Addr {
+	var out []netip.Addr
+	for _, p := range n.PodCIDRs {
+		out = append(out, p.Masked().Addr().Next())
+	}
+	return out
+}
+
+// Equal reports whether n and m say the same.
+func (n *Node) Equal(m *Node) bool {
+	return n.Name == m.Name && slices.Equal(n.Addresses, m.Addresses) && slices.Equal(n.PodCIDRs, m.PodCIDRs)
+}
+
+// Peers are the other nodes of the cluster, sorted by name.
+type Peers struct{ Nodes []*Node }
+
+// An Attachment is a pod's place in this node's pod network.
+type Attachment struct {
+	Namespace, Pod string // the pod, as the runtime named it
+	ContainerID    string
+	Interface      string // its name inside the pod
+	Netns          string // path of the pod's network namespace
+	Addresses      []netip.Addr
+}
+
+// Attachments are the pods wired to this node, sorted by container and interface.
+type Attachments struct{ List []*Attachment }
+
+// A Problem is a mistake in the user's objects, worded for the user. It never
+// keeps the rest from being applied.
+type Problem struct {
+	Object string `json:"object"`           // "AgentConfig default"
+	Field  string `json:"field"`            // "spec.nodeSNATPortRange"
+	Reason string `json:"reason"`           // "60999-32768 runs backwards"
+	Hint   string `json:"hint,omitempty"`   // "write the lower port first: 32768-60999"
+	Source string `json:"source,omitempty"` // the file it came from, if any
+}
+
+// String is the problem as one sentence.
+func (p Problem) String() string {
+	s := p.Object
+	if p.Source != "" {
+		s = p.Source + ": " + s
+	}
+	if p.Field != "" {
+		s += ": " + p.Field
+	}
+	s += ": " + p.Reason
+	if p.Hint != "" {
+		s += " (" + p.Hint + ")"
+	}
+	return s
+}
+
+// A Report is something to tell the cluster about an object: a condition that
+// holds or does not, with a reason for people.
+type Report struct {
+	Object  string `json:"object"` // "FairleadNode n1"
+	Type    string `json:"type"`   // "SNATPortsRandomized"
+	Status  bool   `json:"status"`
+	Reason  string `json:"reason"` // one CamelCase word
+	Message string `json:"message"`
+}
+
+// Outer returns the address that carries the overlay, which is the node's
+// primary one, and the interface that holds it. Where no interface does, the
+// interface is empty.
+func (w *World) Outer() (netip.Addr, Interface) {
+	if len(w.Node.Addresses) == 0 {
+		return netip.Addr{}, Interface{}
+	}
+	a := w.Node.Addresses[0]
+	i, _ := w.Kernel.Holding(a)
+	return a, i
+}
+
+// Bytes that VXLAN adds to a pod's packet: the inner Ethernet header (14), VXLAN
+// (8), UDP (8) and the outer IP header (20 or 40); RFC 7348 section 5.
+const (
+	vxlanOverhead4 = 50
+	vxlanOverhead6 = 70
+)
+
+// standardMTU is assumed while the outer interface is not there.
+const standardMTU = 1500
+
+// PodMTU is the largest packet of the pod network: as configured, or what the
+// outer interface leaves when a packet is wrapped.
+func (w *World) PodMTU() int {
+	if w.Config.Overlay.MTU != 0 {
+		return w.Config.Overlay.MTU
+	}
+	outer, i := w.Outer()
+	mtu := i.MTU
+	if mtu == 0 {
+		mtu = standardMTU
+	}
+	if outer.Is6() {
+		return mtu - vxlanOverhead6
+	}
+	return mtu - vxlanOverhead4
+}
