@@ -5,7 +5,12 @@ import "github.com/spf13/cobra"
 // commands are the subcommands, in the order in which they are listed.
 func commands() []*cobra.Command {
 	return []*cobra.Command{
+		agentCommand(),
 		labCommand(),
+		renderCommand(),
+		diffCommand(),
+		doctorCommand(),
+		getCommand(),
 		versionCommand(),
 	}
 }

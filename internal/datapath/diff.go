@@ -92,19 +92,20 @@ func diffBy[T comparable, K comparable](have, want []T, key func(T) K, left func
 func (c Changes) Empty() bool { return c.Len() == 0 }
 
 // Len is the number of changes.
-func (c Changes) Len() int { return len(c.lines()) }
+func (c Changes) Len() int { return len(c.nft) + len(c.steps()) }
 
 // String is the changes as commands, one a line, in the order of Apply.
 func (c Changes) String() string {
 	var b strings.Builder
-	for _, l := range c.lines() {
+	for _, l := range c.Lines() {
 		b.WriteString(l + "\n")
 	}
 	return b.String()
 }
 
-func (c Changes) lines() []string {
-	var out []string
+// Lines is the changes as commands.
+func (c Changes) Lines() []string {
+	out := []string{}
 	for _, n := range c.nft {
 		out = append(out, fmt.Sprintf("nft %s", n))
 	}
@@ -112,4 +113,15 @@ func (c Changes) lines() []string {
 		out = append(out, s.text())
 	}
 	return out
+}
+
+// About returns the changes that concern the named link.
+func (c Changes) About(link string) string {
+	var b strings.Builder
+	for _, s := range c.steps() {
+		if s.link == link {
+			b.WriteString(s.text() + "\n")
+		}
+	}
+	return b.String()
 }

@@ -1,0 +1,156 @@
+// Package agent is the loop that keeps a node's kernel as the world wants it.
+//
+// Whatever happens (a manifest changes, a pod is attached, an interface gets an
+// address, somebody deletes a route of ours) leads to the same thing: look at
+// all inputs, build the world, render it, compare, and apply the difference if
+// there is one. There is no other path, and nothing to roll back.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"fairlead.dev/fairlead/internal/cni"
+	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/feature/all"
+	"fairlead.dev/fairlead/internal/source"
+	"fairlead.dev/fairlead/internal/source/kernel"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// Config is what an agent is told when it starts.
+type Config struct {
+	Node           string
+	Objects        Source
+	ReportFile     string // where this node's report goes; "": nowhere
+	StateDir       string
+	Socket         string
+	MetricsAddress string
+	Log            *slog.Logger
+}
+
+// A Source is where objects come from.
+type Source interface {
+	Read() (*source.Objects, error)
+	// Watch calls changed when there may be something new, until ctx is done.
+	Watch(ctx context.Context, changed func()) error
+}
+
+// How often the agent looks by itself.
+const (
+	pollEvery    = 5 * time.Second       // for settings that announce nothing
+	fullEvery    = 60 * time.Second      // reads all that is ours, whatever was announced
+	settle       = 50 * time.Millisecond // the kernel's announcements come in crowds
+	retryAtFirst = 100 * time.Millisecond
+	retryAtMost  = 10 * time.Second
+)
+
+// An Agent keeps one node.
+type Agent struct {
+	config       Config
+	book         *cni.Book
+	capabilities world.Capabilities
+	observe      func(world.Capabilities, *world.Attachments) (*world.Kernel, error)
+	builder      *source.Builder
+	renderer     *feature.Renderer
+	metrics      *metrics
+
+	wake  chan struct{} // something changed; holds at most one
+	drift atomic.Bool   // the kernel may not hold what we believe
+	asked atomic.Int64  // turns of the loop that were asked for
+
+	snapshot atomic.Pointer[Snapshot]
+	held     datapath.State // what the kernel holds, as far as we know; the loop's own
+	reported []byte         // the report last written; the loop's own
+}
+
+// New prepares an agent: it opens the address book and probes the kernel.
+func New(c Config) (*Agent, error) {
+	book, err := cni.OpenBook(c.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	a := &Agent{
+		config: c, book: book, capabilities: kernel.Probe(), observe: kernel.Observe,
+		builder: source.NewBuilder(c.Node), renderer: feature.NewRenderer(all.Features),
+		metrics: newMetrics(), wake: make(chan struct{}, 1),
+	}
+	a.drift.Store(true)
+	a.snapshot.Store(&Snapshot{Reason: "starting", next: make(chan struct{})})
+	return a, nil
+}
+
+// Run keeps the node until ctx is done. It leaves the kernel as it is: pods
+// keep their network while no agent runs.
+func (a *Agent) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	listeners, err := a.listen()
+	if err != nil {
+		return err
+	}
+	running := make(chan struct{}, 4)
+	start := func(name string, run func() error) {
+		go func() {
+			defer func() { running <- struct{}{} }()
+			if err := run(); err != nil && ctx.Err() == nil {
+				stop(fmt.Errorf("%s: %w", name, err))
+			}
+		}()
+	}
+	start("objects", func() error { return a.config.Objects.Watch(ctx, a.Wake) })
+	start("kernel", func() error { return kernel.Watch(ctx, a.drifted) })
+	start("serve", func() error { return a.serve(ctx, listeners) })
+	start("loop", func() error { return a.loop(ctx) })
+	for range cap(running) {
+		<-running
+	}
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// Wake asks for a turn of the loop.
+func (a *Agent) Wake() {
+	select {
+	case a.wake <- struct{}{}:
+	default: // one is asked for already
+	}
+}
+
+// drifted notes that the kernel changed by somebody's hand, maybe ours.
+func (a *Agent) drifted() {
+	if !a.drift.Swap(true) {
+		time.AfterFunc(settle, a.Wake)
+	}
+}
+
+func (a *Agent) loop(ctx context.Context) error {
+	poll, full := time.NewTicker(pollEvery), time.NewTicker(fullEvery)
+	defer poll.Stop()
+	defer full.Stop()
+	retry := retryAtFirst
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.wake:
+		case <-poll.C:
+		case <-full.C:
+			a.drift.Store(true)
+		}
+		if err := a.turn(); err != nil {
+			a.drift.Store(true)
+			time.AfterFunc(retry, a.Wake)
+			retry = min(2*retry, retryAtMost)
+			continue
+		}
+		retry = retryAtFirst
+	}
+}

@@ -1,0 +1,91 @@
+package agent
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/datapath/conntrack"
+)
+
+// metrics are all the agent counts. Labels are bounded by the code.
+type metrics struct {
+	registry  *prometheus.Registry
+	sync      prometheus.Histogram
+	errors    prometheus.Counter
+	changes   prometheus.Counter
+	problems  prometheus.Gauge
+	ready     prometheus.Gauge
+	condition *prometheus.GaugeVec
+}
+
+func newMetrics() *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		sync: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "fairlead_sync_seconds",
+			Help: "Time from looking at the inputs to a kernel that holds what it should.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}),
+		errors:   prometheus.NewCounter(prometheus.CounterOpts{Name: "fairlead_sync_errors_total", Help: "Turns of the loop that could not apply everything."}),
+		changes:  prometheus.NewCounter(prometheus.CounterOpts{Name: "fairlead_changes_total", Help: "Changes made to the kernel."}),
+		problems: prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_problems", Help: "Mistakes in objects that this node sees."}),
+		ready:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_ready", Help: "1 while the kernel holds what it should."}),
+		condition: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "fairlead_condition",
+			Help: "1 for the reason that holds of each condition of the node."}, []string{"type", "reason"}),
+	}
+	m.registry.MustRegister(m.sync, m.errors, m.changes, m.problems, m.ready, m.condition, conntrackCollector{})
+	return m
+}
+
+func (m *metrics) turn(s *Snapshot, c datapath.Changes, took time.Duration) {
+	m.sync.Observe(took.Seconds())
+	m.changes.Add(float64(c.Len()))
+	m.problems.Set(float64(len(s.Problems)))
+	m.ready.Set(0)
+	if s.Ready {
+		m.ready.Set(1)
+	}
+	if s.Reason != "" && s.World != nil && s.World.Node != nil {
+		m.errors.Inc()
+	}
+	m.condition.Reset()
+	for _, r := range s.Rendered.Reports {
+		m.condition.WithLabelValues(r.Type, r.Reason).Set(1)
+	}
+}
+
+func (m *metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+// conntrackCollector reads the kernel's counters when it is asked.
+type conntrackCollector struct{}
+
+var (
+	conntrackEntries = prometheus.NewDesc("fairlead_conntrack_entries", "Connections in the node's conntrack table.", nil, nil)
+	conntrackMax     = prometheus.NewDesc("fairlead_conntrack_entries_limit", "Connections that fit the node's conntrack table.", nil, nil)
+	conntrackFailed  = prometheus.NewDesc("fairlead_conntrack_insert_failed_total", "Connections lost because their translated tuple was in use.", nil, nil)
+	conntrackDropped = prometheus.NewDesc("fairlead_conntrack_drop_total", "Packets dropped because their connection could not be tracked.", nil, nil)
+)
+
+// Describe is part of prometheus.Collector.
+func (conntrackCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- conntrackEntries
+	ch <- conntrackMax
+	ch <- conntrackFailed
+	ch <- conntrackDropped
+}
+
+// Collect is part of prometheus.Collector.
+func (conntrackCollector) Collect(ch chan<- prometheus.Metric) {
+	s, err := conntrack.Read()
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(conntrackEntries, err)
+		return
+	}
+	ch <- prometheus.MustNewConstMetric(conntrackEntries, prometheus.GaugeValue, float64(s.Entries))
+	ch <- prometheus.MustNewConstMetric(conntrackMax, prometheus.GaugeValue, float64(s.Max))
+	ch <- prometheus.MustNewConstMetric(conntrackFailed, prometheus.CounterValue, float64(s.InsertFailed))
+	ch <- prometheus.MustNewConstMetric(conntrackDropped, prometheus.CounterValue, float64(s.Drop))
+}

@@ -1,0 +1,75 @@
+package agent
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"fairlead.dev/fairlead/api/v1alpha1"
+)
+
+// report writes the node's report to its file, if it says something new.
+// Directory mode has one file a node, with one writer.
+func (a *Agent) report(s *Snapshot) error {
+	if a.config.ReportFile == "" {
+		return nil
+	}
+	node := nodeReport(a.config.Node, s)
+	plain, err := json.Marshal(node)
+	if err != nil || bytes.Equal(plain, a.reported) {
+		return err
+	}
+	for i := range node.Status.Conditions {
+		node.Status.Conditions[i].LastTransitionTime = metav1.NewTime(time.Now())
+	}
+	content, err := json.MarshalIndent(node, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := replaceFile(a.config.ReportFile, append(content, '\n')); err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	a.reported = plain
+	return nil
+}
+
+func nodeReport(name string, s *Snapshot) *v1alpha1.FairleadNode {
+	n := &v1alpha1.FairleadNode{
+		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.APIVersion, Kind: "FairleadNode"},
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+	}
+	n.Status.ObservedRevision, n.Status.AppliedRevision = s.Observed, s.Applied
+	for _, p := range s.Problems {
+		n.Status.Problems = append(n.Status.Problems, v1alpha1.Problem(p))
+	}
+	ready := metav1.Condition{Type: "Ready", Status: metav1.ConditionTrue, Reason: "Applied", Message: "the kernel holds what it should"}
+	if !s.Ready {
+		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, "NotApplied", s.Reason
+	}
+	n.Status.Conditions = append(n.Status.Conditions, ready)
+	for _, r := range s.Rendered.Reports {
+		c := metav1.Condition{Type: r.Type, Status: metav1.ConditionFalse, Reason: r.Reason, Message: r.Message}
+		if r.Status {
+			c.Status = metav1.ConditionTrue
+		}
+		n.Status.Conditions = append(n.Status.Conditions, c)
+	}
+	return n
+}
+
+// replaceFile writes a file whole; readers see the old one or the new one.
+func replaceFile(path string, content []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	temporary := path + ".new"
+	if err := os.WriteFile(temporary, content, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(temporary, path)
+}

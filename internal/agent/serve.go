@@ -1,0 +1,152 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+// listeners are the agent's two doors: the socket for the plugin and the
+// command line, which only root may open, and metrics and health for everyone
+// on the node.
+type listeners struct{ socket, metrics net.Listener }
+
+func (a *Agent) listen() (listeners, error) {
+	var l listeners
+	var err error
+	if l.socket, err = listenUnix(a.config.Socket); err != nil {
+		return l, err
+	}
+	if a.config.MetricsAddress == "" {
+		return l, nil
+	}
+	if l.metrics, err = net.Listen("tcp", a.config.MetricsAddress); err != nil {
+		l.socket.Close()
+		return l, fmt.Errorf("metrics and health: %w", err)
+	}
+	return l, nil
+}
+
+// listenUnix takes the place of a socket that a dead agent left behind, not of
+// one that answers.
+func listenUnix(path string) (net.Listener, error) {
+	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		c.Close()
+		return nil, fmt.Errorf("another agent answers on %s", path)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	return l, os.Chmod(path, 0o600)
+}
+
+func (a *Agent) serve(ctx context.Context, l listeners) error {
+	api := &http.Server{Handler: http.MaxBytesHandler(a.api(), 1<<20), ReadHeaderTimeout: 5 * time.Second}
+	public := &http.Server{Handler: a.public(), ReadHeaderTimeout: 5 * time.Second}
+	defer context.AfterFunc(ctx, func() {
+		api.Close()
+		public.Close()
+	})()
+	failed := make(chan error, 2)
+	go func() { failed <- api.Serve(l.socket) }()
+	if l.metrics != nil {
+		go func() { failed <- public.Serve(l.metrics) }()
+	}
+	err := <-failed
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+func (a *Agent) public() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", a.metrics.handler())
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if s := a.snapshot.Load(); !s.Ready {
+			http.Error(w, s.Reason, http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	return mux
+}
+
+func (a *Agent) api() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", a.serveStatus)
+	mux.HandleFunc("GET /v1/problems", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.problems()) })
+	mux.HandleFunc("GET /v1/pods", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.pods()) })
+	mux.HandleFunc("GET /v1/nodes", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.nodes()) })
+	mux.HandleFunc("GET /v1/snat", a.serveSNAT)
+	mux.HandleFunc("GET /v1/render", a.serveRender)
+	mux.HandleFunc("GET /v1/diff", a.serveDiff)
+	mux.HandleFunc("GET /v1/doctor", a.serveDoctor)
+	mux.HandleFunc("POST /v1/cni/add", a.serveAdd)
+	mux.HandleFunc("POST /v1/cni/del", a.serveDel)
+	mux.HandleFunc("POST /v1/cni/check", a.serveCheck)
+	return mux
+}
+
+func answer(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	// The client is gone if this fails; there is nobody to tell.
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+// serveStatus answers at once, or with ?applied=N when revision N is in the
+// kernel.
+func (a *Agent) serveStatus(w http.ResponseWriter, r *http.Request) {
+	var want int64
+	if v := r.URL.Query().Get("applied"); v != "" {
+		n, err := strconv.ParseInt(v, 10, 64)
+		if err != nil {
+			http.Error(w, fmt.Sprintf("applied=%q is no number", v), http.StatusBadRequest)
+			return
+		}
+		want = n
+	}
+	a.Wake()
+	s := a.snapshot.Load()
+	for s.Applied < want {
+		select {
+		case <-r.Context().Done():
+			return
+		case <-s.next:
+			s = a.snapshot.Load()
+		}
+	}
+	answer(w, a.status(s))
+}
+
+// Sync asks for a turn of the loop and waits for one that began after the call.
+func (a *Agent) Sync(ctx context.Context) (*Snapshot, error) {
+	n := a.asked.Add(1)
+	a.Wake()
+	for {
+		s := a.snapshot.Load()
+		if s.Turn >= n {
+			return s, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-s.next:
+		}
+	}
+}

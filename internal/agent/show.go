@@ -1,0 +1,176 @@
+package agent
+
+import (
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"fairlead.dev/fairlead/api/v1alpha1"
+	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/datapath/conntrack"
+	"fairlead.dev/fairlead/internal/doctor"
+	"fairlead.dev/fairlead/internal/feature/all"
+	"fairlead.dev/fairlead/internal/feature/pod"
+	"fairlead.dev/fairlead/internal/feature/snat"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// A List is what the agent shows of one kind of thing, in the form of -o json.
+type List[T any] struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Items      []T    `json:"items"`
+}
+
+func list[T any](items []T) List[T] {
+	if items == nil {
+		items = []T{}
+	}
+	return List[T]{v1alpha1.APIVersion, "List", items}
+}
+
+// Status is the agent's own state.
+type Status struct {
+	Node     string `json:"node"`
+	PID      int    `json:"pid"`
+	Ready    bool   `json:"ready"`
+	Reason   string `json:"reason"`
+	Observed int64  `json:"observed"`
+	Applied  int64  `json:"applied"`
+	Problems int    `json:"problems"`
+	Metrics  string `json:"metrics"`
+}
+
+func (a *Agent) status(s *Snapshot) Status {
+	return Status{a.config.Node, os.Getpid(), s.Ready, s.Reason, s.Observed, s.Applied, len(s.Problems), a.config.MetricsAddress}
+}
+
+func (a *Agent) problems() List[world.Problem] { return list(a.snapshot.Load().Problems) }
+
+// Pod is a pod that is wired to this node.
+type Pod struct {
+	Namespace   string       `json:"namespace"`
+	Name        string       `json:"name"`
+	Addresses   []netip.Addr `json:"addresses"`
+	Interface   string       `json:"interface"`
+	Link        string       `json:"link"`
+	Netns       string       `json:"netns"`
+	ContainerID string       `json:"containerID"`
+}
+
+func (a *Agent) pods() List[Pod] {
+	var out []Pod
+	for _, at := range a.book.Attachments().List {
+		out = append(out, Pod{at.Namespace, at.Pod, at.Addresses, at.Interface,
+			pod.LinkName(at.ContainerID, at.Interface), at.Netns, at.ContainerID})
+	}
+	return list(out)
+}
+
+// Node is a node as this agent knows it.
+type Node struct {
+	Name      string         `json:"name"`
+	Self      bool           `json:"self"`
+	Addresses []netip.Addr   `json:"addresses"`
+	PodCIDRs  []netip.Prefix `json:"podCIDRs"`
+}
+
+func (a *Agent) nodes() List[Node] {
+	w := a.snapshot.Load().World
+	if w == nil || w.Node == nil {
+		return list[Node](nil)
+	}
+	out := []Node{{w.Node.Name, true, w.Node.Addresses, w.Node.PodCIDRs}}
+	for _, p := range w.Peers.Nodes {
+		out = append(out, Node{p.Name, false, p.Addresses, p.PodCIDRs})
+	}
+	slices.SortFunc(out, func(x, y Node) int { return strings.Compare(x.Name, y.Name) })
+	return list(out)
+}
+
+// SNAT is how this node translates, and what the kernel counts of it.
+type SNAT struct {
+	Node       string          `json:"node"`
+	Choice     string          `json:"choice"`     // nodeSNATPortRange
+	Range      string          `json:"range"`      // in force
+	Wanted     bool            `json:"wanted"`     // nodeSNATRandomizePorts
+	Randomized bool            `json:"randomized"` // in force
+	Missing    string          `json:"missing,omitempty"`
+	Conntrack  conntrack.Stats `json:"conntrack"`
+}
+
+func (a *Agent) serveSNAT(w http.ResponseWriter, _ *http.Request) {
+	s := a.snapshot.Load()
+	if s.World == nil || s.World.Node == nil {
+		answer(w, list[SNAT](nil))
+		return
+	}
+	stats, err := conntrack.Read()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	p := snat.InForce(s.World)
+	answer(w, list([]SNAT{{a.config.Node, p.Choice.String(), p.String(), p.Wanted, p.Randomized, p.Missing, stats}}))
+}
+
+// Rendered is what the node must hold, as text.
+type Rendered struct {
+	NFT     string         `json:"nft"`
+	IP      string         `json:"ip"`
+	Reports []world.Report `json:"reports"`
+}
+
+func (a *Agent) serveRender(w http.ResponseWriter, _ *http.Request) {
+	r := a.snapshot.Load().Rendered
+	answer(w, Rendered{r.State.NFT(), r.State.IP(), r.Reports})
+}
+
+// Diff is what the kernel lacks, as commands.
+type Diff struct {
+	Changes []string `json:"changes"`
+}
+
+func (a *Agent) serveDiff(w http.ResponseWriter, _ *http.Request) {
+	changes, err := a.diff()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	answer(w, Diff{changes.Lines()})
+}
+
+// diff compares the kernel as it is with what the last turn wanted.
+func (a *Agent) diff() (datapath.Changes, error) {
+	want := a.snapshot.Load().Rendered.State
+	have, err := datapath.Read(want)
+	if err != nil {
+		return datapath.Changes{}, err
+	}
+	return datapath.Diff(have, want), nil
+}
+
+// Findings is what the doctor found.
+type Findings struct {
+	Findings []doctor.Finding `json:"findings"`
+}
+
+func (a *Agent) serveDoctor(w http.ResponseWriter, r *http.Request) {
+	s := a.snapshot.Load()
+	if s.World == nil || s.World.Node == nil {
+		answer(w, Findings{[]doctor.Finding{{ID: "agent", Status: doctor.Fail, Node: a.config.Node, Message: "the agent is not ready: " + s.Reason,
+			Evidence: map[string]any{}, Hint: "see its log"}}})
+		return
+	}
+	checks := slices.Clone(doctor.Checks)
+	for _, f := range all.Features {
+		if s.World.Config.Enabled(f.Name) {
+			checks = append(checks, f.Checks...)
+		}
+	}
+	subject := doctor.Subject{World: s.World, Diff: a.diff,
+		Pools: func() ([]doctor.Pool, error) { return a.book.Pools(s.World.Node.PodCIDRs) }}
+	answer(w, Findings{doctor.Run(r.Context(), subject, checks)})
+}

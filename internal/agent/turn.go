@@ -1,0 +1,138 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/source"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// A Snapshot is what one turn of the loop came to. It never changes; the next
+// turn makes another.
+type Snapshot struct {
+	Turn     int64 // the last turn that was asked for before this one began
+	Ready    bool
+	Reason   string // why not ready
+	Observed int64  // revision of the objects
+	Applied  int64  // revision that the kernel last held in full
+	World    *world.World
+	Rendered feature.Rendered
+	Problems []world.Problem
+	Failures datapath.Failures
+
+	next chan struct{} // closed when the next snapshot is there
+}
+
+// turn goes once through the whole line: objects, world, state, changes, kernel.
+func (a *Agent) turn() error {
+	began := time.Now()
+	last := a.snapshot.Load()
+	s := &Snapshot{Turn: a.asked.Load(), Applied: last.Applied, Observed: last.Observed, World: last.World,
+		Rendered: last.Rendered, Problems: last.Problems, next: make(chan struct{})}
+	changes, err := a.reconcile(s)
+	s.Ready = err == nil && s.World != nil && s.World.Node != nil
+	if err != nil {
+		s.Reason = err.Error()
+		if last.Reason != s.Reason {
+			a.config.Log.Error("not applied; trying again", "error", err)
+		}
+	} else if s.Ready {
+		s.Applied = s.Observed
+	}
+	a.tell(last, s)
+	a.metrics.turn(s, changes, time.Since(began))
+	if !changes.Empty() {
+		a.config.Log.Info("applied", "changes", changes.Len(), "revision", s.Observed, "took", time.Since(began).Round(time.Microsecond))
+	}
+	a.snapshot.Store(s)
+	close(last.next)
+	return err
+}
+
+// reconcile fills in s. Nothing is applied, and so nothing deleted, before every
+// input has been read.
+func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
+	var none datapath.Changes
+	if err := a.book.Bury(); err != nil {
+		return none, err
+	}
+	in := source.Inputs{Attachments: a.book.Attachments()}
+	var err error
+	if in.Objects, err = a.config.Objects.Read(); err != nil {
+		return none, err
+	}
+	s.Observed = in.Objects.Revision
+	if in.Kernel, err = a.observe(a.capabilities, in.Attachments); err != nil {
+		return none, fmt.Errorf("observe kernel: %w", err)
+	}
+	s.World, s.Problems = a.builder.Build(in)
+	if s.World.Node == nil {
+		s.Reason = fmt.Sprintf("there is no Node %s yet", a.config.Node)
+		return none, nil
+	}
+	s.Rendered = a.renderer.Render(s.World)
+	s.Problems = append(s.Problems, s.Rendered.Problems...)
+	changes, err := a.apply(s.Rendered.State)
+	errors.As(err, &s.Failures)
+	return changes, err
+}
+
+// apply makes the kernel hold want. Where nothing foreign happened, only what
+// differs from the state applied last is looked at.
+func (a *Agent) apply(want datapath.State) (datapath.Changes, error) {
+	var changes datapath.Changes
+	drift := a.drift.Swap(false)
+	if drift {
+		have, err := datapath.Read(want)
+		if err != nil {
+			return changes, fmt.Errorf("read kernel: %w", err)
+		}
+		changes = datapath.Diff(have, want)
+	} else {
+		changes = datapath.DiffStates(a.held, want)
+	}
+	if err := datapath.Apply(changes); err != nil {
+		return changes, err
+	}
+	a.held = want
+	return changes, nil
+}
+
+// tell puts what is new into the log, the metrics and the node's report.
+func (a *Agent) tell(last, now *Snapshot) {
+	for _, r := range now.Rendered.Reports {
+		if said(last.Rendered.Reports, r) {
+			continue
+		}
+		if r.Reason == "KernelLacksFullyRandom" {
+			a.config.Log.Error(r.Message, "condition", r.Type)
+		} else {
+			a.config.Log.Info(r.Message, "condition", r.Type, "status", r.Status)
+		}
+	}
+	if !reflect.DeepEqual(last.Problems, now.Problems) {
+		for _, p := range now.Problems {
+			a.config.Log.Warn("problem", "object", p.Object, "field", p.Field, "reason", p.Reason, "hint", p.Hint)
+		}
+	}
+	if last.Ready != now.Ready || last.Reason != now.Reason && now.Reason == "" {
+		a.config.Log.Info("readiness", "ready", now.Ready, "reason", now.Reason)
+	}
+	if err := a.report(now); err != nil {
+		a.config.Log.Warn("report not written", "error", err)
+	}
+}
+
+func said(reports []world.Report, r world.Report) bool {
+	for _, l := range reports {
+		if l == r {
+			return true
+		}
+	}
+	return false
+}

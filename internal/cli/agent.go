@@ -1,0 +1,65 @@
+package cli
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"fairlead.dev/fairlead/internal/agent"
+	"fairlead.dev/fairlead/internal/cni"
+	"fairlead.dev/fairlead/internal/source/dir"
+)
+
+func agentCommand() *cobra.Command {
+	var c agent.Config
+	var objects, reports, level string
+	cmd := &cobra.Command{
+		Use:   "agent",
+		Short: "Keep this node's network as the cluster's objects want it",
+		Long: `Keep this node's network as the cluster's objects want it.
+
+The agent runs on every node, in the node's network namespace, with CAP_NET_ADMIN,
+CAP_NET_RAW and CAP_SYS_ADMIN (to reach into pods' network namespaces). When it
+stops, the network stays as it is.`,
+		Example: `  fairlead agent --node "$(hostname)" --objects /etc/fairlead/objects
+  fairlead agent --node edge1 --objects ./manifests --metrics-address ""`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if c.Node == "" {
+				return misuse{fmt.Errorf("--node is missing: the name of this machine's Node object")}
+			}
+			var l slog.Level
+			if err := l.UnmarshalText([]byte(level)); err != nil {
+				return misuse{fmt.Errorf("--log-level %q: use debug, info, warn or error", level)}
+			}
+			if info, err := os.Stat(objects); err != nil || !info.IsDir() {
+				return misuse{fmt.Errorf("--objects %q is no directory: make it, or name the one with the manifests", objects)}
+			}
+			c.Objects = dir.New(objects)
+			if reports != "" {
+				c.ReportFile = filepath.Join(reports, c.Node+".json")
+			}
+			c.Log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: l})).With("node", c.Node)
+			a, err := agent.New(c)
+			if err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
+			defer stop()
+			return a.Run(ctx)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&c.Node, "node", os.Getenv("NODE_NAME"), "name of this machine's Node object ($NODE_NAME)")
+	f.StringVar(&objects, "objects", "/etc/fairlead/objects", "directory of manifests")
+	f.StringVar(&reports, "reports", "", "directory for this node's report; empty: none is written")
+	f.StringVar(&c.StateDir, "state-dir", cni.DefaultStateDir, "directory of the address book")
+	f.StringVar(&c.Socket, "socket", cni.DefaultSocket, "unix socket for the CNI plugin and the command line")
+	f.StringVar(&c.MetricsAddress, "metrics-address", "127.0.0.1:9468", "address of metrics and health; empty: none")
+	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
+	return cmd
+}

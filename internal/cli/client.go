@@ -1,0 +1,67 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"fairlead.dev/fairlead/internal/cni"
+)
+
+// socketFlag adds --socket to a command that asks the node's agent.
+func socketFlag(c *cobra.Command) *string {
+	socket := os.Getenv("FAIRLEAD_SOCKET")
+	if socket == "" {
+		socket = cni.DefaultSocket
+	}
+	return c.Flags().String("socket", socket, "the agent's unix socket ($FAIRLEAD_SOCKET)")
+}
+
+// outputFlag adds -o to a command that can answer a program.
+func outputFlag(c *cobra.Command) *string {
+	return c.Flags().StringP("output", "o", "text", "text or json")
+}
+
+func checkOutput(output string) error {
+	if output != "text" && output != "json" {
+		return misuse{fmt.Errorf("-o %q: use text or json", output)}
+	}
+	return nil
+}
+
+// ask fills answer in from the agent behind the socket.
+func ask(ctx context.Context, socket, path string, answer any) error {
+	client := &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		},
+	}}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent"+path, nil)
+	if err != nil {
+		return err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return fmt.Errorf("the agent does not answer on %s (is it running? see --socket): %w", socket, err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		message, _ := io.ReadAll(io.LimitReader(response.Body, 1<<16))
+		return fmt.Errorf("the agent answers: %s", strings.TrimSpace(string(message)))
+	}
+	return json.NewDecoder(response.Body).Decode(answer)
+}
+
+// printJSON writes v for a program.
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}

@@ -1,0 +1,120 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"fairlead.dev/fairlead/internal/agent"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+func getCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "get pods|nodes|snat|problems",
+		Short: "Show what this node's agent knows",
+		Example: `  fairlead get pods
+  fairlead get snat -o json`,
+		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		ValidArgs: []string{"pods", "nodes", "snat", "problems"},
+	}
+	socket, output := socketFlag(cmd), outputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := checkOutput(*output); err != nil {
+			return err
+		}
+		v := views[args[0]]()
+		if err := ask(cmd.Context(), *socket, "/v1/"+args[0], v.answer()); err != nil {
+			return err
+		}
+		if *output == "json" {
+			return printJSON(cmd.OutOrStdout(), v.answer())
+		}
+		return v.print(cmd.OutOrStdout())
+	}
+	return cmd
+}
+
+// A view is one kind of thing and its table.
+type view interface {
+	answer() any
+	print(io.Writer) error
+}
+
+type table[T any] struct {
+	list   agent.List[T]
+	header []string
+	row    func(T) []string
+	none   string
+}
+
+func (t *table[T]) answer() any { return &t.list }
+
+func (t *table[T]) print(w io.Writer) error {
+	if len(t.list.Items) == 0 {
+		_, err := fmt.Fprintln(w, t.none)
+		return err
+	}
+	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(tw, strings.Join(t.header, "\t"))
+	for _, item := range t.list.Items {
+		fmt.Fprintln(tw, strings.Join(t.row(item), "\t"))
+	}
+	return tw.Flush()
+}
+
+var views = map[string]func() view{
+	"pods": func() view {
+		return &table[agent.Pod]{header: []string{"NAMESPACE", "NAME", "ADDRESSES", "LINK", "CONTAINER"}, none: "no pods",
+			row: func(p agent.Pod) []string {
+				return []string{dash(p.Namespace), dash(p.Name), join(p.Addresses), p.Link, p.ContainerID[:min(12, len(p.ContainerID))]}
+			}}
+	},
+	"nodes": func() view {
+		return &table[agent.Node]{header: []string{"NAME", "ADDRESSES", "POD CIDRS", "SELF"}, none: "no nodes",
+			row: func(n agent.Node) []string {
+				return []string{n.Name, join(n.Addresses), join(n.PodCIDRs), yes(n.Self)}
+			}}
+	},
+	"snat": func() view {
+		return &table[agent.SNAT]{header: []string{"NODE", "PORTS", "RANGE", "RANDOM", "CONNECTIONS", "INSERT FAILED", "DROPPED"}, none: "not ready",
+			row: func(s agent.SNAT) []string {
+				random := yes(s.Randomized)
+				if s.Wanted && !s.Randomized {
+					random = "MISSING"
+				}
+				return []string{s.Node, s.Choice, s.Range, random, fmt.Sprintf("%d of %d", s.Conntrack.Entries, s.Conntrack.Max),
+					fmt.Sprint(s.Conntrack.InsertFailed), fmt.Sprint(s.Conntrack.Drop)}
+			}}
+	},
+	"problems": func() view {
+		return &table[world.Problem]{header: []string{"OBJECT", "FIELD", "REASON", "HINT"}, none: "no problems",
+			row: func(p world.Problem) []string { return []string{p.Object, dash(p.Field), p.Reason, p.Hint} }}
+	},
+}
+
+func join[T netip.Addr | netip.Prefix](items []T) string {
+	words := make([]string, len(items))
+	for i, item := range items {
+		words[i] = fmt.Sprint(item)
+	}
+	return dash(strings.Join(words, ","))
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}

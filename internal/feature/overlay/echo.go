@@ -1,0 +1,112 @@
+package overlay
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ICMP echo, of RFC 792 and RFC 4443 section 4.
+const (
+	echoRequest4, echoReply4 = 8, 0
+	echoRequest6, echoReply6 = 128, 129
+	icmpHeader               = 8
+	ip4Header, ip6Header     = 20, 40
+	retryEvery               = 500 * time.Millisecond
+)
+
+// echo sends an unfragmentable packet of size bytes, IP header included, and
+// waits for its answer.
+func echo(ctx context.Context, from, to netip.Addr, size int) error {
+	network, header := "ip4:icmp", ip4Header
+	if to.Is6() {
+		network, header = "ip6:ipv6-icmp", ip6Header
+	}
+	c, err := net.ListenPacket(network, from.String())
+	if err != nil {
+		return fmt.Errorf("open ICMP socket: %w", err)
+	}
+	defer c.Close()
+	if err := forbidFragments(c.(*net.IPConn), to); err != nil {
+		return err
+	}
+	request := echoMessage(to, size-header)
+	deadline, _ := ctx.Deadline()
+	for time.Now().Before(deadline) && ctx.Err() == nil {
+		if _, err := c.WriteTo(request, &net.IPAddr{IP: to.AsSlice()}); err != nil {
+			return fmt.Errorf("send: %w", errors.Unwrap(err))
+		}
+		if err := c.SetReadDeadline(time.Now().Add(retryEvery)); err != nil {
+			return err
+		}
+		if err := awaitReply(c, to, request); !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+	}
+	return errors.New("no answer")
+}
+
+// forbidFragments sets DF and makes the kernel ignore what it has learned of
+// the path: the question is what this path carries now (ip(7), IP_MTU_DISCOVER).
+func forbidFragments(c *net.IPConn, to netip.Addr) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	level, option, value := unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE
+	if to.Is6() {
+		level, option, value = unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE
+	}
+	var set error
+	err = raw.Control(func(fd uintptr) { set = syscall.SetsockoptInt(int(fd), level, option, value) })
+	return errors.Join(err, set)
+}
+
+func echoMessage(to netip.Addr, size int) []byte {
+	m := make([]byte, max(size, icmpHeader+8))
+	binary.BigEndian.PutUint32(m[4:], rand.Uint32()) // identifier and sequence number
+	binary.BigEndian.PutUint64(m[8:], rand.Uint64())
+	if to.Is6() {
+		m[0] = echoRequest6 // the kernel fills in the checksum
+		return m
+	}
+	m[0] = echoRequest4
+	var sum uint32
+	for i := 0; i+1 < len(m); i += 2 {
+		sum += uint32(m[i])<<8 | uint32(m[i+1])
+	}
+	if len(m)%2 == 1 {
+		sum += uint32(m[len(m)-1]) << 8
+	}
+	for sum>>16 != 0 {
+		sum = sum&0xffff + sum>>16
+	}
+	binary.BigEndian.PutUint16(m[2:], ^uint16(sum))
+	return m
+}
+
+func awaitReply(c net.PacketConn, to netip.Addr, request []byte) error {
+	want := byte(echoReply4)
+	if to.Is6() {
+		want = echoReply6
+	}
+	b := make([]byte, len(request)+ip4Header)
+	for {
+		n, _, err := c.ReadFrom(b)
+		if err != nil {
+			return err
+		}
+		if n == len(request) && b[0] == want && string(b[4:16]) == string(request[4:16]) {
+			return nil
+		}
+	}
+}

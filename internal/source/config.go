@@ -1,0 +1,182 @@
+package source
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"fairlead.dev/fairlead/api/v1alpha1"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// Defaults is the configuration where no AgentConfig says otherwise.
+func Defaults() *world.Config {
+	return &world.Config{
+		Overlay:       world.Overlay{VNI: 1, Port: 4789},
+		NodePortLocal: world.NodePortLocal{Enabled: true, Ports: world.PortRange{Low: 61000, High: 62000}},
+	}
+}
+
+// buildConfig lays the default AgentConfig over the defaults, and the node's
+// own over both. A field that makes no sense is a problem and keeps what it
+// had.
+func buildConfig(configs []*v1alpha1.AgentConfig, node string) (*world.Config, []world.Problem) {
+	c := Defaults()
+	var problems []world.Problem
+	for _, name := range []string{v1alpha1.DefaultConfig, node} {
+		i := slices.IndexFunc(configs, func(o *v1alpha1.AgentConfig) bool { return o.Name == name })
+		if i >= 0 {
+			o := overlayer{object: "AgentConfig " + name, config: c}
+			o.apply(&configs[i].Spec)
+			problems = append(problems, o.problems...)
+		}
+		if node == v1alpha1.DefaultConfig {
+			break
+		}
+	}
+	return c, problems
+}
+
+// An overlayer lays one AgentConfig over a configuration.
+type overlayer struct {
+	object   string
+	config   *world.Config
+	problems []world.Problem
+}
+
+func (o *overlayer) report(field, reason, hint string) {
+	o.problems = append(o.problems, world.Problem{Object: o.object, Field: "spec." + field, Reason: reason, Hint: hint})
+}
+
+func (o *overlayer) apply(s *v1alpha1.AgentConfigSpec) {
+	if s.Overlay != nil {
+		o.overlay(s.Overlay)
+	}
+	if s.NodeSNATRandomizePorts != nil {
+		o.config.NodeSNAT.Randomize = *s.NodeSNATRandomizePorts
+	}
+	if s.NodeSNATPortRange != nil {
+		o.portChoice("nodeSNATPortRange", *s.NodeSNATPortRange)
+	}
+	if s.NonMasqueradeCIDRs != nil {
+		o.nonMasquerade(s.NonMasqueradeCIDRs)
+	}
+	if n := s.NodePortLocal; n != nil {
+		if n.Enabled != nil {
+			o.config.NodePortLocal.Enabled = *n.Enabled
+		}
+		if n.PortRange != nil {
+			if r, reason, hint := ParsePortRange(*n.PortRange); reason != "" {
+				o.report("nodePortLocal.portRange", reason, hint)
+			} else {
+				o.config.NodePortLocal.Ports = r
+			}
+		}
+	}
+	o.features(s.Features)
+}
+
+func (o *overlayer) overlay(s *v1alpha1.Overlay) {
+	if s.Mode != nil && *s.Mode != "vxlan" {
+		o.report("overlay.mode", fmt.Sprintf("%q is no mode", *s.Mode), "write vxlan")
+	}
+	for _, n := range []struct {
+		field     string
+		value     *int
+		into      *int
+		low, high int
+	}{
+		{"overlay.vni", s.VNI, &o.config.Overlay.VNI, 1, 1<<24 - 1},
+		{"overlay.port", s.Port, &o.config.Overlay.Port, 1, 1<<16 - 1},
+	} {
+		if n.value != nil {
+			o.number(n.field, *n.value, n.into, n.low, n.high)
+		}
+	}
+	if s.MTU != nil && *s.MTU == 0 {
+		o.config.Overlay.MTU = 0
+	} else if s.MTU != nil {
+		// 1280 is the least that IPv6 works with (RFC 8200 section 5).
+		o.number("overlay.mtu", *s.MTU, &o.config.Overlay.MTU, 1280, 1<<16-1)
+	}
+}
+
+func (o *overlayer) number(field string, value int, into *int, low, high int) {
+	if value < low || value > high {
+		o.report(field, fmt.Sprintf("%d is out of range", value), fmt.Sprintf("write %d to %d", low, high))
+		return
+	}
+	*into = value
+}
+
+func (o *overlayer) portChoice(field, s string) {
+	switch s {
+	case "auto":
+		o.config.NodeSNAT.Ports = world.PortChoice{Mode: world.PortsAuto}
+	case "kernel":
+		o.config.NodeSNAT.Ports = world.PortChoice{Mode: world.PortsKernel}
+	default:
+		r, reason, hint := ParsePortRange(s)
+		if reason != "" {
+			o.report(field, reason, hint+", or auto, or kernel")
+			return
+		}
+		o.config.NodeSNAT.Ports = world.PortChoice{Mode: world.PortsFixed, Range: r}
+	}
+}
+
+// ParsePortRange reads LOW-HIGH.
+func ParsePortRange(s string) (r world.PortRange, reason, hint string) {
+	const form = "write LOW-HIGH, such as 32768-60999"
+	low, high, found := strings.Cut(s, "-")
+	l, errLow := strconv.ParseUint(low, 10, 16)
+	h, errHigh := strconv.ParseUint(high, 10, 16)
+	switch {
+	case !found || errLow != nil || errHigh != nil:
+		return r, fmt.Sprintf("%q is no port range", s), form
+	case l == 0:
+		return r, fmt.Sprintf("%s begins with port 0, which is none", s), "begin with 1 or more"
+	case l > h:
+		return r, fmt.Sprintf("%s runs backwards", s), fmt.Sprintf("write the lower port first: %d-%d", h, l)
+	}
+	return world.PortRange{Low: uint16(l), High: uint16(h)}, "", ""
+}
+
+func (o *overlayer) nonMasquerade(cidrs []string) {
+	var out []netip.Prefix
+	for i, s := range cidrs {
+		p, reason, hint := parseCIDR(s)
+		if reason != "" {
+			o.report(fmt.Sprintf("nonMasqueradeCIDRs[%d]", i), reason, hint)
+			continue
+		}
+		out = append(out, p)
+	}
+	slices.SortFunc(out, netip.Prefix.Compare)
+	o.config.NonMasqueradeCIDRs = slices.Compact(out)
+}
+
+// switchable are the features that can be switched off by name.
+var switchable = []string{"overlay", "pod", "snat"}
+
+func (o *overlayer) features(features map[string]bool) {
+	var names []string
+	for name := range features {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if !slices.Contains(switchable, name) {
+			o.report("features."+name, "is no feature", "features are "+strings.Join(switchable, ", "))
+			continue
+		}
+		off := slices.DeleteFunc(o.config.DisabledFeatures, func(f string) bool { return f == name })
+		if !features[name] {
+			off = append(off, name)
+			slices.Sort(off)
+		}
+		o.config.DisabledFeatures = off
+	}
+}

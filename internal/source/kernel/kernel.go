@@ -1,0 +1,123 @@
+// Package kernel observes the node's kernel: interfaces and their addresses,
+// ephemeral ports, capabilities. What it sees is part of the world.
+//
+// Interfaces announce their changes; sysctls do not, and are looked at again
+// whenever the world is built.
+package kernel
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+
+	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/datapath/sysctl"
+	"fairlead.dev/fairlead/internal/netns"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// Observe returns what the kernel of the calling thread's network namespace
+// shows now. Capabilities do not change while a kernel runs, so they are given.
+func Observe(c world.Capabilities, attachments *world.Attachments) (*world.Kernel, error) {
+	k := &world.Kernel{Capabilities: c}
+	var err error
+	if k.Interfaces, err = interfaces(); err != nil {
+		return nil, err
+	}
+	if k.LocalPorts, err = localPorts(); err != nil {
+		return nil, err
+	}
+	reserved, err := sysctl.Read("net/ipv4/ip_local_reserved_ports")
+	if err != nil {
+		return nil, err
+	}
+	if k.ReservedPorts, err = parseReserved(reserved); err != nil {
+		return nil, err
+	}
+	for _, a := range attachments.List {
+		if netns.Alive(a.Netns) {
+			k.LiveNetns = append(k.LiveNetns, a.Netns)
+		}
+	}
+	slices.Sort(k.LiveNetns)
+	return k, nil
+}
+
+// interfaces lists everybody's network devices but ours.
+func interfaces() ([]world.Interface, error) {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("list interfaces: %w", err)
+	}
+	addresses, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	on := map[int][]netip.Prefix{}
+	for _, a := range addresses {
+		ip, _ := netip.AddrFromSlice(a.IP)
+		bits, _ := a.Mask.Size()
+		on[a.LinkIndex] = append(on[a.LinkIndex], netip.PrefixFrom(ip.Unmap(), bits))
+	}
+	var out []world.Interface
+	for _, l := range links {
+		a := l.Attrs()
+		if strings.HasPrefix(a.Name, datapath.LinkPrefix) {
+			continue
+		}
+		addrs := on[a.Index]
+		slices.SortFunc(addrs, netip.Prefix.Compare)
+		out = append(out, world.Interface{Name: a.Name, MTU: a.MTU, Up: a.OperState == netlink.OperUp || a.Name == "lo", Addresses: addrs})
+	}
+	slices.SortFunc(out, func(a, b world.Interface) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+func localPorts() (world.PortRange, error) {
+	const key = "net/ipv4/ip_local_port_range"
+	s, err := sysctl.Read(key)
+	if err != nil {
+		return world.PortRange{}, err
+	}
+	f := strings.Fields(s)
+	if len(f) != 2 {
+		return world.PortRange{}, fmt.Errorf("%s is %q", key, s)
+	}
+	return parseRange(f[0], f[1])
+}
+
+// parseReserved reads the kernel's list of ports and ranges: "8080,9000-9010".
+func parseReserved(s string) ([]world.PortRange, error) {
+	var out []world.PortRange
+	for item := range strings.SplitSeq(s, ",") {
+		if item == "" {
+			continue
+		}
+		low, high, isRange := strings.Cut(item, "-")
+		if !isRange {
+			high = low
+		}
+		r, err := parseRange(low, high)
+		if err != nil {
+			return nil, fmt.Errorf("net/ipv4/ip_local_reserved_ports: %w", err)
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+func parseRange(low, high string) (world.PortRange, error) {
+	l, err := strconv.ParseUint(low, 10, 16)
+	if err != nil {
+		return world.PortRange{}, fmt.Errorf("port %q: %w", low, err)
+	}
+	h, err := strconv.ParseUint(high, 10, 16)
+	if err != nil {
+		return world.PortRange{}, fmt.Errorf("port %q: %w", high, err)
+	}
+	return world.PortRange{Low: uint16(l), High: uint16(h)}, nil
+}

@@ -1,0 +1,81 @@
+// Package source turns objects, as people and the cluster write them, into the
+// world that features render.
+//
+// It is the door: everything is parsed and checked here, once. A mistake in an
+// object becomes a Problem on that object, and what can still be understood
+// counts. Objects come from a directory (package dir) or, later, from an API
+// server; what the kernel shows comes from package kernel.
+package source
+
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"fairlead.dev/fairlead/api/v1alpha1"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// Objects is everything that a source holds at one moment. An object that did
+// not change keeps its pointer.
+type Objects struct {
+	Revision int64 // grows with every change
+	Nodes    []*corev1.Node
+	Pods     []*corev1.Pod
+	Configs  []*v1alpha1.AgentConfig
+	Problems []world.Problem   // documents and fields that could not be read
+	Files    map[string]string // where each object was read: "Node n1" and its file
+}
+
+// Inputs is all that a world is made of.
+type Inputs struct {
+	Objects     *Objects
+	Attachments *world.Attachments
+	Kernel      *world.Kernel
+}
+
+// A Builder builds the worlds of one node, one after the other. It remembers
+// what it made of each object, so that one change costs one object, and keeps
+// the pointers of parts that did not change. A new Builder makes an equal world
+// of the same inputs.
+type Builder struct {
+	node  string
+	nodes map[*corev1.Node]meaning
+	last  world.World
+}
+
+// meaning is what became of one Node.
+type meaning struct {
+	node     *world.Node
+	problems []world.Problem
+}
+
+// NewBuilder returns a builder for the named node.
+func NewBuilder(node string) *Builder {
+	return &Builder{node: node, nodes: map[*corev1.Node]meaning{}}
+}
+
+// Build returns the world of the builder's node, and the mistakes found in the
+// objects. The world's Node is nil where there is no such Node yet.
+func (b *Builder) Build(in Inputs) (*world.World, []world.Problem) {
+	problems := append([]world.Problem(nil), in.Objects.Problems...)
+	nodes, more := b.parseNodes(in.Objects.Nodes)
+	problems = append(problems, more...)
+	config, more := buildConfig(in.Objects.Configs, b.node)
+	problems = append(problems, more...)
+
+	w := world.World{Attachments: in.Attachments, Kernel: in.Kernel, Config: config, Peers: &world.Peers{}}
+	for _, n := range nodes {
+		if n.Name == b.node {
+			w.Node = n
+		} else {
+			w.Peers.Nodes = append(w.Peers.Nodes, n)
+		}
+	}
+	b.keep(&w)
+	b.last = w
+	for i, p := range problems {
+		if p.Source == "" {
+			problems[i].Source = in.Objects.Files[p.Object]
+		}
+	}
+	return &w, problems
+}
