@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"fairlead.dev/fairlead/internal/datapath"
@@ -106,7 +107,7 @@ func (a *Agent) apply(want datapath.State) (datapath.Changes, error) {
 // tell puts what is new into the log, the metrics and the node's report.
 func (a *Agent) tell(last, now *Snapshot) {
 	for _, r := range now.Rendered.Reports {
-		if said(last.Rendered.Reports, r) {
+		if slices.Contains(last.Rendered.Reports, r) {
 			continue
 		}
 		if r.Reason == "KernelLacksFullyRandom" {
@@ -128,11 +129,3 @@ func (a *Agent) tell(last, now *Snapshot) {
 	}
 }
 
-func said(reports []world.Report, r world.Report) bool {
-	for _, l := range reports {
-		if l == r {
-			return true
-		}
-	}
-	return false
-}

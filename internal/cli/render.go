@@ -81,7 +81,7 @@ func renderFiles(path, node string) (agent.Rendered, []world.Problem, error) {
 	}
 	builder := source.NewBuilder(node)
 	in := source.Inputs{Objects: objects, Attachments: &world.Attachments{}, Kernel: &world.Kernel{}}
-	w, problems := builder.Build(in)
+	w, _ := builder.Build(in)
 	if w.Node == nil {
 		var names []string
 		for _, n := range objects.Nodes {
@@ -90,7 +90,7 @@ func renderFiles(path, node string) (agent.Rendered, []world.Problem, error) {
 		return agent.Rendered{}, nil, misuse{fmt.Errorf("--node %q: the manifests have no such Node; they have %s", node, dash(strings.Join(names, ", ")))}
 	}
 	in.Kernel = source.PlainKernel(w.Node)
-	w, problems = builder.Build(in)
+	w, problems := builder.Build(in)
 	r := feature.NewRenderer(all.Features).Render(w)
 	return agent.Rendered{NFT: r.State.NFT(), IP: r.State.IP(), Reports: r.Reports}, append(problems, r.Problems...), nil
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 )
@@ -23,13 +22,11 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	var code exitCode
-	if errors.As(err, &code) {
+	if code, ok := errors.AsType[exitCode](err); ok {
 		return int(code)
 	}
 	fmt.Fprintf(stderr, "fairlead: %v\n", err)
-	var misused misuse
-	if errors.As(err, &misused) {
+	if _, ok := errors.AsType[misuse](err); ok {
 		return 2
 	}
 	return 1
@@ -79,13 +76,3 @@ func (m misuse) Unwrap() error { return m.error }
 type exitCode int
 
 func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
-
-// isTerminal reports whether w shows text to a person right now.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}

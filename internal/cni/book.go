@@ -170,8 +170,7 @@ func (b *Book) release(containerID, ifname string) error {
 	if err := b.store.Lock(); err != nil {
 		return err
 	}
-	defer b.store.Unlock()
-	return b.store.ReleaseByID(containerID, ifname)
+	return errors.Join(b.store.ReleaseByID(containerID, ifname), b.store.Unlock())
 }
 
 // Find returns the attachment of a request, or nil.

@@ -64,7 +64,7 @@ func result(r Request, a Answer) *current.Result {
 		gateway := net.IP(a.Gateways[i].AsSlice())
 		all := net.IPNet{IP: make(net.IP, addr.BitLen()/8), Mask: net.CIDRMask(0, addr.BitLen())}
 		out.IPs = append(out.IPs, &current.IPConfig{
-			Interface: current.Int(1), Gateway: gateway,
+			Interface: new(1), Gateway: gateway,
 			Address: net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(addr.BitLen(), addr.BitLen())},
 		})
 		out.Routes = append(out.Routes, &types.Route{Dst: all, GW: gateway})

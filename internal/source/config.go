@@ -90,25 +90,27 @@ func (o *overlayer) overlay(s *v1alpha1.Overlay) {
 	}{
 		{"overlay.vni", s.VNI, &o.config.Overlay.VNI, 1, 1<<24 - 1},
 		{"overlay.port", s.Port, &o.config.Overlay.Port, 1, 1<<16 - 1},
+		// 1280 is the least that IPv6 works with (RFC 8200 section 5); 0 derives it.
+		{"overlay.mtu", unlessZero(s.MTU), &o.config.Overlay.MTU, 1280, 1<<16 - 1},
 	} {
-		if n.value != nil {
-			o.number(n.field, *n.value, n.into, n.low, n.high)
+		switch {
+		case n.value == nil:
+		case *n.value < n.low || *n.value > n.high:
+			o.report(n.field, fmt.Sprintf("%d is out of range", *n.value), fmt.Sprintf("write %d to %d", n.low, n.high))
+		default:
+			*n.into = *n.value
 		}
 	}
 	if s.MTU != nil && *s.MTU == 0 {
 		o.config.Overlay.MTU = 0
-	} else if s.MTU != nil {
-		// 1280 is the least that IPv6 works with (RFC 8200 section 5).
-		o.number("overlay.mtu", *s.MTU, &o.config.Overlay.MTU, 1280, 1<<16-1)
 	}
 }
 
-func (o *overlayer) number(field string, value int, into *int, low, high int) {
-	if value < low || value > high {
-		o.report(field, fmt.Sprintf("%d is out of range", value), fmt.Sprintf("write %d to %d", low, high))
-		return
+func unlessZero(n *int) *int {
+	if n != nil && *n == 0 {
+		return nil
 	}
-	*into = value
+	return n
 }
 
 func (o *overlayer) portChoice(field, s string) {

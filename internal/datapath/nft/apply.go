@@ -57,14 +57,21 @@ func addSet(table string, s *Set, id uint32) Change {
 }
 
 func addElements(table string, s *Set, elements []Element) []Change {
-	return changeElements("add", step{msg: unix.NFT_MSG_NEWSETELEM, flags: netlink.Create}, table, s, elements)
+	return elementVerb{"add", unix.NFT_MSG_NEWSETELEM, netlink.Create}.changes(table, s, elements)
 }
 
 func deleteElements(table string, s *Set, elements []Element) []Change {
-	return changeElements("delete", step{msg: unix.NFT_MSG_DELSETELEM}, table, s, elements)
+	return elementVerb{"delete", unix.NFT_MSG_DELSETELEM, 0}.changes(table, s, elements)
 }
 
-func changeElements(verb string, as step, table string, s *Set, elements []Element) []Change {
+// elementVerb is what can be done to elements: the word and the message for it.
+type elementVerb struct {
+	word  string
+	msg   uint16
+	flags netlink.HeaderFlags
+}
+
+func (v elementVerb) changes(table string, s *Set, elements []Element) []Change {
 	var out []Change
 	for chunk := range slices.Chunk(elements, elementsPerMessage) {
 		var items []attr
@@ -75,12 +82,12 @@ func changeElements(verb string, as step, table string, s *Set, elements []Eleme
 					u32(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)))
 			}
 		}
-		as.attrs = []attr{
+		attrs := []attr{
 			str(unix.NFTA_SET_ELEM_LIST_TABLE, table), str(unix.NFTA_SET_ELEM_LIST_SET, s.Name),
 			nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS, items...),
 		}
-		text := fmt.Sprintf("%s element inet %s %s %s", verb, table, s.Name, s.list(chunk))
-		out = append(out, Change{text, []step{as}})
+		text := fmt.Sprintf("%s element inet %s %s %s", v.word, table, s.Name, s.list(chunk))
+		out = append(out, Change{text, []step{{v.msg, v.flags, attrs}}})
 	}
 	return out
 }

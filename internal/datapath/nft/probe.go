@@ -28,8 +28,12 @@ func ProbeFullyRandom() error {
 	}
 	unknown := slices.Clone(t.Chains[0].Rules)
 	unknown[0] = Rule{masqueradeFlags(1 << 7)}
-	if err := Apply(addRules(name, &Chain{Name: "c", Rules: unknown})); !errors.Is(err, unix.EINVAL) {
-		return fmt.Errorf("the kernel takes a NAT flag that does not exist (%v): what it takes proves nothing", err)
+	err = Apply(addRules(name, &Chain{Name: "c", Rules: unknown}))
+	switch {
+	case err == nil:
+		return errors.New("the kernel takes a NAT flag that does not exist: what it takes proves nothing")
+	case !errors.Is(err, unix.EINVAL):
+		return fmt.Errorf("a NAT flag that does not exist is refused for another reason: %w", err)
 	}
 	return nil
 }

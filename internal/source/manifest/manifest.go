@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -158,15 +159,13 @@ func fields(t reflect.Type) map[string]reflect.Type {
 	if t.Kind() != reflect.Struct {
 		return out
 	}
-	for i := range t.NumField() {
-		name, options, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+	for f := range t.Fields() {
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
 		case strings.Contains(options, "inline"):
-			for n, ft := range fields(t.Field(i).Type) {
-				out[n] = ft
-			}
+			maps.Copy(out, fields(f.Type))
 		case name != "" && name != "-":
-			out[name] = t.Field(i).Type
+			out[name] = f.Type
 		}
 	}
 	return out

@@ -1,0 +1,47 @@
+# make            build the binary
+# make demo       a three-node cluster in network namespaces, and what travels in it
+# make deps       what the tests need of this machine
+# make test       format, vet, lint, unit tests, scenarios, packets, fuzz smoke, race detector
+# make lint       golangci-lint, pinned in tools/
+# make fuzz       every fuzz target for FUZZTIME (30s) each
+# make bench      Fairlead beside bare forwarding, as ratios
+# make update     format, and rewrite what tests compare with
+# make clean      remove what make made
+
+GO       ?= go
+FUZZTIME ?= 30s
+BIN      := bin/fairlead
+
+.PHONY: build demo deps test lint fuzz bench update clean
+.DEFAULT_GOAL := build
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN) ./cmd/fairlead
+
+demo: build
+	@scripts/demo $(BIN)
+
+deps:
+	@scripts/deps
+
+test: deps lint
+	@scripts/test
+
+lint:
+	@test -z "$$(gofmt -l api bench cmd internal)" || { gofmt -l api bench cmd internal; echo "make: run make update: these files are not formatted" >&2; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool -modfile=tools/go.mod golangci-lint run ./...
+
+fuzz:
+	@FUZZTIME=$(FUZZTIME) scripts/fuzz
+
+bench:
+	$(GO) run ./bench
+
+update:
+	gofmt -w api bench cmd internal
+	$(GO) test ./internal/feature/... ./cmd/... -update
+
+clean:
+	rm -rf bin
+	$(GO) clean -testcache
