@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync/atomic"
-	"time"
 
 	"fairlead.dev/fairlead/internal/cni"
 	"fairlead.dev/fairlead/internal/datapath"
@@ -41,15 +40,6 @@ type Source interface {
 	Watch(ctx context.Context, changed func()) error
 }
 
-// How often the agent looks by itself.
-const (
-	pollEvery    = 5 * time.Second       // for settings that announce nothing
-	fullEvery    = 60 * time.Second      // reads all that is ours, whatever was announced
-	settle       = 50 * time.Millisecond // the kernel's announcements come in crowds
-	retryAtFirst = 100 * time.Millisecond
-	retryAtMost  = 10 * time.Second
-)
-
 // An Agent keeps one node.
 type Agent struct {
 	config       Config
@@ -60,9 +50,8 @@ type Agent struct {
 	renderer     *feature.Renderer
 	metrics      *metrics
 
-	wake  chan struct{} // something changed; holds at most one
-	drift atomic.Bool   // the kernel may not hold what we believe
-	asked atomic.Int64  // turns of the loop that were asked for
+	loop  *loop
+	asked atomic.Int64 // turns of the loop that were asked for
 
 	snapshot atomic.Pointer[Snapshot]
 	held     datapath.State // what the kernel holds, as far as we know; the loop's own
@@ -78,9 +67,9 @@ func New(c Config) (*Agent, error) {
 	a := &Agent{
 		config: c, book: book, capabilities: kernel.Probe(), observe: kernel.Observe,
 		builder: source.NewBuilder(c.Node), renderer: feature.NewRenderer(all.Features),
-		metrics: newMetrics(), wake: make(chan struct{}, 1),
+		metrics: newMetrics(),
 	}
-	a.drift.Store(true)
+	a.loop = newLoop(a.turn)
 	a.snapshot.Store(&Snapshot{Reason: "starting", next: make(chan struct{})})
 	return a, nil
 }
@@ -103,10 +92,10 @@ func (a *Agent) Run(ctx context.Context) error {
 			}
 		}()
 	}
-	start("objects", func() error { return a.config.Objects.Watch(ctx, a.Wake) })
-	start("kernel", func() error { return kernel.Watch(ctx, a.drifted) })
+	start("objects", func() error { return a.config.Objects.Watch(ctx, a.loop.Wake) })
+	start("kernel", func() error { return kernel.Watch(ctx, a.loop.Drifted) })
 	start("serve", func() error { return a.serve(ctx, listeners) })
-	start("loop", func() error { return a.loop(ctx) })
+	start("loop", func() error { return a.loop.run(ctx) })
 	for range cap(running) {
 		<-running
 	}
@@ -114,43 +103,4 @@ func (a *Agent) Run(ctx context.Context) error {
 		return cause
 	}
 	return nil
-}
-
-// Wake asks for a turn of the loop.
-func (a *Agent) Wake() {
-	select {
-	case a.wake <- struct{}{}:
-	default: // one is asked for already
-	}
-}
-
-// drifted notes that the kernel changed by somebody's hand, maybe ours.
-func (a *Agent) drifted() {
-	if !a.drift.Swap(true) {
-		time.AfterFunc(settle, a.Wake)
-	}
-}
-
-func (a *Agent) loop(ctx context.Context) error {
-	poll, full := time.NewTicker(pollEvery), time.NewTicker(fullEvery)
-	defer poll.Stop()
-	defer full.Stop()
-	retry := retryAtFirst
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-a.wake:
-		case <-poll.C:
-		case <-full.C:
-			a.drift.Store(true)
-		}
-		if err := a.turn(); err != nil {
-			a.drift.Store(true)
-			time.AfterFunc(retry, a.Wake)
-			retry = min(2*retry, retryAtMost)
-			continue
-		}
-		retry = retryAtFirst
-	}
 }

@@ -87,7 +87,7 @@ func (a *Agent) withRequest(w http.ResponseWriter, r *http.Request, do func(cni.
 // makes its wire. It answers when the pod's datapath is in the kernel.
 func (a *Agent) add(r *http.Request, q cni.Request) (any, *refusal) {
 	s := a.snapshot.Load()
-	if !s.Ready {
+	if s.World == nil || s.World.Node == nil {
 		return nil, later("the agent is not ready: %s", s.Reason)
 	}
 	if len(s.World.Node.PodCIDRs) == 0 {
@@ -110,7 +110,9 @@ func (a *Agent) add(r *http.Request, q cni.Request) (any, *refusal) {
 		if derr := a.book.Detach(q.ContainerID, q.Interface); derr != nil {
 			err = fmt.Errorf("%w; and the address stays taken: %w", err, derr)
 		}
-		a.Wake()
+		if _, serr := a.Sync(r.Context()); serr != nil {
+			err = fmt.Errorf("%w; and the attempt is not cleared away: %w", err, serr)
+		}
 		return nil, &refusal{http.StatusInternalServerError, err.Error()}
 	}
 	return wired(attachment, link, s.World.PodMTU()), nil

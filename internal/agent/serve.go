@@ -121,7 +121,7 @@ func (a *Agent) serveStatus(w http.ResponseWriter, r *http.Request) {
 		}
 		want = n
 	}
-	a.Wake()
+	a.loop.Wake()
 	s := a.snapshot.Load()
 	for s.Applied < want {
 		select {
@@ -137,7 +137,7 @@ func (a *Agent) serveStatus(w http.ResponseWriter, r *http.Request) {
 // Sync asks for a turn of the loop and waits for one that began after the call.
 func (a *Agent) Sync(ctx context.Context) (*Snapshot, error) {
 	n := a.asked.Add(1)
-	a.Wake()
+	a.loop.Wake()
 	for {
 		s := a.snapshot.Load()
 		if s.Turn >= n {

@@ -87,7 +87,7 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 // differs from the state applied last is looked at.
 func (a *Agent) apply(want datapath.State) (datapath.Changes, error) {
 	var changes datapath.Changes
-	drift := a.drift.Swap(false)
+	drift := a.loop.drift.Swap(false)
 	if drift {
 		have, err := datapath.Read(want)
 		if err != nil {
@@ -128,4 +128,3 @@ func (a *Agent) tell(last, now *Snapshot) {
 		a.config.Log.Warn("report not written", "error", err)
 	}
 }
-

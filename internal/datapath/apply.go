@@ -68,9 +68,14 @@ func Apply(c Changes) error {
 	if err := nft.Apply(c.nft); err != nil {
 		failed = append(failed, Failure{Err: err})
 	}
+	broken := map[string]bool{} // links that could not be made: nothing can hang on them
 	for _, s := range c.steps() {
+		if broken[s.link] {
+			continue
+		}
 		if err := s.apply(); err != nil {
 			failed = append(failed, Failure{Link: s.link, Err: err})
+			broken[s.link] = s.makes
 		}
 	}
 	if len(failed) > 0 {
@@ -84,6 +89,7 @@ type step struct {
 	link  string
 	text  func() string
 	apply func() error
+	makes bool // the link itself
 }
 
 // steps are in the order in which they are made.
@@ -91,26 +97,26 @@ func (c Changes) steps() []step {
 	var out []step
 	links := func(changes []link.Change) {
 		for _, l := range changes {
-			out = append(out, step{l.Link, l.String, l.Apply})
+			out = append(out, step{l.Link, l.String, l.Apply, l.New})
 		}
 	}
 	links(c.links)
 	for _, s := range c.settings {
-		out = append(out, step{"", s.String, func() error { return sysctl.Apply(s) }})
+		out = append(out, step{text: s.String, apply: func() error { return sysctl.Apply(s) }})
 	}
 	for _, n := range c.add.neighbours {
-		out = append(out, step{n.Link, n.AddText, func() error { return neigh.Add(n) }})
+		out = append(out, step{link: n.Link, text: n.AddText, apply: func() error { return neigh.Add(n) }})
 	}
 	for _, r := range c.add.routes {
 		text := func() string { return r.AddText(RouteProtocol) }
-		out = append(out, step{r.Link, text, func() error { return route.Add(r, RouteProtocol) }})
+		out = append(out, step{link: r.Link, text: text, apply: func() error { return route.Add(r, RouteProtocol) }})
 	}
 	for _, r := range c.del.routes {
 		text := func() string { return r.DeleteText(RouteProtocol) }
-		out = append(out, step{r.Link, text, func() error { return route.Delete(r, RouteProtocol) }})
+		out = append(out, step{link: r.Link, text: text, apply: func() error { return route.Delete(r, RouteProtocol) }})
 	}
 	for _, n := range c.del.neighbours {
-		out = append(out, step{n.Link, n.DeleteText, func() error { return neigh.Delete(n) }})
+		out = append(out, step{link: n.Link, text: n.DeleteText, apply: func() error { return neigh.Delete(n) }})
 	}
 	links(c.delLinks)
 	return out

@@ -1,0 +1,91 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// run starts a loop in a bubble of its own time and returns it with the turns
+// that it takes, each answered by what fail says.
+func run(t *testing.T, fail func(turn int) error) (*loop, *atomic.Int64) {
+	turns := new(atomic.Int64)
+	l := newLoop(func() error { return fail(int(turns.Add(1))) })
+	ctx, stop := context.WithCancel(t.Context())
+	go func() {
+		if err := l.run(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	t.Cleanup(stop)
+	return l, turns
+}
+
+func fine(int) error { return nil }
+
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
+func TestLoopLooksByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, turns := run(t, fine)
+		pass(10*time.Second + time.Millisecond)
+		if turns.Load() != 2 {
+			t.Errorf("%d turns in 10 s, want 2: a changed sysctl must be seen within 10 s", turns.Load())
+		}
+	})
+}
+
+func TestLoopJoinsWhatIsAskedTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, turns := run(t, fine)
+		synctest.Wait()
+		for range 100 {
+			l.Wake()
+		}
+		synctest.Wait()
+		if n := turns.Load(); n < 1 || n > 2 {
+			t.Errorf("100 requests at once led to %d turns, want 1 or 2", turns.Load())
+		}
+	})
+}
+
+func TestLoopTriesAgainEverMoreSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, turns := run(t, func(turn int) error {
+			if turn < 4 {
+				return errors.New("no")
+			}
+			return nil
+		})
+		l.Wake()
+		for i, after := range []time.Duration{0, retryAtFirst, 2 * retryAtFirst, 4 * retryAtFirst} {
+			pass(after)
+			if turns.Load() != int64(i+1) {
+				t.Fatalf("%d turns after try %d, want %d", turns.Load(), i, i+1)
+			}
+		}
+		if l.drift.Load() != true {
+			t.Error("after a failure the kernel must be read again")
+		}
+	})
+}
+
+func TestLoopReadsTheKernelAfterAnnouncements(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, turns := run(t, fine)
+		l.drift.Store(false)
+		for range 1000 { // a crowd of announcements
+			l.Drifted()
+		}
+		pass(settle)
+		if turns.Load() != 1 || !l.drift.Load() {
+			t.Errorf("%d turns and drift %v, want one turn that reads the kernel", turns.Load(), l.drift.Load())
+		}
+	})
+}
