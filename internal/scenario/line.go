@@ -1,0 +1,200 @@
+package scenario
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// A line of packets says what is sent, and where and how it is seen:
+//
+//	FROM > TO/PROTOCOL [in vxlan from NODE] OUTCOME
+//
+// FROM and TO are a pod or an address, with a port where the protocol has them,
+// or the identifier of an ICMP echo: default/a:4000, 198.51.100.10:80,
+// [2001:db8::10]:80. Without a port, or with a range of them, FROM stands for
+// many packets, spread over it. OUTCOME is one of
+//
+//	seen as ADDRESS[:PORT|:LOW-HIGH|:kept] [at random] [on INTERFACE|in vxlan to NODE|at POD] [and back]
+//	unreachable
+//	dropped
+//
+// "kept" is the port it was sent with. "at random" wants ports that have nothing
+// to do with those sent and that cover the range. "and back" answers each packet
+// and wants the answer at the sender, as if nothing had been translated.
+type line struct {
+	text     string
+	from, to end
+	protocol protocol
+	wrapped  netip.Addr // the node that sends the packet through the overlay
+	seen     *sighting  // nil: dropped or unreachable
+	refused  bool       // unreachable
+}
+
+// An end is one end of a line.
+type end struct {
+	pod   string
+	addr  netip.Addr
+	ports world.PortRange
+}
+
+// A sighting is how packets are to be seen.
+type sighting struct {
+	as     end
+	kept   bool
+	random bool
+	back   bool
+	on     string     // interface; "" is the first
+	at     string     // pod
+	vxlan  netip.Addr // node
+}
+
+// anyPort is what a line without ports sends from.
+var anyPort = world.PortRange{Low: 1024, High: 65535}
+
+func parseLines(text string) ([]line, error) {
+	var out []line
+	for s := range strings.Lines(text) {
+		s = strings.TrimSpace(s)
+		if s == "" || strings.HasPrefix(s, "#") {
+			continue
+		}
+		l, err := parseLine(s)
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w", s, err)
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+func parseLine(s string) (l line, err error) {
+	words := strings.Fields(s)
+	if len(words) < 4 || words[1] != ">" {
+		return l, fmt.Errorf("is not FROM > TO/PROTOCOL OUTCOME")
+	}
+	l.text = s
+	if l.from, err = parseEnd(words[0]); err != nil {
+		return l, err
+	}
+	cut := strings.LastIndex(words[2], "/")
+	if cut < 0 {
+		return l, fmt.Errorf("%s has no protocol", words[2])
+	}
+	if l.protocol, err = parseProtocol(words[2][cut+1:]); err != nil {
+		return l, err
+	}
+	if l.to, err = parseEnd(words[2][:cut]); err != nil {
+		return l, err
+	}
+	if l.from.ports.High == 0 && l.protocol.ported() {
+		l.from.ports = anyPort
+	}
+	words = words[3:]
+	if len(words) > 4 && strings.Join(words[:3], " ") == "in vxlan from" {
+		if l.wrapped, err = netip.ParseAddr(words[3]); err != nil {
+			return l, err
+		}
+		words = words[4:]
+	}
+	switch outcome := strings.Join(words, " "); {
+	case outcome == "unreachable":
+		l.refused = true
+	case outcome == "dropped":
+	case strings.HasPrefix(outcome, "seen as ") && len(words) > 2:
+		l.seen, err = parseSighting(words[2:])
+	default:
+		err = fmt.Errorf("%s is no outcome", outcome)
+	}
+	return l, err
+}
+
+func parseSighting(words []string) (s *sighting, err error) {
+	s = &sighting{}
+	if before, found := strings.CutSuffix(words[0], ":kept"); found {
+		s.kept, words[0] = true, before
+	}
+	if s.as, err = parseEnd(words[0]); err != nil {
+		return nil, err
+	}
+	rest := strings.Join(words[1:], " ")
+	rest, s.random = strings.CutPrefix(rest, "at random")
+	rest, s.back = strings.CutSuffix(strings.TrimSpace(rest), "and back")
+	switch words := strings.Fields(rest); {
+	case len(words) == 0:
+	case len(words) == 2 && words[0] == "on":
+		s.on = words[1]
+	case len(words) == 2 && words[0] == "at":
+		s.at = words[1]
+	case len(words) == 4 && strings.Join(words[:3], " ") == "in vxlan to":
+		s.vxlan, err = netip.ParseAddr(words[3])
+	default:
+		err = fmt.Errorf("%q says not where", rest)
+	}
+	return s, err
+}
+
+func parseEnd(s string) (e end, err error) {
+	if a, err := netip.ParseAddr(s); err == nil { // IPv6 has colons of its own
+		return end{addr: a}, nil
+	}
+	host, ports := s, ""
+	if colon := strings.LastIndex(s, ":"); colon >= 0 {
+		host, ports = strings.Trim(s[:colon], "[]"), s[colon+1:]
+	}
+	if strings.Contains(host, "/") {
+		e.pod = host
+	} else if e.addr, err = netip.ParseAddr(host); err != nil {
+		return e, err
+	}
+	if ports != "" {
+		e.ports, err = parsePorts(ports)
+	}
+	return e, err
+}
+
+func parsePorts(s string) (r world.PortRange, err error) {
+	low, high, isRange := strings.Cut(s, "-")
+	if !isRange {
+		high = low
+	}
+	l, err := strconv.ParseUint(low, 10, 16)
+	if err != nil {
+		return r, err
+	}
+	h, err := strconv.ParseUint(high, 10, 16)
+	if err != nil || h < l {
+		return r, fmt.Errorf("%s is no range of ports (%v)", s, err)
+	}
+	return world.PortRange{Low: uint16(l), High: uint16(h)}, nil
+}
+
+// The most packets of one line, and how many of them a bucket needs so that a
+// random choice leaves none empty: 16 buckets of 19 are all hit but for one
+// chance in ten million.
+const (
+	mostPackets     = 304
+	packetsPerPlace = 19
+)
+
+// ports returns the ports that the line's packets are sent from, spread evenly.
+// A small range at the far side is not filled: near its end the kernel finds no
+// free port any more.
+func (l line) sendPorts() []uint16 {
+	r := l.from.ports
+	if r.Low == r.High || l.refused || !l.protocol.ported() {
+		return []uint16{r.Low}
+	}
+	n := min(mostPackets, r.Len())
+	if l.seen != nil && l.seen.as.ports.High != 0 {
+		n = min(n, max(1, l.seen.as.ports.Len()/4))
+	}
+	out := make([]uint16, n)
+	for i := range out {
+		out[i] = r.Low + uint16(i*(r.Len()-1)/max(1, n-1))
+	}
+	return out
+}

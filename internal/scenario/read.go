@@ -1,0 +1,210 @@
+package scenario
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/tools/txtar"
+	"sigs.k8s.io/yaml"
+
+	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/source"
+	"fairlead.dev/fairlead/internal/source/dir"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// A scenario is one file, read.
+type scenario struct {
+	path     string
+	archive  *txtar.Archive
+	node     string
+	objects  *source.Objects
+	kernel   kernel
+	pods     []attachment
+	packets  []line
+	problems []world.Problem
+}
+
+// kernel is what kernel.yaml says; what it leaves out is as on an ordinary node.
+type kernel struct {
+	Interfaces    []device          `json:"interfaces"`
+	LocalPorts    string            `json:"localPorts"`
+	ReservedPorts []string          `json:"reservedPorts"`
+	Lacks         map[string]string `json:"lacks"` // capability and reason
+}
+
+type device struct {
+	Name      string         `json:"name"`
+	MTU       int            `json:"mtu"`
+	Addresses []netip.Prefix `json:"addresses"`
+}
+
+// attachment is one pod wired to the node.
+type attachment struct {
+	Namespace   string       `json:"namespace"`
+	Pod         string       `json:"pod"`
+	ContainerID string       `json:"containerID"`
+	Dead        bool         `json:"dead"` // its network namespace is gone
+	Addresses   []netip.Addr `json:"addresses"`
+}
+
+func (a attachment) name() string { return a.Namespace + "/" + a.Pod }
+
+// netnsOf says where a pod's network namespace is.
+type netnsOf func(attachment) string
+
+// inText is where namespaces are where there is no kernel.
+func inText(a attachment) string { return "/run/netns/" + a.Pod }
+
+func read(t *testing.T, path string) *scenario {
+	t.Helper()
+	archive, err := txtar.ParseFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &scenario{path: path, archive: archive, node: strings.TrimSpace(string(find(archive, "node")))}
+	known := []string{"cluster.yaml", "node", "kernel.yaml", "attachments.yaml", "want.nft", "want.ip", "want.reports", "packets"}
+	for _, f := range archive.Files {
+		if !slices.Contains(known, f.Name) {
+			t.Fatalf("%s: %s is no file of a scenario", path, f.Name)
+		}
+	}
+	if len(bytes.TrimSpace(archive.Comment)) == 0 {
+		t.Fatalf("%s: begin with a sentence that says what is proven", path)
+	}
+	for name, into := range map[string]any{"kernel.yaml": &s.kernel, "attachments.yaml": &s.pods} {
+		if err := yaml.UnmarshalStrict(find(archive, name), into); err != nil {
+			t.Fatalf("%s: %s: %v", path, name, err)
+		}
+	}
+	s.objects = readObjects(t, find(archive, "cluster.yaml"))
+	if s.node == "" && len(s.objects.Nodes) > 0 {
+		s.node = s.objects.Nodes[0].Name
+	}
+	if s.packets, err = parseLines(string(find(archive, "packets"))); err != nil {
+		t.Fatalf("%s: packets: %v", path, err)
+	}
+	return s
+}
+
+// readObjects reads manifests as an agent does.
+func readObjects(t *testing.T, manifests []byte) *source.Objects {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "cluster.yaml")
+	if err := os.WriteFile(file, manifests, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	objects, err := dir.New(file).Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, p := range objects.Problems {
+		objects.Problems[i].Source = filepath.Base(p.Source)
+		objects.Problems[i].Reason = strings.ReplaceAll(p.Reason, file, filepath.Base(file))
+	}
+	for object, source := range objects.Files {
+		objects.Files[object] = filepath.Base(source)
+	}
+	return objects
+}
+
+func find(a *txtar.Archive, name string) []byte {
+	i := slices.IndexFunc(a.Files, func(f txtar.File) bool { return f.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return a.Files[i].Data
+}
+
+func (s *scenario) want(name string) string { return string(find(s.archive, name)) }
+
+// build builds the node's world from scratch, out of the given objects.
+func (s *scenario) build(t *testing.T, objects *source.Objects, at netnsOf) (*world.World, []world.Problem) {
+	t.Helper()
+	b := source.NewBuilder(s.node)
+	in := source.Inputs{Objects: objects, Attachments: &world.Attachments{}, Kernel: &world.Kernel{}}
+	w, _ := b.Build(in)
+	if w.Node == nil {
+		t.Fatalf("%s: cluster.yaml has no Node %q", s.path, s.node)
+	}
+	in.Kernel = s.observe(t, w.Node)
+	for _, a := range s.pods {
+		in.Attachments.List = append(in.Attachments.List, &world.Attachment{
+			Namespace: a.Namespace, Pod: a.Pod, ContainerID: a.ContainerID, Interface: "eth0",
+			Netns: at(a), Addresses: a.Addresses,
+		})
+		if !a.Dead {
+			in.Kernel.LiveNetns = append(in.Kernel.LiveNetns, at(a))
+		}
+	}
+	slices.Sort(in.Kernel.LiveNetns)
+	return b.Build(in)
+}
+
+// observe is what the kernel shows, kernel.yaml laid over an ordinary node's.
+func (s *scenario) observe(t *testing.T, n *world.Node) *world.Kernel {
+	t.Helper()
+	k := source.PlainKernel(n)
+	if s.kernel.Interfaces != nil {
+		k.Interfaces = nil
+	}
+	for _, d := range s.kernel.Interfaces {
+		mtu := d.MTU
+		if mtu == 0 {
+			mtu = 1500
+		}
+		k.Interfaces = append(k.Interfaces, world.Interface{Name: d.Name, MTU: mtu, Up: true, Addresses: d.Addresses})
+	}
+	ports := func(text string) world.PortRange {
+		r, reason, _ := source.ParsePortRange(text)
+		if reason != "" {
+			t.Fatalf("%s: kernel.yaml: %s", s.path, reason)
+		}
+		return r
+	}
+	if s.kernel.LocalPorts != "" {
+		k.LocalPorts = ports(s.kernel.LocalPorts)
+	}
+	for _, r := range s.kernel.ReservedPorts {
+		k.ReservedPorts = append(k.ReservedPorts, ports(r))
+	}
+	for name, reason := range s.kernel.Lacks {
+		if name != "fullyRandomPorts" {
+			t.Fatalf("%s: kernel.yaml: %s is no capability", s.path, name)
+		}
+		k.Capabilities.FullyRandomPorts = world.Capability{Reason: reason}
+	}
+	return k
+}
+
+// render renders the scenario from scratch.
+func (s *scenario) render(t *testing.T, features []feature.Feature, at netnsOf) feature.Rendered {
+	t.Helper()
+	return s.renderObjects(t, features, s.objects, at)
+}
+
+func (s *scenario) renderObjects(t *testing.T, features []feature.Feature, objects *source.Objects, at netnsOf) feature.Rendered {
+	t.Helper()
+	w, problems := s.build(t, objects, at)
+	r := feature.NewRenderer(features).Render(w)
+	r.Problems = append(problems, r.Problems...)
+	return r
+}
+
+// shuffled is the same objects in another order.
+func shuffled(o *source.Objects) *source.Objects {
+	out := *o
+	out.Nodes, out.Pods, out.Configs = slices.Clone(o.Nodes), slices.Clone(o.Pods), slices.Clone(o.Configs)
+	shuffle(out.Nodes)
+	shuffle(out.Pods)
+	shuffle(out.Configs)
+	return &out
+}
+
+func shuffle[T any](s []T) { rand.Shuffle(len(s), func(i, j int) { s[i], s[j] = s[j], s[i] }) }

@@ -1,0 +1,170 @@
+package scenario
+
+import (
+	"fmt"
+	"maps"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/datapath/sysctl"
+	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/netns"
+	"fairlead.dev/fairlead/internal/netnstest"
+)
+
+// twin proves that the text says what netlink does: the kernel holds the same,
+// whichever road the state took there.
+func (s *scenario) twin(t *testing.T, features []feature.Feature) {
+	byText, byNetlink := newSide(t, s.pods), newSide(t, s.pods)
+	byText.nft(s.want("want.nft"))
+	for line := range strings.Lines(s.want("want.ip")) {
+		byText.command(strings.Fields(line))
+	}
+	state := s.render(t, features, byNetlink.netns).State
+	byNetlink.apply(state)
+	if d := cmp.Diff(strings.Split(byText.listing(), "\n"), strings.Split(byNetlink.listing(), "\n")); d != "" {
+		t.Errorf("%s: text and netlink disagree (-text +netlink):\n%s", s.path, d)
+	}
+	if c := byNetlink.apply(state); !c.Empty() {
+		t.Errorf("%s: applied twice, the second time changes:\n%s", s.path, c)
+	}
+	if c := byText.diff(s.render(t, features, byText.netns).State); !c.Empty() {
+		t.Errorf("%s: what nft(8) and ip(8) made is not recognised:\n%s", s.path, c)
+	}
+}
+
+// A side is a node and its pods, empty at first.
+type side struct {
+	t    *testing.T
+	node *netnstest.Host
+	pods map[string]*netnstest.Host // by the path that stands for them in text
+}
+
+func newSide(t *testing.T, pods []attachment) *side {
+	t.Helper()
+	s := &side{t: t, node: netnstest.New(t), pods: map[string]*netnstest.Host{}}
+	for _, a := range pods {
+		s.pods[inText(a)] = netnstest.New(t)
+	}
+	return s
+}
+
+func (s *side) netns(a attachment) string { return s.pods[inText(a)].Path }
+
+// diff is what turns the kernel's state into the wanted one.
+func (s *side) diff(want datapath.State) datapath.Changes {
+	s.t.Helper()
+	var c datapath.Changes
+	s.node.Do(func() error {
+		have, err := datapath.Read(want)
+		c = datapath.Diff(have, want)
+		return err
+	})
+	return c
+}
+
+func (s *side) apply(want datapath.State) datapath.Changes {
+	s.t.Helper()
+	c := s.diff(want)
+	s.node.Do(func() error { return datapath.Apply(c) })
+	return c
+}
+
+func (s *side) nft(script string) {
+	s.t.Helper()
+	s.run(s.node, script, "nft", "-f", "-")
+}
+
+// command runs one line of want.ip. sysctl(8) need not be there for it.
+func (s *side) command(words []string) {
+	s.t.Helper()
+	if len(words) == 3 && words[0] == "sysctl" {
+		key, value, _ := strings.Cut(words[2], "=")
+		s.node.Do(func() error { return sysctl.Apply(sysctl.Setting{Key: key, Value: value}) })
+		return
+	}
+	for i, word := range words {
+		if path, inside := strings.CutPrefix(word, "--net="); inside {
+			words[i] = "--net=" + s.real(path)
+		} else if i > 0 && words[i-1] == "netns" {
+			words[i] = s.real(word)
+		}
+	}
+	s.run(s.node, "", words...)
+}
+
+func (s *side) real(path string) string {
+	s.t.Helper()
+	pod, ok := s.pods[path]
+	if !ok {
+		s.t.Fatalf("%s is no pod's network namespace", path)
+	}
+	return pod.Path
+}
+
+// run runs a program on h and returns what it printed.
+func (s *side) run(h *netnstest.Host, stdin string, argv ...string) string {
+	s.t.Helper()
+	if _, err := exec.LookPath(argv[0]); err != nil {
+		s.t.Fatalf("%v: run make deps", err)
+	}
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Stdin = strings.NewReader(stdin)
+	var out []byte
+	err := netns.Do(h.Path, func() (err error) { out, err = cmd.CombinedOutput(); return err })
+	if err != nil {
+		s.t.Fatalf("%s: %v\n%s", cmd, err, out)
+	}
+	return string(out)
+}
+
+// listing is all that the kernel holds on this side, sorted, and without what
+// differs from one run to the next: interface indexes, names of namespaces, and
+// the state of a link, which follows its change after a while.
+func (s *side) listing() string {
+	s.t.Helper()
+	var b strings.Builder
+	show := func(h *netnstest.Host, commands ...string) {
+		for _, c := range commands {
+			lines := strings.SplitAfter(quiet(s.run(h, "", strings.Fields(c)...)), "\n")
+			if !strings.HasPrefix(c, "nft") {
+				slices.Sort(lines)
+			}
+			fmt.Fprintf(&b, "# %s\n%s\n", c, strings.Join(lines, ""))
+		}
+	}
+	show(s.node, "nft -s list ruleset", "bridge fdb show")
+	everywhere := []string{
+		"ip -d -o link", "ip -o address", "ip -d route", "ip -d -6 route",
+		"ip -4 neigh show nud permanent", "ip -6 neigh show nud permanent",
+	}
+	show(s.node, everywhere...)
+	for _, a := range slices.Sorted(maps.Keys(s.pods)) {
+		fmt.Fprintf(&b, "## %s\n", a)
+		show(s.pods[a], everywhere...)
+	}
+	return b.String()
+}
+
+var noise = []*regexp.Regexp{
+	regexp.MustCompile(`(?m)^\d+: `),
+	regexp.MustCompile(`@[^:\s]+`),
+	regexp.MustCompile(` link-netns(id)? \S+`),
+	regexp.MustCompile(` state (UP|DOWN|LOWERLAYERDOWN|UNKNOWN)`),
+	regexp.MustCompile(`NO-CARRIER,|,LOWER_UP`),
+	regexp.MustCompile(`(?m)^.*\bfe80::\S+/64 .*\n`), // the kernel's own, made when a link comes up
+	regexp.MustCompile(`(?m)^.*\bfe80::/64 .*\n`),
+}
+
+func quiet(listing string) string {
+	for _, n := range noise {
+		listing = n.ReplaceAllString(listing, "")
+	}
+	return listing
+}
