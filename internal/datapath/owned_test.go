@@ -1,0 +1,59 @@
+package datapath
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// What is ours must be told from everybody else's, and from the rest of ours.
+func TestLedgerHasNoOverlaps(t *testing.T) {
+	for _, table := range []string{SNATTable} {
+		if !strings.HasPrefix(table, TablePrefix) {
+			t.Errorf("table %s would not be recognised after a crash", table)
+		}
+	}
+	for _, link := range []string{VXLANLink} {
+		if !strings.HasPrefix(link, LinkPrefix) || len(link) > 15 {
+			t.Errorf("link %s would not be recognised after a crash, or is too long", link)
+		}
+		if rest := strings.TrimPrefix(link, LinkPrefix); len(rest) == 12 && strings.Trim(rest, "0123456789abcdef") == "" {
+			t.Errorf("link %s could be a pod's", link)
+		}
+	}
+	if len(LinkPrefix)+12 > 15 { // IFNAMSIZ less the final zero
+		t.Errorf("prefix %s leaves no room for a pod's hash", LinkPrefix)
+	}
+	// Kernel 0-4, and the daemons of iproute2's rt_protos.
+	for _, taken := range []int{0, 1, 2, 3, 4, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 42, 80, 99, 186, 187, 188, 189, 192} {
+		if RouteProtocol == taken {
+			t.Errorf("route protocol %d belongs to somebody else", taken)
+		}
+	}
+	if WireMAC[0]&0x03 != 0x02 {
+		t.Errorf("%x is no locally administered unicast address", WireMAC)
+	}
+}
+
+// The ledger is the only place where ours is written down: nobody spells a
+// table or link name of ours as a literal.
+func TestNamesOfOursComeFromTheLedger(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", "{{$d := .Dir}}{{range .GoFiles}}{{$d}}/{{.}}\n{{end}}", "../feature/...", "./...", "../agent").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file := range strings.FieldsSeq(string(out)) {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, literal := range []string{`"fl-`, `"fairlead-snat`, `"fairlead-"`} {
+			if bytes.Contains(content, []byte(literal)) && filepath.Base(file) != "owned.go" {
+				t.Errorf("%s spells %s: take it from the ledger", file, literal)
+			}
+		}
+	}
+}

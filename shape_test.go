@@ -1,0 +1,169 @@
+// Package fairlead holds no code: its tests keep the shape of the tree.
+package fairlead
+
+import (
+	"bytes"
+	"encoding/json"
+	"go/parser"
+	"go/token"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "fairlead.dev/fairlead"
+
+// A pkg is one package as go list knows it.
+type pkg struct {
+	ImportPath string
+	Dir        string
+	GoFiles    []string
+	Imports    []string
+	Deps       []string
+}
+
+func packages(t *testing.T) []pkg {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Dir,GoFiles,Imports,Deps", "./...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []pkg
+	for d := json.NewDecoder(bytes.NewReader(out)); d.More(); {
+		var p pkg
+		if err := d.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		p.ImportPath = strings.TrimPrefix(p.ImportPath, module+"/")
+		all = append(all, p)
+	}
+	return all
+}
+
+// A rule says who may not depend on what, directly or through others.
+type rule struct {
+	who, not string // path.Match patterns of import paths, ours without the module
+	except   []string
+	reason   string
+}
+
+var rules = []rule{
+	{"internal/world", "internal/*", nil, "the world is what everything else speaks of; it stands on the standard library"},
+	{"internal/world", "k8s.io/*", nil, "inside, no object of an API is left"},
+	{"internal/datapath*", "internal/world", nil, "the datapath takes values; what they mean is the features' affair"},
+	{"internal/datapath*", "k8s.io/*", nil, "the kernel knows no Kubernetes"},
+	{"internal/feature/*", "internal/feature/", []string{"internal/feature/all"}, "features never import each other"},
+	{"internal/feature*", "k8s.io/*", nil, "a feature sees the world, not objects"},
+	{"internal/feature*", "internal/source*", nil, "a feature sees the world, not where it comes from"},
+	{"internal/feature*", "internal/agent", nil, "a feature is a function; it runs nothing"},
+	{"internal/feature*", "internal/cni", nil, "a feature is a function; it runs nothing"},
+	{"internal/doctor", "internal/feature*", nil, "the doctor reads features through their checks"},
+	{"internal/cni", "k8s.io/*", nil, "the plugin starts for every pod and must stay thin"},
+	{"internal/netns", "internal/*", nil, "namespaces are below everything"},
+	{"api*", "internal/*", nil, "the API is for others to import"},
+}
+
+func matches(pattern, path string) bool {
+	if prefix, wild := strings.CutSuffix(pattern, "*"); wild {
+		return strings.HasPrefix(path, prefix)
+	}
+	return path == pattern || strings.HasSuffix(pattern, "/") && strings.HasPrefix(path, pattern)
+}
+
+func TestImports(t *testing.T) {
+	for _, p := range packages(t) {
+		for _, r := range rules {
+			if !matches(r.who, p.ImportPath) || slices.Contains(r.except, p.ImportPath) {
+				continue
+			}
+			for _, dep := range p.Deps {
+				dep, ours := strings.CutPrefix(dep, module+"/")
+				if matches(r.not, dep) && dep != p.ImportPath && (ours || strings.Contains(dep, ".")) {
+					t.Errorf("%s depends on %s: %s", p.ImportPath, dep, r.reason)
+				}
+			}
+		}
+	}
+}
+
+// kubernetes are the only packages that import k8s.io themselves.
+var kubernetes = []string{
+	"api/v1alpha1",             // the kinds
+	"internal/source",          // reads objects
+	"internal/source/dir",      // decodes them
+	"internal/source/manifest", // splits them
+	"internal/agent",           // writes the node's report
+	"internal/lab",             // stands in for the API server and the kubelets
+	"internal/lab/plan",        // writes the lab's Nodes
+}
+
+func TestOnlyTheDoorsImportKubernetes(t *testing.T) {
+	for _, p := range packages(t) {
+		for _, dep := range p.Imports {
+			if strings.HasPrefix(dep, "k8s.io/") && !slices.Contains(kubernetes, p.ImportPath) {
+				t.Errorf("%s imports %s", p.ImportPath, dep)
+			}
+		}
+	}
+}
+
+func TestEveryPackageSaysOnceWhatItIs(t *testing.T) {
+	for _, p := range packages(t) {
+		var docs []string
+		for _, f := range p.GoFiles {
+			parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, f), nil, parser.ParseComments|parser.PackageClauseOnly)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if parsed.Doc != nil {
+				docs = append(docs, f)
+			}
+		}
+		if len(docs) != 1 && len(p.GoFiles) > 0 {
+			t.Errorf("%s has %d package comments %v, want one", p.ImportPath, len(docs), docs)
+		}
+	}
+}
+
+func TestFilesAreShort(t *testing.T) {
+	for _, p := range packages(t) {
+		files, err := filepath.Glob(filepath.Join(p.Dir, "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			content, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := bytes.Count(content, []byte("\n")); n > 400 {
+				t.Errorf("%s has %d lines: can it be two things with two names?", f, n)
+			}
+		}
+	}
+}
+
+// A feature is always the same folder.
+func TestEveryFeatureHasItsFilesScenariosAndPage(t *testing.T) {
+	dirs, err := filepath.Glob("internal/feature/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range dirs {
+		name := filepath.Base(dir)
+		if info, err := os.Stat(dir); err != nil || !info.IsDir() || name == "all" || name == "testdata" {
+			continue
+		}
+		for _, want := range []string{dir + "/" + name + ".go", dir + "/" + name + "_test.go", "docs/features/" + name + ".md"} {
+			if _, err := os.Stat(want); err != nil {
+				t.Errorf("feature %s: %v", name, err)
+			}
+		}
+		if scenarios, _ := filepath.Glob(dir + "/testdata/*.txtar"); len(scenarios) == 0 {
+			t.Errorf("feature %s has no scenario", name)
+		}
+	}
+}
