@@ -91,9 +91,16 @@ func build(l *Link) error {
 	return setMTU(l)
 }
 
+// attributes are what any link is made with; the rest is the kernel's choice.
+func attributes(l *Link) netlink.LinkAttrs {
+	a := netlink.NewLinkAttrs()
+	a.Name, a.MTU, a.HardwareAddr = l.Name, l.MTU, l.MAC[:]
+	return a
+}
+
 func vxlan(l *Link) *netlink.Vxlan {
 	return &netlink.Vxlan{
-		LinkAttrs: netlink.LinkAttrs{Name: l.Name, MTU: l.MTU, HardwareAddr: l.MAC[:]},
+		LinkAttrs: attributes(l),
 		VxlanId:   l.VXLAN.VNI, Port: l.VXLAN.Port, SrcAddr: l.VXLAN.Local.AsSlice(), UDPCSum: true,
 	}
 }
@@ -107,10 +114,11 @@ func makeVeth(l *Link) error {
 	}
 	defer ns.Close()
 	err = netlink.LinkAdd(&netlink.Veth{
-		LinkAttrs:        netlink.LinkAttrs{Name: l.Name, MTU: l.MTU, HardwareAddr: l.MAC[:]},
+		LinkAttrs:        attributes(l),
 		PeerName:         l.Veth.Peer.Name,
 		PeerHardwareAddr: l.Veth.Peer.MAC[:],
 		PeerMTU:          uint32(l.MTU),
+		PeerTxQLen:       -1,
 		PeerNamespace:    netlink.NsFd(int(ns.Fd())),
 	})
 	if err != nil {
