@@ -116,12 +116,12 @@ func (s *side) run(h *netnstest.Host, stdin string, argv ...string) string {
 	}
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdin = strings.NewReader(stdin)
-	var out []byte
-	err := netns.Do(h.Path, func() (err error) { out, err = cmd.CombinedOutput(); return err })
-	if err != nil {
-		s.t.Fatalf("%s: %v\n%s", cmd, err, out)
+	var out, complaint strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &complaint
+	if err := netns.Do(h.Path, cmd.Run); err != nil {
+		s.t.Fatalf("%s: %v\n%s", cmd, err, &complaint)
 	}
-	return string(out)
+	return out.String()
 }
 
 // listing is all that the kernel holds on this side, sorted, and without what

@@ -46,6 +46,11 @@ var Feature = feature.Feature{
 	Checks: []doctor.Check{portRanges},
 }
 
+// ported are the protocols with ports, or with identifiers in place of them.
+var ported = []byte{
+	unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_SCTP, unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6,
+}
+
 func render(w *world.World) feature.Result {
 	ports := InForce(w)
 	r := feature.Result{Problems: ports.problems}
@@ -62,12 +67,13 @@ func render(w *world.World) feature.Result {
 		translate.Rules = append(translate.Rules,
 			nft.Rule{nft.SaddrIn(f, pods), nft.DaddrNotIn(f, inside), nft.Goto("outside")})
 	}
-	t.Sets = append(t.Sets, &nft.Set{Name: "ranged", Type: nft.InetProto, Elements: nft.Protocols(
-		unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_SCTP, unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6)})
-	t.Chains = append(t.Chains, translate, &nft.Chain{Name: "outside", Rules: []nft.Rule{
-		{nft.L4ProtoIn("ranged"), nft.Masquerade{Low: ports.Range.Low, High: ports.Range.High, FullyRandom: ports.Randomized}},
-		{nft.Masquerade{}},
-	}})
+	outside := &nft.Chain{Name: "outside"}
+	for _, p := range ported {
+		outside.Rules = append(outside.Rules,
+			nft.Rule{nft.L4Proto(p), nft.Masquerade{Low: ports.Range.Low, High: ports.Range.High, FullyRandom: ports.Randomized}})
+	}
+	outside.Rules = append(outside.Rules, nft.Rule{nft.Masquerade{}})
+	t.Chains = append(t.Chains, translate, outside)
 	r.Part.Tables = append(r.Part.Tables, t)
 	return r
 }
