@@ -1,0 +1,101 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// maxBody bounds what is read of a request or an answer.
+const maxBody = 64 << 20
+
+// call sends a request through a unix socket and decodes the answer.
+func call(ctx context.Context, socket, method, path string, body, answer any) error {
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		},
+	}}
+	var content io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		content = bytes.NewReader(b)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, "http://lab"+path, content)
+	if err != nil {
+		return err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(response.Body, maxBody))
+	if err != nil {
+		return err
+	}
+	if response.StatusCode/100 != 2 {
+		return &refusal{response.StatusCode, strings.TrimSpace(string(b))}
+	}
+	if answer == nil {
+		return nil
+	}
+	return json.Unmarshal(b, answer)
+}
+
+// A refusal is an answer that is not what was asked for.
+type refusal struct {
+	status  int
+	message string
+}
+
+func (r *refusal) Error() string { return r.message }
+
+// agentAnswer is what an agent says about itself.
+type agentAnswer struct {
+	Ready    bool   `json:"ready"`
+	Reason   string `json:"reason"`
+	Observed int64  `json:"observed"`
+	Applied  int64  `json:"applied"`
+	Problems int    `json:"problems"`
+	Metrics  string `json:"metrics"`
+}
+
+func askAgent(ctx context.Context, socket string) (agentAnswer, error) {
+	var a agentAnswer
+	err := call(ctx, socket, http.MethodGet, "/v1/status", nil, &a)
+	return a, err
+}
+
+// awaitApplied returns when the agent has applied the revision, or with an
+// error when it ends first.
+func awaitApplied(ctx context.Context, socket string, revision int64) error {
+	var a agentAnswer
+	path := fmt.Sprintf("/v1/status?applied=%d", revision)
+	if err := call(ctx, socket, http.MethodGet, path, nil, &a); err != nil {
+		return err
+	}
+	if a.Applied < revision {
+		return fmt.Errorf("applied revision %d of %d", a.Applied, revision)
+	}
+	return nil
+}
+
+func askProblems(ctx context.Context, socket string) ([]world.Problem, error) {
+	var list struct {
+		Items []world.Problem `json:"items"`
+	}
+	err := call(ctx, socket, http.MethodGet, "/v1/problems", nil, &list)
+	return list.Items, err
+}
