@@ -66,6 +66,9 @@ func New(t T) *Host {
 		}
 		return netlink.LinkSetUp(lo)
 	})
+	// Without a link-local address, which duplicate address detection holds back
+	// for a second or two, a router asks nobody for its neighbours.
+	h.Sysctl("net/ipv6/conf/default/accept_dad", "0")
 	return h
 }
 

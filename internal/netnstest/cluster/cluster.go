@@ -1,0 +1,142 @@
+// Package cluster makes nodes and pods out of network namespaces, for tests and
+// benchmarks of whole packet paths.
+//
+// What a node's kernel holds is what the features render from Node and
+// AgentConfig objects, put there by datapath.Apply: the agent's own line,
+// without the agent. What the nodes' uplinks lead to is the caller's.
+package cluster
+
+import (
+	"fmt"
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"fairlead.dev/fairlead/api/v1alpha1"
+	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/feature/all"
+	"fairlead.dev/fairlead/internal/netnstest"
+	"fairlead.dev/fairlead/internal/source"
+	"fairlead.dev/fairlead/internal/source/kernel"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// Uplink is the name of every node's way to the others, and of every pod's
+// only interface.
+const Uplink = "eth0"
+
+// A Node is a host of the cluster, with its pods.
+type Node struct {
+	*netnstest.Host
+	Number    int
+	Addresses []netip.Addr // of its uplink: IPv4, then IPv6
+	Pods      []*Pod
+
+	t           netnstest.T
+	attachments world.Attachments
+	builder     *source.Builder
+	renderer    *feature.Renderer
+	held        datapath.State
+}
+
+// A Pod is a host that hangs on a node's wire, once the node's state is applied.
+type Pod struct {
+	*netnstest.Host
+	Addresses []netip.Addr // IPv4, then IPv6
+}
+
+// NewNode makes node number n, from 1 to 99. Nodes are neighbours in
+// 192.0.2.0/24 and 2001:db8:1::/64; their uplink is not wired yet.
+func NewNode(t netnstest.T, n int) *Node {
+	t.Helper()
+	return &Node{
+		Host: netnstest.New(t), Number: n, t: t,
+		Addresses: []netip.Addr{
+			netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}),
+			netip.MustParseAddr(fmt.Sprintf("2001:db8:1::%d", n)),
+		},
+		builder:  source.NewBuilder(name(n)),
+		renderer: feature.NewRenderer(all.Features),
+	}
+}
+
+func name(n int) string { return fmt.Sprintf("n%d", n) }
+
+func podCIDRs(n int) []string {
+	return []string{fmt.Sprintf("10.244.%d.0/24", n), fmt.Sprintf("fd00:10:244:%d::/64", n)}
+}
+
+// NewPod makes a pod of n. Its wire comes with the next Apply.
+func (n *Node) NewPod() *Pod {
+	n.t.Helper()
+	i := len(n.Pods) + 2 // .1 is the node
+	p := &Pod{Host: netnstest.New(n.t), Addresses: []netip.Addr{
+		netip.AddrFrom4([4]byte{10, 244, byte(n.Number), byte(i)}),
+		netip.MustParseAddr(fmt.Sprintf("fd00:10:244:%d::%x", n.Number, i)),
+	}}
+	n.Pods = append(n.Pods, p)
+	n.attachments.List = append(n.attachments.List, &world.Attachment{
+		Namespace: "default", Pod: fmt.Sprintf("p%d", i), ContainerID: fmt.Sprintf("%s-p%03d", name(n.Number), i),
+		Interface: Uplink, Netns: p.Path, Addresses: p.Addresses,
+	})
+	return p
+}
+
+// Wire connects the node's uplink, with its addresses, to a host's interface.
+func (n *Node) Wire(h *netnstest.Host, link string) {
+	n.t.Helper()
+	netnstest.Wire(n.Host, Uplink, h, link)
+	n.Address(Uplink, n.Addresses[0].String()+"/24", n.Addresses[1].String()+"/64")
+}
+
+// Join connects two nodes by their uplinks.
+func Join(a, b *Node) {
+	a.t.Helper()
+	netnstest.Wire(a.Host, Uplink, b.Host, Uplink)
+	for _, n := range []*Node{a, b} {
+		n.Address(Uplink, n.Addresses[0].String()+"/24", n.Addresses[1].String()+"/64")
+	}
+}
+
+// Apply makes n's kernel hold what the features render with the given settings,
+// and returns the world they rendered.
+func (n *Node) Apply(spec v1alpha1.AgentConfigSpec, peers ...*Node) *world.World {
+	n.t.Helper()
+	var w *world.World
+	n.Do(func() error {
+		attachments := n.attachments
+		observed, err := kernel.Observe(kernel.Probe(), &attachments)
+		if err != nil {
+			return err
+		}
+		objects := &source.Objects{Configs: []*v1alpha1.AgentConfig{
+			{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.DefaultConfig}, Spec: spec},
+		}}
+		for _, m := range append([]*Node{n}, peers...) {
+			objects.Nodes = append(objects.Nodes, m.object())
+		}
+		var problems []world.Problem
+		w, problems = n.builder.Build(source.Inputs{Objects: objects, Attachments: &attachments, Kernel: observed})
+		rendered := n.renderer.Render(w)
+		if problems = append(problems, rendered.Problems...); len(problems) > 0 {
+			return fmt.Errorf("unexpected problems: %v", problems)
+		}
+		if err := datapath.Apply(datapath.DiffStates(n.held, rendered.State)); err != nil {
+			return err
+		}
+		n.held = rendered.State
+		return nil
+	})
+	return w
+}
+
+// object is n as the cluster knows it.
+func (n *Node) object() *corev1.Node {
+	o := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name(n.Number)}, Spec: corev1.NodeSpec{PodCIDRs: podCIDRs(n.Number)}}
+	for _, a := range n.Addresses {
+		o.Status.Addresses = append(o.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: a.String()})
+	}
+	return o
+}
