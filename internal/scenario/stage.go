@@ -57,7 +57,9 @@ func (s *scenario) setStage(t *testing.T) *stage {
 	}
 	for _, n := range st.world.Peers.Nodes {
 		for _, a := range n.Addresses {
-			st.introduce(a)
+			if _, routed := st.world.Node.Address(a); routed {
+				st.introduce(a)
+			}
 		}
 	}
 	return st
