@@ -1,0 +1,106 @@
+package fairlead
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/feature/all"
+	"fairlead.dev/fairlead/internal/source"
+	"fairlead.dev/fairlead/internal/source/dir"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// cluster stands behind every example that brings no Node of its own.
+const cluster = `
+apiVersion: v1
+kind: Node
+metadata: {name: n1}
+spec: {podCIDRs: [10.244.1.0/24]}
+status: {addresses: [{type: InternalIP, address: 192.168.100.1}]}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n2}
+spec: {podCIDRs: [10.244.2.0/24]}
+status: {addresses: [{type: InternalIP, address: 192.168.100.2}]}
+`
+
+var fence = regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$")
+
+// Every example in a feature's page is right: manifests are read without a
+// problem, and what the page says they lead to is what they lead to.
+func TestDocumentedExamples(t *testing.T) {
+	pages, err := filepath.Glob("docs/features/*.md")
+	if err != nil || len(pages) == 0 {
+		t.Fatalf("no pages: %v", err)
+	}
+	for _, page := range pages {
+		t.Run(filepath.Base(page), func(t *testing.T) {
+			text, err := os.ReadFile(page)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var rendered string
+			examples := 0
+			for _, block := range fence.FindAllStringSubmatch(string(text), -1) {
+				switch language, body := block[1], block[2]; language {
+				case "yaml":
+					rendered = render(t, body)
+					examples++
+				case "nft", "sh":
+					contains(t, rendered, body)
+				case "json":
+					if !json.Valid([]byte(body)) {
+						t.Errorf("no JSON:\n%s", body)
+					}
+				}
+			}
+			if examples == 0 {
+				t.Error("the page has no example")
+			}
+		})
+	}
+}
+
+// render renders an example for its Node, or for n1 of the usual cluster.
+func render(t *testing.T, manifests string) string {
+	t.Helper()
+	if !strings.Contains(manifests, "kind: Node\n") {
+		manifests += "---\n" + cluster
+	}
+	file := filepath.Join(t.TempDir(), "example.yaml")
+	if err := os.WriteFile(file, []byte(manifests), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	objects, err := dir.New(file).Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := source.NewBuilder("n1")
+	in := source.Inputs{Objects: objects, Attachments: &world.Attachments{}, Kernel: &world.Kernel{}}
+	w, _ := b.Build(in)
+	if w.Node == nil {
+		t.Fatalf("no Node n1 in:\n%s", manifests)
+	}
+	in.Kernel = source.PlainKernel(w.Node)
+	w, problems := b.Build(in)
+	r := feature.NewRenderer(all.Features).Render(w)
+	for _, p := range append(problems, r.Problems...) {
+		t.Errorf("an example has a problem: %s", p)
+	}
+	return r.State.NFT() + r.State.IP()
+}
+
+func contains(t *testing.T, rendered, body string) {
+	t.Helper()
+	for line := range strings.Lines(body) {
+		if line = strings.TrimSpace(line); line != "" && !strings.Contains(rendered, line) {
+			t.Errorf("the example does not lead to %q but to\n%s", line, rendered)
+		}
+	}
+}
