@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-func (l Lab) call(ctx context.Context, method, path string, body, answer any) error {
-	err := call(ctx, l.socket(), method, path, body, answer)
+func (l Lab) call(ctx context.Context, x exchange) error {
+	err := call(ctx, l.socket(), x)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 		if _, statErr := os.Stat(l.Dir()); statErr == nil {
 			return fmt.Errorf("the daemon of lab %s is not running; see %s, then fairlead lab down", l.Name, l.daemonLog())
@@ -36,14 +36,14 @@ type Change struct {
 // Apply stores the objects in the manifests.
 func (l Lab) Apply(ctx context.Context, c Change) (Result, error) {
 	var out Result
-	err := l.call(ctx, http.MethodPost, "/v1/apply", request(c), &out)
+	err := l.call(ctx, exchange{http.MethodPost, "/v1/apply", request(c), &out})
 	return out, err
 }
 
 // Delete removes the objects that the manifests name.
 func (l Lab) Delete(ctx context.Context, c Change) (Result, error) {
 	var out Result
-	err := l.call(ctx, http.MethodPost, "/v1/delete", request(c), &out)
+	err := l.call(ctx, exchange{http.MethodPost, "/v1/delete", request(c), &out})
 	return out, err
 }
 
@@ -58,14 +58,14 @@ func (l Lab) Wait(ctx context.Context) (Result, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait+2*answerPatience)
 	defer cancel()
 	var out Result
-	err := l.call(ctx, http.MethodPost, "/v1/wait", request{Wait: max(wait, time.Millisecond)}, &out)
+	err := l.call(ctx, exchange{http.MethodPost, "/v1/wait", request{Wait: max(wait, time.Millisecond)}, &out})
 	return out, err
 }
 
 // Status is the state of the whole lab.
 func (l Lab) Status(ctx context.Context) (Status, error) {
 	var out Status
-	err := l.call(ctx, http.MethodGet, "/v1/status", nil, &out)
+	err := l.call(ctx, exchange{http.MethodGet, "/v1/status", nil, &out})
 	return out, err
 }
 
@@ -80,14 +80,14 @@ func (l Lab) Get(ctx context.Context, kindWord, namespace, name string) (json.Ra
 	}
 	query := url.Values{"namespace": {namespace}, "name": {name}}.Encode()
 	var out json.RawMessage
-	err = l.call(ctx, http.MethodGet, "/v1/objects/"+k.name+"?"+query, nil, &out)
+	err = l.call(ctx, exchange{http.MethodGet, "/v1/objects/" + k.name + "?" + query, nil, &out})
 	return out, err
 }
 
 // Do does something to a node: agent-start, agent-stop, agent-kill, freeze,
 // thaw, reboot, or up and down, which are about its link.
 func (l Lab) Do(ctx context.Context, node, verb string) error {
-	return l.call(ctx, http.MethodPost, "/v1/nodes/"+url.PathEscape(node)+"/"+verb, nil, nil)
+	return l.call(ctx, exchange{http.MethodPost, "/v1/nodes/" + url.PathEscape(node) + "/" + verb, nil, nil})
 }
 
 // ReadManifests reads a file, or the manifests in a directory.

@@ -105,7 +105,7 @@ func (l Lab) snatPorts(ctx context.Context, node string) (world.PortRange, error
 		} `json:"items"`
 	}
 	var ports world.PortRange
-	if err := call(ctx, l.AgentSocket(node), http.MethodGet, "/v1/snat", nil, &list); err != nil {
+	if err := call(ctx, l.AgentSocket(node), exchange{http.MethodGet, "/v1/snat", nil, &list}); err != nil {
 		return ports, fmt.Errorf("agent of %s: %w", node, err)
 	}
 	if len(list.Items) == 0 {
@@ -176,7 +176,7 @@ func (l Lab) askFrom(ctx context.Context, from string, q question) (string, erro
 	defer tick.Stop()
 	for {
 		var out, said bytes.Buffer
-		ask := exec.CommandContext(ctx, self, "lab", "ask", q.protocol, netip.AddrPortFrom(netip.MustParseAddr(q.server), 8080).String())
+		ask := exec.CommandContext(ctx, self, "lab", "ask", "--timeout=2s", q.protocol, netip.AddrPortFrom(netip.MustParseAddr(q.server), 8080).String())
 		ask.Stdout, ask.Stderr = &out, &said
 		err := netns.Start(from, ask)
 		if err == nil {

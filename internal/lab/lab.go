@@ -53,20 +53,22 @@ func (l Lab) path(parts ...string) string {
 	return filepath.Join(append([]string{l.Dir()}, parts...)...)
 }
 
-func (l Lab) socket() string                 { return l.path("lab.sock") }
-func (l Lab) configFile() string             { return l.path("lab.yaml") }
-func (l Lab) objects() string                { return l.path("objects") }
-func (l Lab) reports() string                { return l.path("reports") }
-func (l Lab) statuses() string               { return l.path("status") }
-func (l Lab) records() string                { return l.path("processes") }
-func (l Lab) bin() string                    { return l.path("bin") }
-func (l Lab) daemonLog() string              { return l.path("daemon.log") }
-func (l Lab) nodeDir(node string) string     { return l.path("nodes", node) }
-func (l Lab) agentLog(node string) string    { return l.path("nodes", node, "agent.log") }
-func (l Lab) hostLog(host string) string     { return l.path("hosts", host+".log") }
-func (l Lab) podDir(ns, name string) string  { return l.path("pods", ns+"."+name) }
-func (l Lab) objectFile(name string) string  { return l.path("objects", name+".yaml") }
-func (l Lab) stateDir(node string) string    { return filepath.Join(l.nodeDir(node), "state") }
+func (l Lab) socket() string                { return l.path("lab.sock") }
+func (l Lab) configFile() string            { return l.path("lab.yaml") }
+func (l Lab) objects() string               { return l.path("objects") }
+func (l Lab) reports() string               { return l.path("reports") }
+func (l Lab) statuses() string              { return l.path("status") }
+func (l Lab) records() string               { return l.path("processes") }
+func (l Lab) bin() string                   { return l.path("bin") }
+func (l Lab) daemonLog() string             { return l.path("daemon.log") }
+func (l Lab) nodeDir(node string) string    { return l.path("nodes", node) }
+func (l Lab) agentLog(node string) string   { return l.path("nodes", node, "agent.log") }
+func (l Lab) hostLog(host string) string    { return l.path("hosts", host+".log") }
+func (l Lab) podDir(ns, name string) string { return l.path("pods", ns+"."+name) }
+func (l Lab) objectFile(name string) string { return l.path("objects", name+".yaml") }
+func (l Lab) stateDir(node string) string   { return filepath.Join(l.nodeDir(node), "state") }
+
+// AgentSocket is where a node's agent answers.
 func (l Lab) AgentSocket(node string) string { return filepath.Join(l.nodeDir(node), "agent.sock") }
 
 // containerLog is the file that gets both outputs of a container.

@@ -16,8 +16,15 @@ import (
 // maxBody bounds what is read of a request or an answer.
 const maxBody = 64 << 20
 
-// call sends a request through a unix socket and decodes the answer.
-func call(ctx context.Context, socket, method, path string, body, answer any) error {
+// An exchange is a request and where its answer goes.
+type exchange struct {
+	method, path string
+	body         any // nil: none
+	answer       any // nil: it does not matter
+}
+
+// call sends the request through a unix socket.
+func call(ctx context.Context, socket string, x exchange) error {
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -25,14 +32,14 @@ func call(ctx context.Context, socket, method, path string, body, answer any) er
 		},
 	}}
 	var content io.Reader
-	if body != nil {
-		b, err := json.Marshal(body)
+	if x.body != nil {
+		b, err := json.Marshal(x.body)
 		if err != nil {
 			return err
 		}
 		content = bytes.NewReader(b)
 	}
-	request, err := http.NewRequestWithContext(ctx, method, "http://lab"+path, content)
+	request, err := http.NewRequestWithContext(ctx, x.method, "http://lab"+x.path, content)
 	if err != nil {
 		return err
 	}
@@ -48,10 +55,10 @@ func call(ctx context.Context, socket, method, path string, body, answer any) er
 	if response.StatusCode/100 != 2 {
 		return &refusal{response.StatusCode, strings.TrimSpace(string(b))}
 	}
-	if answer == nil {
+	if x.answer == nil {
 		return nil
 	}
-	return json.Unmarshal(b, answer)
+	return json.Unmarshal(b, x.answer)
 }
 
 // A refusal is an answer that is not what was asked for.
@@ -74,7 +81,7 @@ type agentAnswer struct {
 
 func askAgent(ctx context.Context, socket string) (agentAnswer, error) {
 	var a agentAnswer
-	err := call(ctx, socket, http.MethodGet, "/v1/status", nil, &a)
+	err := call(ctx, socket, exchange{http.MethodGet, "/v1/status", nil, &a})
 	return a, err
 }
 
@@ -83,7 +90,7 @@ func askAgent(ctx context.Context, socket string) (agentAnswer, error) {
 func awaitApplied(ctx context.Context, socket string, revision int64) error {
 	var a agentAnswer
 	path := fmt.Sprintf("/v1/status?applied=%d", revision)
-	if err := call(ctx, socket, http.MethodGet, path, nil, &a); err != nil {
+	if err := call(ctx, socket, exchange{http.MethodGet, path, nil, &a}); err != nil {
 		return err
 	}
 	if a.Applied < revision {
@@ -96,6 +103,6 @@ func askProblems(ctx context.Context, socket string) ([]world.Problem, error) {
 	var list struct {
 		Items []world.Problem `json:"items"`
 	}
-	err := call(ctx, socket, http.MethodGet, "/v1/problems", nil, &list)
+	err := call(ctx, socket, exchange{http.MethodGet, "/v1/problems", nil, &list})
 	return list.Items, err
 }

@@ -84,7 +84,9 @@ func (l Lab) startDaemon(config []byte, progress func(string)) error {
 	if err != nil {
 		return fmt.Errorf("start daemon: %w", err)
 	}
-	defer cmd.Process.Release()
+	if err := cmd.Process.Release(); err != nil {
+		return err
+	}
 	return readSteps(r, progress)
 }
 

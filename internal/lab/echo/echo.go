@@ -104,7 +104,7 @@ func listenHTTP(ctx context.Context, address string) (func() error, error) {
 				http.Error(w, err.Error(), http.StatusInternalServerError)
 				return
 			}
-			io.WriteString(w, Line(net.TCPAddrFromAddrPort(peer)))
+			_, _ = io.WriteString(w, Line(net.TCPAddrFromAddrPort(peer)))
 		}),
 	}
 	context.AfterFunc(ctx, func() { server.Close() })
@@ -120,7 +120,7 @@ func listenUDP(ctx context.Context, address string) (func() error, error) {
 	if err := askWhereTo(c); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
-	context.AfterFunc(ctx, func() { c.Close() })
+	context.AfterFunc(ctx, func() { _ = c.Close() })
 	return func() error {
 		datagram, control := make([]byte, 1<<16), make([]byte, 256)
 		for {

@@ -20,7 +20,7 @@ type Config struct {
 	Underlays  []UnderlayConfig         `json:"underlays,omitempty"`
 	Hosts      []HostConfig             `json:"hosts,omitempty"`
 	Firewalls  []FirewallConfig         `json:"firewalls,omitempty"`
-	Agent      v1alpha1.AgentConfigSpec `json:"agent,omitempty"`
+	Agent      v1alpha1.AgentConfigSpec `json:"agent"`
 }
 
 // NodeConfig is a machine of the cluster.

@@ -27,7 +27,7 @@ type Net struct {
 	Prefix string // begins the name of every namespace
 }
 
-// Router, Node, Host and Firewall are paths of the lab's namespaces.
+// Router is the path of the router's namespace.
 func (n *Net) Router() string { return netns.Path(n.Prefix + "net") }
 
 // Node is the path of a node's namespace.

@@ -1,0 +1,426 @@
+package lab_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"fairlead.dev/fairlead/internal/lab"
+	"fairlead.dev/fairlead/internal/netns"
+)
+
+// binary is the command under test, built once.
+var binary string
+
+func TestMain(m *testing.M) {
+	os.Exit(withBinary(m))
+}
+
+func withBinary(m *testing.M) int {
+	if os.Geteuid() != 0 {
+		fmt.Fprintln(os.Stderr, "labs need root: run the tests as root")
+		return 1
+	}
+	dir, err := os.MkdirTemp("", "fl-bin")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	binary = filepath.Join(dir, "fairlead")
+	build := exec.Command("go", "build", "-o", binary, "fairlead.dev/fairlead/cmd/fairlead")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "%v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
+}
+
+// testLab is a lab in a directory of its own, taken down at the end of the test.
+type testLab struct {
+	t    *testing.T
+	name string
+	dir  string
+}
+
+func newLab(t *testing.T, name string) testLab {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "fl") // t.TempDir is too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := testLab{t, name, dir}
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, n := range []string{"n1", "n2", "n3"} {
+				log, _ := os.ReadFile(filepath.Join(dir, name, "nodes", n, "agent.log"))
+				t.Logf("agent of %s:\n%s", n, log)
+			}
+		}
+		l.must("down")
+		os.RemoveAll(dir)
+		if left := l.leftovers(); len(left) > 0 {
+			t.Errorf("the lab left behind: %v", left)
+		}
+	})
+	return l
+}
+
+type result struct {
+	stdout, stderr string
+	code           int
+}
+
+func (l testLab) run(args ...string) result {
+	l.t.Helper()
+	return l.runWith("", args...)
+}
+
+func (l testLab) runWith(stdin string, args ...string) result {
+	l.t.Helper()
+	cmd := exec.Command(binary, append([]string{"lab", "--name", l.name}, args...)...)
+	cmd.Env = append(os.Environ(), lab.DirVariable+"="+l.dir)
+	var out, said bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &said
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		l.t.Fatal(err)
+	}
+	return result{out.String(), said.String(), cmd.ProcessState.ExitCode()}
+}
+
+func (l testLab) must(args ...string) string {
+	l.t.Helper()
+	return l.mustWith("", args...)
+}
+
+func (l testLab) mustWith(stdin string, args ...string) string {
+	l.t.Helper()
+	r := l.runWith(stdin, args...)
+	if r.code != 0 {
+		l.t.Fatalf("lab %s: exit code %d\n%s%s", strings.Join(args, " "), r.code, r.stdout, r.stderr)
+	}
+	return r.stdout
+}
+
+func (l testLab) status() lab.Status {
+	l.t.Helper()
+	var s lab.Status
+	if err := json.Unmarshal([]byte(l.must("status", "-o", "json")), &s); err != nil {
+		l.t.Fatal(err)
+	}
+	return s
+}
+
+func (l testLab) pod(name string) lab.PodStatus {
+	l.t.Helper()
+	for _, p := range l.status().Pods {
+		if p.Name == name {
+			return p
+		}
+	}
+	l.t.Fatalf("there is no pod %s", name)
+	return lab.PodStatus{}
+}
+
+// leftovers are the lab's namespaces, processes and files.
+func (l testLab) leftovers() []string {
+	l.t.Helper()
+	var out []string
+	names, err := os.ReadDir(netns.Dir)
+	if err != nil && !os.IsNotExist(err) {
+		l.t.Fatal(err)
+	}
+	for _, n := range names {
+		if strings.HasPrefix(n.Name(), "fairlead-"+l.name+"@") && slices.Contains(l.namespaces(), n.Name()) {
+			out = append(out, n.Name())
+		}
+	}
+	environs, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for _, e := range environs {
+		env, err := os.ReadFile(e)
+		if err == nil && bytes.Contains(env, []byte("FAIRLEAD_LAB="+l.dir+"/"+l.name+"\x00")) {
+			out = append(out, e)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(l.dir, l.name)); err == nil {
+		out = append(out, filepath.Join(l.dir, l.name))
+	}
+	return out
+}
+
+// namespaces are those of labs in the lab's directory.
+func (l testLab) namespaces() []string {
+	of, err := lab.New(l.name, l.dir)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	names, _ := filepath.Glob(filepath.Join(netns.Dir, lab.Prefix(of)+"*"))
+	for i, n := range names {
+		names[i] = filepath.Base(n)
+	}
+	return names
+}
+
+const twoPods = `
+apiVersion: v1
+kind: Pod
+metadata: {name: a}
+spec:
+  nodeName: n1
+  containers: [{name: c, command: [fairlead, lab, echo]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: b}
+spec:
+  nodeName: n2
+  containers: [{name: c, command: [fairlead, lab, echo]}]
+`
+
+// asked is what the server says, once it listens.
+func (l testLab) asked(target string, question ...string) string {
+	l.t.Helper()
+	var r result
+	for range 100 {
+		r = l.run(append([]string{"exec", target, "--", "fairlead", "lab", "ask"}, question...)...)
+		if !strings.Contains(r.stderr, "refused") {
+			break
+		}
+	}
+	if r.code != 0 {
+		l.t.Fatalf("%s asks %v: %s", target, question, r.stderr)
+	}
+	return strings.TrimSpace(r.stdout)
+}
+
+func TestALabLeavesNothingThoughItsDaemonWasKilled(t *testing.T) {
+	l := newLab(t, "gone")
+	l.must("up")
+	l.mustWith(twoPods, "apply", "-f", "-")
+	before := l.leftovers()
+	if len(before) < 10 {
+		t.Fatalf("the lab has only %v", before)
+	}
+	pids, _ := exec.Command("sh", "-c", "grep -lz '^daemon$' /proc/[0-9]*/cmdline").Output()
+	killed := false
+	for _, file := range strings.Fields(string(pids)) {
+		env, _ := os.ReadFile(filepath.Dir(file) + "/environ")
+		if bytes.Contains(env, []byte("FAIRLEAD_LAB="+l.dir+"/"+l.name+"\x00")) {
+			killed = exec.Command("kill", "-9", filepath.Base(filepath.Dir(file))).Run() == nil
+		}
+	}
+	if !killed {
+		t.Fatal("found no daemon to kill")
+	}
+	if r := l.run("status"); r.code != 1 || !strings.Contains(r.stderr, "down") {
+		t.Errorf("status without daemon: exit code %d, %s", r.code, r.stderr)
+	}
+	if r := l.run("up"); r.code != 1 || !strings.Contains(r.stderr, "lab down") {
+		t.Errorf("up over a crashed lab: exit code %d, %s", r.code, r.stderr)
+	}
+	l.must("down")
+	if left := l.leftovers(); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	l.must("down")
+	if r := l.run("status"); r.code != 1 || !strings.Contains(r.stderr, "lab up") {
+		t.Errorf("status of no lab: exit code %d, %s", r.code, r.stderr)
+	}
+}
+
+func TestStatusHasTheShapeThatScriptsRelyOn(t *testing.T) {
+	l := newLab(t, "shape")
+	l.mustWith(firewalled, "up", "-f", "/dev/stdin")
+	l.mustWith(twoPods, "apply", "-f", "-")
+	var got map[string]any
+	if err := json.Unmarshal([]byte(l.must("status", "-o", "json")), &got); err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Join([]string{
+		"apiVersion", "firewalls[].accepted", "firewalls[].dropped", "firewalls[].name", "firewalls[].netns",
+		"hosts[].addresses[]", "hosts[].name", "hosts[].netns", "kind", "name",
+		"nodes[].addresses[]", "nodes[].agent.applied", "nodes[].agent.metrics", "nodes[].agent.observed", "nodes[].agent.pid",
+		"nodes[].agent.problems", "nodes[].agent.ready", "nodes[].agent.reason", "nodes[].cluster", "nodes[].name", "nodes[].netns",
+		"nodes[].podCIDRs[]", "pods[].containers[].exitCode", "pods[].containers[].name", "pods[].containers[].pid",
+		"pods[].containers[].running", "pods[].name", "pods[].namespace", "pods[].netns", "pods[].node", "pods[].phase",
+		"pods[].podIPs[]", "pods[].ready", "ready",
+	}, "\n")
+	if have := strings.Join(shape("", got), "\n"); have != want {
+		t.Errorf("status has\n%s\nwant\n%s", have, want)
+	}
+	s := l.status()
+	if s.APIVersion != "lab.fairlead.dev/v1alpha1" || s.Kind != "LabStatus" || s.Name != "shape" || !s.Ready {
+		t.Errorf("status begins %s %s %s ready %v", s.APIVersion, s.Kind, s.Name, s.Ready)
+	}
+	if a := l.pod("a"); a.Phase != "Running" || !a.Ready || a.Node != "n1" || !a.Containers[0].Running || !netns.Alive(a.Netns) {
+		t.Errorf("pod a is %+v", a)
+	}
+}
+
+// shape lists the paths of all values.
+func shape(at string, v any) []string {
+	out := map[string]bool{}
+	switch v := v.(type) {
+	case map[string]any:
+		for key, value := range v {
+			for _, p := range shape(strings.TrimPrefix(at+"."+key, "."), value) {
+				out[p] = true
+			}
+		}
+	case []any:
+		for _, value := range v {
+			for _, p := range shape(at+"[]", value) {
+				out[p] = true
+			}
+		}
+	default:
+		out[at] = true
+	}
+	var list []string
+	for p := range out {
+		list = append(list, p)
+	}
+	slices.Sort(list)
+	return list
+}
+
+const firewalled = `
+apiVersion: lab.fairlead.dev/v1alpha1
+kind: Lab
+nodes: 2
+hosts:
+- {name: web, addresses: [198.51.100.10/24, "2001:db8:100::10/64"], behind: fw}
+- {name: free, addresses: [203.0.113.10/24]}
+firewalls:
+- name: fw
+  default: drop
+  rules:
+  - {direction: out, action: accept}
+  - {direction: in, protocol: tcp, ports: 32768-65535, tcpFlags: [ack], action: accept}
+`
+
+func TestPodsReachEachOtherAndHosts(t *testing.T) {
+	l := newLab(t, "reach")
+	l.mustWith(firewalled, "up", "-f", "/dev/stdin")
+	l.mustWith(twoPods, "apply", "-f", "-")
+	a, b := l.pod("a"), l.pod("b")
+	for i, brackets := range []string{"%s", "[%s]"} {
+		address := func(s string) string { return fmt.Sprintf(brackets, s) }
+		for _, protocol := range []string{"tcp", "udp"} {
+			seen := l.asked("pod/default/a", protocol, address(b.PodIPs[i])+":8080")
+			if !strings.HasPrefix(seen, address(a.PodIPs[i])+":") {
+				t.Errorf("b sees a as %s over %s, want %s", seen, protocol, a.PodIPs[i])
+			}
+		}
+	}
+	node := l.status().Nodes[0].Addresses[0]
+	for _, host := range []string{"198.51.100.10", "203.0.113.10"} {
+		if seen := l.asked("pod/default/a", "tcp", host+":8080"); !strings.HasPrefix(seen, node+":") {
+			t.Errorf("%s sees a as %s, want %s", host, seen, node)
+		}
+	}
+	if seen := l.asked("node/n2", "http", "203.0.113.10:80"); !strings.HasPrefix(seen, "192.168.100.2:") {
+		t.Errorf("host sees node n2 as %s", seen)
+	}
+	// A host behind the firewall may not begin a connection.
+	if r := l.run("exec", "host/web", "--", "fairlead", "lab", "ask", "tcp", node+":8080", "--timeout", "200ms"); r.code != 1 {
+		t.Errorf("host behind the firewall: exit code %d, %s", r.code, r.stdout)
+	}
+	fw := l.status().Firewalls[0]
+	if fw.Accepted == 0 || fw.Dropped == 0 {
+		t.Errorf("firewall counted %+v", fw)
+	}
+	if rules := l.must("exec", "firewall/fw", "--", "cat", "/proc/sys/net/ipv4/ip_forward"); rules != "1\n" {
+		t.Errorf("firewall forwards: %q", rules)
+	}
+}
+
+func TestExecPassesTheExitCode(t *testing.T) {
+	l := newLab(t, "exec")
+	l.mustWith(oneNode, "up", "-f", "/dev/stdin")
+	for _, c := range []struct {
+		args []string
+		code int
+	}{
+		{[]string{"exec", "node/n1", "--", "sh", "-c", "exit 7"}, 7},
+		{[]string{"exec", "node/n1", "--", "true"}, 0},
+		{[]string{"exec", "node/n1", "true"}, 0},
+		{[]string{"exec", "node/n1", "--", "no-such-command"}, 127},
+		{[]string{"exec", "node/n1"}, 2},
+		{[]string{"exec", "node/n9", "--", "true"}, 1},
+		{[]string{"exec", "planet/x", "--", "true"}, 2},
+		{[]string{"exec", "pod/default/../../x", "--", "true"}, 2},
+		{[]string{"exec", "pod/default/x", "--", "true"}, 1},
+		{[]string{"agent", "poke", "n1"}, 2},
+		{[]string{"agent", "stop", "n9"}, 1},
+		{[]string{"status", "-o", "xml"}, 2},
+		{[]string{"get", "starfish"}, 1},
+	} {
+		if r := l.run(c.args...); r.code != c.code {
+			t.Errorf("%v: exit code %d, want %d: %s", c.args, r.code, c.code, r.stderr)
+		}
+	}
+	if out := l.mustWith("hello", "exec", "host/web", "--", "cat"); out != "hello" {
+		t.Errorf("stdin comes back as %q", out)
+	}
+	socket := strings.TrimSpace(l.must("exec", "node/n1", "--", "sh", "-c", "echo $FAIRLEAD_SOCKET"))
+	if socket != filepath.Join(l.dir, "exec/nodes/n1/agent.sock") {
+		t.Errorf("FAIRLEAD_SOCKET is %q", socket)
+	}
+}
+
+const oneNode = "{apiVersion: lab.fairlead.dev/v1alpha1, kind: Lab, nodes: 1}"
+
+func TestTwoLabsOfOneNameLiveSideBySide(t *testing.T) {
+	one, two := newLab(t, "twin"), newLab(t, "twin")
+	one.mustWith(oneNode, "up", "-f", "/dev/stdin")
+	two.mustWith(oneNode, "up", "-f", "/dev/stdin")
+	if r := one.run("up"); r.code != 1 || !strings.Contains(r.stderr, "is up already") {
+		t.Errorf("up twice: exit code %d, %s", r.code, r.stderr)
+	}
+	one.must("down")
+	if s := two.status(); !s.Ready {
+		t.Errorf("the other lab is %+v", s)
+	}
+}
+
+func TestMistakesExitWith2(t *testing.T) {
+	l := newLab(t, "wrong")
+	r := l.runWith("apiVersion: lab.fairlead.dev/v1alpha1\nkind: Lab\nnoodles: 3\n", "up", "-f", "/dev/stdin")
+	if r.code != 2 || !strings.Contains(r.stderr, "noodles") || !strings.Contains(r.stderr, "fields there are") {
+		t.Errorf("up: exit code %d, %s", r.code, r.stderr)
+	}
+	if left := l.leftovers(); len(left) > 0 {
+		t.Errorf("a lab that was never up left %v", left)
+	}
+	l.mustWith(oneNode, "up", "-f", "/dev/stdin")
+	if r := l.runWith("just words", "apply", "-f", "-"); r.code != 2 {
+		t.Errorf("apply of no object: exit code %d, %s", r.code, r.stderr)
+	}
+	if r := l.runWith("{apiVersion: v1, kind: Pod, metadata: {name: ../x}}", "apply", "-f", "-"); r.code != 2 {
+		t.Errorf("apply of a bad name: exit code %d, %s", r.code, r.stderr)
+	}
+	if r := l.runWith("{apiVersion: v1, kind: Fish, metadata: {name: x}}", "apply", "-f", "-"); r.code != 1 || !strings.Contains(r.stderr, "known are") {
+		t.Errorf("apply of an unknown kind: exit code %d, %s", r.code, r.stderr)
+	}
+	if r := l.runWith("{apiVersion: fairlead.dev/v1alpha1, kind: AgentConfig, metadata: {name: default}, spec: {nodeSNATPortRange: 9-1}}",
+		"apply", "-f", "-"); r.code != 1 || !strings.Contains(r.stderr, "spec.nodeSNATPortRange") {
+		t.Errorf("apply of a backward range: exit code %d, %s", r.code, r.stderr)
+	}
+	if r := l.runWith("{apiVersion: v1, kind: Pod, metadata: {name: x}, spec: {nodeName: n9}}", "apply", "-f", "-"); r.code != 1 ||
+		!strings.Contains(r.stderr, "n9") {
+		t.Errorf("apply of a pod on no node: exit code %d, %s", r.code, r.stderr)
+	}
+}
