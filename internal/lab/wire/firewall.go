@@ -46,7 +46,7 @@ func (n *Net) makeFirewall(i int) error {
 // plugFirewall adds the router's end of the wire and its routes to the hosts.
 func (n *Net) plugFirewall(i int) error {
 	f := n.Plan.Firewalls[i]
-	if err := addPair(firewallPort(i), n.Firewall(f.Name)); err != nil {
+	if err := addPair(pair{firewallPort(i), n.Firewall(f.Name), mac(firewallMAC, i)}); err != nil {
 		return err
 	}
 	if err := setUp(firewallPort(i), f.Router); err != nil {

@@ -107,7 +107,9 @@ func (n *Net) makeHost(i int) error {
 	if err := n.namespace("host-"+h.Name, stays); err != nil {
 		return err
 	}
-	err := netns.Do(gateway, func() error { return addPort(hostPort(i), segmentBridge(h.Segment), n.Host(h.Name)) })
+	err := netns.Do(gateway, func() error {
+		return addPort(segmentBridge(h.Segment), pair{hostPort(i), n.Host(h.Name), mac(hostMAC, i)})
+	})
 	if err != nil {
 		return err
 	}
@@ -120,7 +122,7 @@ func (n *Net) MakeNode(i int) error {
 	err := n.namespace("node-"+node.Name, stays)
 	if err == nil {
 		err = netns.Do(n.Router(), func() error {
-			if err := addPort(nodePort(i), underlayBridge(node.Underlay), n.Node(node.Name)); err != nil {
+			if err := addPort(underlayBridge(node.Underlay), pair{nodePort(i), n.Node(node.Name), mac(nodeMAC, i)}); err != nil {
 				return err
 			}
 			return routePods(node)
@@ -196,37 +198,58 @@ func (n *Net) namespace(name string, r role) error {
 	})
 }
 
-// addPort plugs a veth pair into bridge; its other end is the uplink of the
-// namespace at inside.
-func addPort(name, bridge, inside string) error {
+// A pair is a veth pair whose other end is the uplink of the namespace at
+// inside.
+type pair struct {
+	name, inside string
+	mac          net.HardwareAddr // of the uplink
+}
+
+// mac is the hardware address of machine i of a sort. A machine keeps its
+// address when it is rebooted, as its neighbours expect.
+func mac(sort machine, i int) net.HardwareAddr {
+	return net.HardwareAddr{0x02, 0xfa, 0x1e, byte(sort), byte((i + 1) >> 8), byte(i + 1)}
+}
+
+// machine is a sort of machines.
+type machine byte
+
+const (
+	nodeMAC machine = iota + 1
+	hostMAC
+	firewallMAC
+)
+
+// addPort makes the pair and plugs it into bridge.
+func addPort(bridge string, p pair) error {
 	br, err := netlink.LinkByName(bridge)
 	if err != nil {
 		return fmt.Errorf("find bridge %s: %w", bridge, err)
 	}
-	if err := addPair(name, inside); err != nil {
+	if err := addPair(p); err != nil {
 		return err
 	}
-	port, err := netlink.LinkByName(name)
+	port, err := netlink.LinkByName(p.name)
 	if err != nil {
 		return err
 	}
 	if err := netlink.LinkSetMaster(port, br); err != nil {
-		return fmt.Errorf("plug %s into %s: %w", name, bridge, err)
+		return fmt.Errorf("plug %s into %s: %w", p.name, bridge, err)
 	}
 	return netlink.LinkSetUp(port)
 }
 
-func addPair(name, inside string) error {
-	ns, err := os.Open(inside)
+func addPair(p pair) error {
+	ns, err := os.Open(p.inside)
 	if err != nil {
 		return err
 	}
 	defer ns.Close()
 	err = netlink.LinkAdd(&netlink.Veth{
-		LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: uplink, PeerNamespace: netlink.NsFd(int(ns.Fd())),
+		LinkAttrs: netlink.LinkAttrs{Name: p.name}, PeerName: uplink, PeerHardwareAddr: p.mac, PeerNamespace: netlink.NsFd(int(ns.Fd())),
 	})
 	if err != nil {
-		return fmt.Errorf("add veth %s: %w", name, err)
+		return fmt.Errorf("add veth %s: %w", p.name, err)
 	}
 	return nil
 }
