@@ -16,7 +16,7 @@ BIN      := bin/fairlead
 .DEFAULT_GOAL := build
 
 build:
-	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN) ./cmd/fairlead
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o $(BIN) ./cmd/fairlead
 
 demo: build
 	@scripts/demo $(BIN)
