@@ -1,0 +1,152 @@
+package nft
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"fairlead.dev/fairlead/internal/netnstest"
+)
+
+func prefixes(ss ...string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range ss {
+		out = append(out, netip.MustParsePrefix(s))
+	}
+	return out
+}
+
+func goFiles() ([]string, error) { return filepath.Glob("*.go") }
+
+// between is a range that need not be a prefix, its last address included.
+func between(first, last string) Element {
+	return Element{Key: string(netip.MustParseAddr(first).AsSlice()), End: string(netip.MustParseAddr(last).Next().AsSlice())}
+}
+
+func TestEverySetIsTheSameInTextAndNetlink(t *testing.T) {
+	t.Parallel()
+	for name, s := range map[string]Set{
+		"none":                    {Type: IPv4Addr, Interval: true},
+		"all of IPv4":             {Type: IPv4Addr, Interval: true, Elements: Prefixes(prefixes("0.0.0.0/0"))},
+		"first and last of IPv4":  {Type: IPv4Addr, Interval: true, Elements: Prefixes(prefixes("0.0.0.0/32", "255.255.255.255/32"))},
+		"last half of IPv4":       {Type: IPv4Addr, Interval: true, Elements: Prefixes(prefixes("128.0.0.0/1"))},
+		"all of IPv6":             {Type: IPv6Addr, Interval: true, Elements: Prefixes(prefixes("::/0"))},
+		"first and last of IPv6":  {Type: IPv6Addr, Interval: true, Elements: Prefixes(prefixes("::/128", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128"))},
+		"IPv4 written as IPv6":    {Type: IPv6Addr, Interval: true, Elements: Prefixes(prefixes("::ffff:0:0/96"))},
+		"one inside another":      {Type: IPv4Addr, Interval: true, Elements: Prefixes(prefixes("10.0.0.0/8", "10.1.0.0/16", "10.0.0.0/8", "10.255.255.255/32"))},
+		"neighbours":              {Type: IPv4Addr, Interval: true, Elements: []Element{between("10.0.0.0", "10.0.0.9"), between("10.0.0.11", "10.0.0.11")}},
+		"ranges":                  {Type: IPv4Addr, Interval: true, Elements: []Element{between("10.0.0.1", "10.0.0.6"), between("192.168.0.0", "192.168.2.255")}},
+		"range to the last":       {Type: IPv4Addr, Interval: true, Elements: []Element{between("10.0.0.1", "255.255.255.255")}},
+		"IPv6 ranges":             {Type: IPv6Addr, Interval: true, Elements: []Element{between("fd00::1", "fd00::6"), between("fd01::", "fd01::1:0")}},
+		"single IPv4 addresses":   {Type: IPv4Addr, Elements: []Element{{Key: "\x0a\x00\x00\x01"}, {Key: "\x0a\x00\x00\x02"}, {Key: "\xff\xff\xff\xff"}}},
+		"addresses like prefixes": {Type: IPv4Addr, Elements: []Element{{Key: "\x00\x00\x00\x00"}, {Key: "\x80\x00\x00\x00"}}},
+		"protocols":               {Type: InetProto, Elements: Protocols(132, 6, 17, 6, 0, 255)},
+		"more than a message has": {Type: IPv4Addr, Interval: true, Elements: apart(1200)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s.Name = "s"
+			proveTwin(t, &Table{Name: "t", Sets: []*Set{&s}})
+		})
+	}
+}
+
+// apart is n ranges that do not touch.
+func apart(n int) []Element {
+	var out []Element
+	for i := range uint32(n) {
+		first := binary.BigEndian.AppendUint32(nil, 10<<24+i*4)
+		end := binary.BigEndian.AppendUint32(nil, 10<<24+i*4+2)
+		out = append(out, Element{string(first), string(end)})
+	}
+	return out
+}
+
+// nft(8) joins prefixes that touch; the kernel need not, and Diff must not mind.
+func TestPrefixesThatTouchAreFound(t *testing.T) {
+	t.Parallel()
+	h := netnstest.New(t)
+	touching := prefixes("10.0.0.0/25", "10.0.0.128/25", "10.0.1.0/24", "0.0.0.0/8", "1.0.0.0/8", "255.0.0.0/8", "254.0.0.0/8")
+	apply(t, h, &Table{Name: "t", Sets: []*Set{{Name: "s", Type: IPv4Addr, Interval: true, Elements: Prefixes(touching)}}})
+}
+
+// Shrinking, growing, splitting and joining ranges in one transaction must not
+// be refused as an overlap, and must leave exactly what is wanted.
+func TestAnySetBecomesAnyOther(t *testing.T) {
+	t.Parallel()
+	h := netnstest.New(t)
+	random := rand.New(rand.NewPCG(1, 2))
+	for round := range 300 {
+		s := &Set{Name: "s", Type: IPv4Addr, Interval: true, Elements: Prefixes(randomPrefixes(random, netip.MustParseAddr("255.255.255.192")))}
+		six := &Set{Name: "six", Type: IPv6Addr, Interval: true,
+			Elements: Prefixes(randomPrefixes(random, netip.MustParseAddr("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffc0")))}
+		want := &Table{Name: "t", Sets: []*Set{s, six}}
+		apply(t, h, want)
+		if t.Failed() {
+			t.Fatalf("round %d: want\n%s", round, want)
+		}
+	}
+}
+
+// randomPrefixes are some inside the 64 addresses from base on.
+func randomPrefixes(random *rand.Rand, base netip.Addr) []netip.Prefix {
+	var out []netip.Prefix
+	for range random.IntN(12) {
+		b := base.AsSlice()
+		b[len(b)-1] |= byte(random.IntN(64))
+		a, _ := netip.AddrFromSlice(b)
+		out = append(out, netip.PrefixFrom(a, a.BitLen()-random.IntN(6)).Masked())
+	}
+	return out
+}
+
+func TestPrefixesCoverTheSameAddresses(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	base := netip.MustParseAddr("255.255.255.192")
+	for range 2000 {
+		ps := randomPrefixes(random, base)
+		got := Prefixes(ps)
+		for a := base; a.IsValid(); a = a.Next() {
+			want := slices.ContainsFunc(ps, func(p netip.Prefix) bool { return p.Contains(a) })
+			covered := slices.ContainsFunc(got, func(e Element) bool {
+				key := string(a.AsSlice())
+				return e.Key <= key && (e.End == "" || key < e.End)
+			})
+			if covered != want {
+				t.Fatalf("%s in %v: %v, want %v", a, ps, covered, want)
+			}
+		}
+	}
+}
+
+// What the kernel lists of a set, in whatever order, is the set.
+func FuzzElementsRoundTrip(f *testing.F) {
+	f.Add([]byte{0, 0, 255, 8, 10, 24, 255, 32}, uint64(1))
+	f.Fuzz(func(t *testing.T, b []byte, seed uint64) {
+		var ps []netip.Prefix
+		for ; len(b) >= 2; b = b[2:] {
+			ps = append(ps, netip.PrefixFrom(netip.AddrFrom4([4]byte{b[0], b[0], 0, b[0]}), int(b[1])%33).Masked())
+		}
+		want := Prefixes(ps)
+		bounds := []bound{{string(make([]byte, 4)), true}} // as nft(8) writes it
+		if len(want) > 0 && want[0].Key == string(make([]byte, 4)) {
+			bounds = nil
+		}
+		for _, e := range want {
+			bounds = append(bounds, bound{e.Key, false})
+			if e.End != "" {
+				bounds = append(bounds, bound{e.End, true})
+			}
+		}
+		random := rand.New(rand.NewPCG(seed, seed))
+		random.Shuffle(len(bounds), func(i, j int) { bounds[i], bounds[j] = bounds[j], bounds[i] })
+		if d := gocmp.Diff(want, elements(bounds)); d != "" {
+			t.Error(d)
+		}
+	})
+}
