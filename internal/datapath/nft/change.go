@@ -62,7 +62,7 @@ func (t *Table) asFound() *Found {
 }
 
 func (f *Found) shapedLike(w *Table) bool {
-	return len(f.Sets) == len(w.Sets) && len(f.Chains) == len(w.Chains) &&
+	return !f.Dormant && len(f.Sets) == len(w.Sets) && len(f.Chains) == len(w.Chains) &&
 		!slices.ContainsFunc(w.Sets, func(s *Set) bool { return f.set(s) == nil }) &&
 		!slices.ContainsFunc(w.Chains, func(c *Chain) bool { return f.chain(c) == nil })
 }

@@ -204,5 +204,5 @@ var known = map[string]uint16{
 	"masq": unix.NFTA_MASQ_REG_PROTO_MAX, "lookup": unix.NFTA_LOOKUP_FLAGS, "meta": unix.NFTA_META_SREG,
 	"ct": unix.NFTA_CT_SREG, "numgen": unix.NFTA_NG_OFFSET, "payload": unix.NFTA_PAYLOAD_CSUM_FLAGS,
 	"bitwise": nftaBitwiseData, "cmp": unix.NFTA_CMP_DATA, "immediate": unix.NFTA_IMMEDIATE_DATA,
-	"range": unix.NFTA_RANGE_TO_DATA, "byteorder": unix.NFTA_BYTEORDER_SIZE,
+	"byteorder": unix.NFTA_BYTEORDER_SIZE,
 }

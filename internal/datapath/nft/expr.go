@@ -134,10 +134,7 @@ func (e dport) code() []instruction {
 	if e.low == e.high {
 		return []instruction{load, cmp(be16(e.low))}
 	}
-	return []instruction{load, {"range", []attr{
-		u32(unix.NFTA_RANGE_SREG, unix.NFT_REG_1), u32(unix.NFTA_RANGE_OP, unix.NFT_RANGE_EQ),
-		data(unix.NFTA_RANGE_FROM_DATA, be16(e.low)), data(unix.NFTA_RANGE_TO_DATA, be16(e.high)),
-	}}}
+	return []instruction{load, compare(unix.NFT_CMP_GTE, be16(e.low)), compare(unix.NFT_CMP_LTE, be16(e.high))}
 }
 
 // TCPFlags matches TCP segments in which at least one of the flags is set, in

@@ -13,9 +13,10 @@ import (
 
 // A Found is a table as the kernel holds it.
 type Found struct {
-	Name   string
-	Sets   []*Set
-	Chains []FoundChain
+	Name    string
+	Dormant bool // somebody put it to sleep: it holds everything and does nothing
+	Sets    []*Set
+	Chains  []FoundChain
 }
 
 // A FoundChain is a chain as the kernel holds it; its rules are bytecode.
@@ -84,6 +85,9 @@ func Read(prefix string) ([]*Found, error) {
 	}
 }
 
+// tableDormant is NFT_TABLE_F_DORMANT of include/uapi/linux/netfilter/nf_tables.h.
+const tableDormant = 1
+
 func read(prefix string) ([]*Found, error) {
 	c, err := dial()
 	if err != nil {
@@ -93,7 +97,7 @@ func read(prefix string) ([]*Found, error) {
 	var out []*Found
 	err = dump(c, unix.NFT_MSG_GETTABLE, nil, func(a attrSet) error {
 		if name := a.str(unix.NFTA_TABLE_NAME); strings.HasPrefix(name, prefix) {
-			out = append(out, &Found{Name: name})
+			out = append(out, &Found{Name: name, Dormant: a.u32(unix.NFTA_TABLE_FLAGS)&tableDormant != 0})
 		}
 		return nil
 	})

@@ -106,7 +106,7 @@ func (s *Set) block() string {
 func (s *Set) list(elements []Element) string {
 	words := make([]string, len(elements))
 	for i, e := range elements {
-		words[i] = s.Type.text(e)
+		words[i] = s.text(e)
 	}
 	return "{ " + strings.Join(words, ", ") + " }"
 }

@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -94,29 +95,36 @@ func Protocols(numbers ...byte) []Element {
 	return out
 }
 
-func (t Type) text(e Element) string {
-	if t == InetProto {
+func (s *Set) text(e Element) string {
+	if s.Type == InetProto {
 		return strconv.Itoa(int(e.Key[0]))
 	}
 	first, ok := netip.AddrFromSlice([]byte(e.Key))
 	if !ok {
 		return fmt.Sprintf("%x", e.Key)
 	}
-	for bits := range first.BitLen() + 1 {
-		p, _ := first.Prefix(bits)
-		if p.Addr() != first || after(p) != e.End {
-			continue
-		}
-		if bits == first.BitLen() {
-			return first.String()
-		}
-		return p.String()
-	}
-	if e.End == "" {
+	if !s.Interval {
 		return first.String()
 	}
-	end, _ := netip.AddrFromSlice([]byte(e.End))
-	return first.String() + "-" + end.Prev().String()
+	for bits := range first.BitLen() {
+		if p, _ := first.Prefix(bits); p.Addr() == first && after(p) == e.End {
+			return p.String()
+		}
+	}
+	if last := lastBefore(e.End, first); last != first {
+		return first.String() + "-" + last.String()
+	}
+	return first.String()
+}
+
+// lastBefore is the address before end; an empty end is behind the last address
+// of like's family.
+func lastBefore(end string, like netip.Addr) netip.Addr {
+	if a, ok := netip.AddrFromSlice([]byte(end)); ok {
+		return a.Prev()
+	}
+	a, _ := netip.AddrFromSlice(bytes.Repeat([]byte{0xff}, like.BitLen()/8))
+	return a
 }
 
 func compareElements(a, b Element) int {
