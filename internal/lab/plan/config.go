@@ -51,11 +51,11 @@ type FirewallConfig struct {
 
 // RuleConfig is one rule of a firewall.
 type RuleConfig struct {
-	Direction string   `json:"direction"`          // in: towards the cluster; out
-	Protocol  string   `json:"protocol,omitempty"` // tcp, udp, sctp or icmp (of both families)
-	Ports     Ports    `json:"ports,omitempty"`    // destination: N or LOW-HIGH
-	TCPFlags  []string `json:"tcpFlags,omitempty"` // at least one of them is set
-	Action    string   `json:"action"`
+	Direction string `json:"direction"`          // in: towards the cluster; out
+	Protocol  string `json:"protocol,omitempty"` // tcp, udp, sctp or icmp (of both families)
+	Ports     Ports  `json:"ports,omitempty"`    // destination: N or LOW-HIGH
+	TCPFlags  Flags  `json:"tcpFlags,omitempty"` // one or a list; at least one of them is set
+	Action    string `json:"action"`
 }
 
 // Ports is a port or a range of ports, written as a number or as a string.
@@ -69,6 +69,19 @@ func (p *Ports) UnmarshalJSON(b []byte) error {
 		return nil
 	}
 	return json.Unmarshal(b, (*string)(p))
+}
+
+// Flags are flags of a TCP header, written as a word or as a list of words.
+type Flags []string
+
+// UnmarshalJSON takes "ack" and ["syn", "ack"].
+func (f *Flags) UnmarshalJSON(b []byte) error {
+	var one string
+	if json.Unmarshal(b, &one) == nil {
+		*f = Flags{one}
+		return nil
+	}
+	return json.Unmarshal(b, (*[]string)(f))
 }
 
 // Parse reads lab.yaml. An empty file is the default lab.
