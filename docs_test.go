@@ -10,6 +10,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/feature/all"
+	"fairlead.dev/fairlead/internal/lab/plan"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/dir"
 	"fairlead.dev/fairlead/internal/world"
@@ -94,6 +95,27 @@ func render(t *testing.T, manifests string) string {
 		t.Errorf("an example has a problem: %s", p)
 	}
 	return r.State.NFT() + r.State.IP()
+}
+
+// The lab.yaml in the lab's page can be built.
+func TestDocumentedLab(t *testing.T) {
+	text, err := os.ReadFile("docs/lab.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, block := range fence.FindAllStringSubmatch(string(text), -1) {
+		if block[1] == "yaml" {
+			found++
+			_, problems := plan.Parse("docs/lab.md", []byte(block[2]))
+			for _, p := range problems {
+				t.Error(p)
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("the page has no lab.yaml")
+	}
 }
 
 func contains(t *testing.T, rendered, body string) {

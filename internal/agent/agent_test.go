@@ -326,3 +326,36 @@ func TestAnswersAreListsForPrograms(t *testing.T) {
 		t.Errorf("an empty list is %s, %v", text, err)
 	}
 }
+
+func TestDelAfterTheNamespaceIsGone(t *testing.T) {
+	n := newNode(t, nodes)
+	n.start(t)
+	pod := netnstest.New(t)
+	request := cni.Request{ContainerID: "c1", Interface: "eth0", Netns: pod.Path}
+	if code, body := n.post(t, "add", request); code != http.StatusOK {
+		t.Fatalf("add: %d %s", code, body)
+	}
+	if err := netns.Delete(pod.Path); err != nil {
+		t.Fatal(err)
+	}
+	request.Netns = "" // as runtimes say it then
+	if code, body := n.post(t, "del", request); code != http.StatusOK {
+		t.Errorf("del: %d %s", code, body)
+	}
+	if len(n.book.Attachments().List) != 0 {
+		t.Error("the attachment stays")
+	}
+}
+
+func TestPeersThatWentWhileNoAgentRanAreCollectedAtStart(t *testing.T) {
+	n := newNode(t, nodes)
+	n.mustTurn(t)
+	one, _, _ := strings.Cut(nodes, "---")
+	n.write(t, "objects.yaml", one)
+	n.restart(t)
+	n.mustTurn(t)
+	routes := n.host.Run("ip", "route") + n.host.Run("ip", "neigh", "show", "nud", "permanent") + n.host.Run("bridge", "fdb")
+	if strings.Contains(routes, "10.244.2.") || strings.Contains(routes, "192.168.100.2") {
+		t.Errorf("what led to the peer stays:\n%s", routes)
+	}
+}
