@@ -1,0 +1,208 @@
+package datapath_test
+
+import (
+	"net/netip"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/datapath/link"
+	"fairlead.dev/fairlead/internal/datapath/neigh"
+	"fairlead.dev/fairlead/internal/datapath/nft"
+	"fairlead.dev/fairlead/internal/datapath/route"
+	"fairlead.dev/fairlead/internal/datapath/sysctl"
+	"fairlead.dev/fairlead/internal/netnstest"
+)
+
+var (
+	peerMAC = [6]byte{2, 0, 0, 0, 0, 2}
+	podMAC  = [6]byte{2, 0, 0, 0, 0, 3}
+)
+
+// wholeNode is a state with one of everything: an overlay with a peer, and a pod
+// whose namespace is at netns.
+func wholeNode(netns string) datapath.State {
+	const pod = "fl-0123456789ab"
+	addr, prefix := netip.MustParseAddr, netip.MustParsePrefix
+	return datapath.State{{
+		Tables: []*nft.Table{{Name: datapath.SNATTable, Chains: []*nft.Chain{{
+			Name: "postrouting", Type: nft.NAT, Hook: nft.Postrouting, Priority: datapath.SNATPriority, Rules: []nft.Rule{{nft.Masquerade{}}},
+		}}}},
+		Links: []*link.Link{
+			{Name: pod, MTU: 1450, MAC: datapath.WireMAC, Veth: &link.Veth{Netns: netns, Peer: link.Peer{
+				Name: "eth0", MAC: podMAC, Addresses: []netip.Addr{addr("10.244.1.2"), addr("fd00:1::2")},
+				Gateways: []netip.Addr{addr(datapath.PodGateway4), addr(datapath.PodGateway6)},
+			}}},
+			{Name: datapath.VXLANLink, MTU: 1450, MAC: [6]byte{2, 0, 0, 0, 0, 1},
+				Addresses: []netip.Prefix{prefix("10.244.1.1/32"), prefix("fd00:1::1/128")},
+				VXLAN:     &link.VXLAN{VNI: 1, Port: 4789, Local: addr("192.168.100.1")}},
+		},
+		Neighbours: []neigh.Neighbour{
+			{Link: pod, Addr: addr("10.244.1.2"), MAC: podMAC},
+			{Link: pod, Addr: addr("fd00:1::2"), MAC: podMAC},
+			{Link: datapath.VXLANLink, Addr: addr("192.168.100.2"), MAC: peerMAC, Forward: true},
+			{Link: datapath.VXLANLink, Addr: addr("10.244.2.1"), MAC: peerMAC},
+			{Link: datapath.VXLANLink, Addr: addr("fd00:2::1"), MAC: peerMAC},
+		},
+		Routes: []route.Route{
+			{Dst: prefix("10.244.1.0/24")},
+			{Dst: prefix("fd00:1::/64")},
+			{Dst: prefix("10.244.1.2/32"), Link: pod},
+			{Dst: prefix("fd00:1::2/128"), Link: pod},
+			{Dst: prefix("10.244.2.0/24"), Via: addr("10.244.2.1"), Link: datapath.VXLANLink},
+			{Dst: prefix("fd00:2::/64"), Via: addr("fd00:2::1"), Link: datapath.VXLANLink},
+		},
+		Settings: []sysctl.Setting{{Key: "net/ipv4/ip_forward", Value: "1"}, {Key: "net/ipv6/conf/all/forwarding", Value: "1"}},
+	}}
+}
+
+// Whatever happens to what is ours is found and repaired, and nothing is left.
+func TestEveryAccidentIsRepaired(t *testing.T) {
+	t.Parallel()
+	for name, script := range map[string]string{
+		"route deleted":               "ip route del 10.244.2.0/24",
+		"IPv6 route deleted":          "ip -6 route del fd00:2::/64",
+		"route led elsewhere":         "ip route replace 10.244.2.0/24 dev lo proto 157",
+		"route blocked":               "ip route replace unreachable 10.244.1.2/32 proto 157",
+		"IPv6 route blocked":          "ip -6 route del fd00:2::/64; ip -6 route add unreachable fd00:2::/64 proto 157",
+		"IPv6 route opened":           "ip -6 route del fd00:1::/64; ip -6 route add fd00:1::/64 dev fl-vxlan proto 157",
+		"route added":                 "ip route add 10.99.0.0/16 dev fl-vxlan proto 157",
+		"default route of ours":       "ip route add default dev fl-vxlan proto 157; ip -6 route add default dev fl-vxlan proto 157",
+		"neighbour deleted":           "ip neigh del 10.244.2.1 dev fl-vxlan",
+		"neighbour changed":           "ip neigh replace 10.244.2.1 lladdr 02:00:00:00:00:99 dev fl-vxlan nud permanent",
+		"neighbour may be forgotten":  "ip neigh replace fd00:2::1 lladdr 02:00:00:00:00:02 dev fl-vxlan nud reachable",
+		"neighbour added":             "ip neigh add 10.244.9.1 lladdr 02:00:00:00:00:09 dev fl-vxlan nud permanent",
+		"forwarding entry deleted":    "bridge fdb del 02:00:00:00:00:02 dev fl-vxlan dst 192.168.100.2 self",
+		"forwarding entry changed":    "bridge fdb replace 02:00:00:00:00:02 dev fl-vxlan dst 192.168.100.66 self permanent",
+		"forwarding entry added":      "bridge fdb add 02:00:00:00:00:09 dev fl-vxlan dst 192.168.100.9 self permanent",
+		"flood entry added":           "bridge fdb append 00:00:00:00:00:00 dev fl-vxlan dst 192.168.100.9 self permanent",
+		"MTU changed":                 "ip link set fl-vxlan mtu 1300",
+		"MTU of a wire changed":       "ip link set fl-0123456789ab mtu 9000",
+		"overlay down":                "ip link set fl-vxlan down",
+		"wire down":                   "ip link set fl-0123456789ab down",
+		"address deleted":             "ip address del 10.244.1.1/32 dev fl-vxlan",
+		"IPv6 address deleted":        "ip address del fd00:1::1/128 dev fl-vxlan",
+		"address added":               "ip address add 10.77.0.1/24 dev fl-vxlan",
+		"address on a wire":           "ip address add fd77::1/64 dev fl-0123456789ab nodad",
+		"overlay deleted":             "ip link del fl-vxlan",
+		"wire deleted":                "ip link del fl-0123456789ab",
+		"overlay with another VNI":    "ip link del fl-vxlan; ip link add fl-vxlan address 02:00:00:00:00:01 mtu 1450 type vxlan id 7 local 192.168.100.1 dstport 4789 nolearning; ip link set fl-vxlan up",
+		"overlay with another port":   "ip link del fl-vxlan; ip link add fl-vxlan address 02:00:00:00:00:01 mtu 1450 type vxlan id 1 local 192.168.100.1 dstport 8472 nolearning; ip link set fl-vxlan up",
+		"overlay that learns":         "ip link del fl-vxlan; ip link add fl-vxlan address 02:00:00:00:00:01 mtu 1450 type vxlan id 1 local 192.168.100.1 dstport 4789 learning; ip link set fl-vxlan up",
+		"overlay that floods":         "ip link del fl-vxlan; ip link add fl-vxlan address 02:00:00:00:00:01 mtu 1450 type vxlan id 1 local 192.168.100.1 remote 192.168.100.9 dstport 4789 nolearning; ip link set fl-vxlan up",
+		"overlay that is no overlay":  "ip link del fl-vxlan; ip link add fl-vxlan address 02:00:00:00:00:01 mtu 1450 type veth peer name away; ip link set fl-vxlan up",
+		"overlay's address changed":   "ip link set fl-vxlan address 02:00:00:00:00:77",
+		"wire of a pod that was":      "ip link add fl-ffffffffffff type veth peer name gone; ip link set gone up; ip link set fl-ffffffffffff up; ip route add 10.244.1.9/32 dev fl-ffffffffffff proto 157",
+		"forwarding off":              "sysctl net/ipv4/ip_forward=0",
+		"IPv6 forwarding off":         "sysctl net/ipv6/conf/all/forwarding=0",
+		"table deleted":               "nft delete table inet fairlead-snat",
+		"a table of an older version": "nft add table inet fairlead-old",
+		"everything at once":          "ip link del fl-vxlan; ip link del fl-0123456789ab; ip route flush proto 157; ip -6 route flush proto 157; nft flush ruleset",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			node, pod := netnstest.New(t), netnstest.New(t)
+			want := wholeNode(pod.Path)
+			apply(node, want)
+			before := listing(t, node)
+			for command := range strings.SplitSeq(script, "; ") {
+				run(t, node, command)
+			}
+			found := diff(node, want)
+			if found.Empty() {
+				t.Error("not found")
+			}
+			apply(node, want)
+			if left := diff(node, want); !left.Empty() {
+				t.Errorf("after\n%sstill to do:\n%s", found, left)
+			}
+			if d := cmp.Diff(before, listing(t, node)); d != "" {
+				t.Errorf("after\n%snot as before (-before +after):\n%s", found, d)
+			}
+		})
+	}
+}
+
+// What others have put beside ours is theirs.
+func TestWhatOthersHaveIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	node, pod := netnstest.New(t), netnstest.New(t)
+	for _, command := range []string{
+		"ip link add eth0 type veth peer name eth1", "ip link set eth0 up", "ip link set eth1 up", "ip address add 192.168.100.1/24 dev eth0",
+		"ip route add 10.9.0.0/16 dev eth0", "ip route add 10.8.0.0/16 dev eth0 proto 156", "ip -6 route add fd09::/64 dev eth0",
+		"ip route add 10.7.0.0/16 dev eth0 table 100 proto 157",
+		"ip neigh add 192.168.100.9 lladdr 02:00:00:00:00:09 dev eth0 nud permanent", "nft add table inet other",
+	} {
+		run(t, node, command)
+	}
+	before := listing(t, node)
+	apply(node, wholeNode(pod.Path))
+	apply(node, nil)
+	if left := diff(node, nil); !left.Empty() {
+		t.Errorf("still to do:\n%s", left)
+	}
+	if d := cmp.Diff(before, listing(t, node)); d != "" {
+		t.Errorf("others' things (-before +after):\n%s", d)
+	}
+}
+
+func diff(h *netnstest.Host, want datapath.State) datapath.Changes {
+	var c datapath.Changes
+	h.Do(func() error {
+		have, err := datapath.Read(want)
+		c = datapath.Diff(have, want)
+		return err
+	})
+	return c
+}
+
+func apply(h *netnstest.Host, want datapath.State) {
+	c := diff(h, want)
+	h.Do(func() error { return datapath.Apply(c) })
+}
+
+// run runs one command on h; sysctl(8) need not be there for it.
+func run(t *testing.T, h *netnstest.Host, command string) string {
+	t.Helper()
+	words := strings.Fields(command)
+	if words[0] == "sysctl" {
+		key, value, _ := strings.Cut(words[1], "=")
+		h.Sysctl(key, value)
+		return ""
+	}
+	if _, err := exec.LookPath(words[0]); err != nil {
+		t.Fatalf("%v: run make deps", err)
+	}
+	return h.Run(words[0], words[1:]...)
+}
+
+// byKernel is what the kernel adds by itself, some of it a little later.
+var byKernel = regexp.MustCompile(`fe80::|^33:33:|^01:00:5e:|\btable local\b|^multicast|^anycast`)
+
+// index is that of an interface, at the beginning of a line.
+var index = regexp.MustCompile(`^\d+: `)
+
+// listing is what h holds but for what the kernel adds.
+func listing(t *testing.T, h *netnstest.Host) []string {
+	t.Helper()
+	var out []string
+	for _, command := range []string{
+		"nft -s list ruleset", "bridge fdb show", "ip -4 neigh show nud permanent", "ip -6 neigh show nud permanent",
+		"ip route show table all", "ip -6 route show table all", "ip -o address",
+	} {
+		var lines []string
+		for line := range strings.Lines(run(t, h, command)) {
+			if !byKernel.MatchString(line) {
+				lines = append(lines, index.ReplaceAllString(strings.TrimSpace(line), ""))
+			}
+		}
+		slices.Sort(lines)
+		out = append(append(out, "# "+command), lines...)
+	}
+	return out
+}
