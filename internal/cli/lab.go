@@ -83,6 +83,9 @@ func labUp(open opener) *cobra.Command {
 			if _, problems := plan.Parse(file, config); len(problems) > 0 {
 				return misuse{errors.New(sentences(problems))}
 			}
+			if os.Geteuid() != 0 {
+				return errors.New("network namespaces need root: run it with sudo")
+			}
 			ctx, cancel := interruptible(timeout)
 			defer cancel()
 			return upWithProgress(ctx, l, config, c.ErrOrStderr())

@@ -30,12 +30,14 @@ type Result struct {
 	Rejected []world.Problem `json:"rejected"` // documents that are no objects, or have no usable name
 	Problems []world.Problem `json:"problems"` // of the objects named
 	Lagging  []string        `json:"lagging"`  // who did not follow in time, and why
+
+	sources map[string]string // the file that each object came from
 }
 
-// read returns the objects in manifests, and the file each came from.
-func (r *Result) read(files []Manifest) ([]*object, map[string]string) {
+// read returns the objects in manifests.
+func (r *Result) read(files []Manifest) []*object {
+	r.sources = map[string]string{}
 	var out []*object
-	sources := map[string]string{}
 	for _, f := range files {
 		docs, problems := manifest.Parse(f.Source, f.Content)
 		r.Rejected = append(r.Rejected, problems...)
@@ -44,7 +46,7 @@ func (r *Result) read(files []Manifest) ([]*object, map[string]string) {
 			switch {
 			case problem == nil:
 				out = append(out, o)
-				sources[o.String()] = d.Source
+				r.sources[o.String()] = d.Source
 				r.Objects = append(r.Objects, o.String())
 			case problem.Field == "kind": // an object, but not for us
 				r.Problems = append(r.Problems, *problem)
@@ -53,27 +55,19 @@ func (r *Result) read(files []Manifest) ([]*object, map[string]string) {
 			}
 		}
 	}
-	return out, sources
+	return out
 }
 
-// apply stores the objects in the manifests. With a ctx that has not ended it
-// returns when all that runs has followed.
-func (c *cluster) apply(ctx context.Context, files []Manifest) (Result, error) {
+// apply stores the objects in the manifests.
+func (c *cluster) apply(files []Manifest) (Result, error) {
 	var r Result
-	objects, sources := r.read(files)
+	objects := r.read(files)
 	c.mu.Lock()
 	err := c.put(objects)
 	r.Revision = c.store.revision
 	c.mu.Unlock()
-	if err != nil {
-		return r, err
-	}
 	c.changed()
-	if ctx != nil {
-		c.realise(ctx, &r)
-		r.Problems = append(r.Problems, c.problems(ctx, sources)...)
-	}
-	return r, nil
+	return r, err
 }
 
 // put stores the objects and lets the pods among them become what they say.
@@ -133,7 +127,7 @@ func (c *cluster) complete(o *object) {
 		keep("podCIDR", "podCIDRs")
 	case "Pod":
 		keep("nodeName")
-		if name, _ := child(o.fields, "spec")["nodeName"].(string); name == "" {
+		if o.nodeName() == "" {
 			child(o.fields, "spec")["nodeName"] = c.schedule(c.store.list("Pod"))
 		}
 	}
@@ -150,19 +144,13 @@ func (c *cluster) follow(o *object) {
 		}
 		return
 	}
-	p := c.pods[o.ref]
-	if p != nil {
-		w, s := p.now()
-		if !s.gone {
-			if w.spec == nil || !sameSpec(w.spec, spec) {
-				p.become(spec)
-			}
-			return
-		}
+	if p := c.pods[o.ref]; p != nil && p.become(spec) {
+		return
 	}
-	c.pods[o.ref] = c.newPod(o.ref)
-	c.pods[o.ref].become(spec)
-	go c.pods[o.ref].run()
+	p := c.newPod(o.ref)
+	c.pods[o.ref] = p
+	p.become(spec)
+	go p.run()
 }
 
 // newPod is a pod whose status is written to a file whenever it changes.
@@ -179,9 +167,9 @@ func (c *cluster) newPod(r ref) *pod {
 }
 
 // remove deletes the objects that the manifests name.
-func (c *cluster) remove(ctx context.Context, files []Manifest) (Result, error) {
+func (c *cluster) remove(files []Manifest) (Result, error) {
 	var r Result
-	objects, _ := r.read(files)
+	objects := r.read(files)
 	c.mu.Lock()
 	var refs []ref
 	for _, o := range objects {
@@ -202,18 +190,13 @@ func (c *cluster) remove(ctx context.Context, files []Manifest) (Result, error) 
 	}
 	r.Revision = c.store.revision
 	c.mu.Unlock()
-	if err != nil {
-		return r, err
-	}
 	c.changed()
-	if ctx != nil {
-		c.realise(ctx, &r)
-	}
-	return r, nil
+	return r, err
 }
 
 // realise waits until the agents that run have applied the result's revision
-// and its pods are what they shall be, and notes who did not follow.
+// and its pods are what they shall be. It notes who did not follow, and what
+// is wrong with the objects.
 func (c *cluster) realise(ctx context.Context, r *Result) {
 	var nodes []*node
 	for _, n := range c.nodes {
@@ -228,6 +211,7 @@ func (c *cluster) realise(ctx context.Context, r *Result) {
 		}
 	}
 	r.Lagging = c.await(ctx, nodes, pods, r.Revision)
+	r.Problems = append(r.Problems, c.problems(ctx, r.sources)...)
 }
 
 // await waits until the nodes have applied the revision and the pods are what
@@ -311,7 +295,10 @@ func (c *cluster) problems(ctx context.Context, sources map[string]string) []wor
 			all = append(all, problem)
 		}
 	}
-	all = append(all, c.homeless()...)
+	for _, o := range c.homeless() {
+		all = append(all, world.Problem{Object: o.String(), Field: "spec.nodeName",
+			Reason: fmt.Sprintf("there is no node %q", o.nodeName()), Hint: "nodes are " + strings.Join(c.nodeNames(), ", ")})
+	}
 	var out []world.Problem
 	for _, p := range all {
 		source, ours := sources[p.Object]
@@ -324,22 +311,17 @@ func (c *cluster) problems(ctx context.Context, sources map[string]string) []wor
 }
 
 // homeless are the pods on nodes that there are not.
-func (c *cluster) homeless() []world.Problem {
+func (c *cluster) homeless() []*object {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var out []world.Problem
-	for _, o := range c.store.list("Pod") {
-		name, _ := child(o.fields, "spec")["nodeName"].(string)
-		if _, err := c.node(name); err != nil {
-			out = append(out, world.Problem{Object: o.String(), Field: "spec.nodeName",
-				Reason: fmt.Sprintf("there is no node %q", name), Hint: "nodes are " + strings.Join(c.nodeNames(), ", ")})
-		}
-	}
-	return out
+	return slices.DeleteFunc(c.store.list("Pod"), func(o *object) bool {
+		_, err := c.node(o.nodeName())
+		return err == nil
+	})
 }
 
-// sameSpec reports whether two versions of a pod run alike.
-func sameSpec(a, b *corev1.Pod) bool {
-	x, y := &object{fields: map[string]any{"spec": a.Spec}}, &object{fields: map[string]any{"spec": b.Spec}}
-	return x.equal(y)
+// nodeName is the node that a Pod names.
+func (o *object) nodeName() string {
+	name, _ := child(o.fields, "spec")["nodeName"].(string)
+	return name
 }

@@ -216,6 +216,19 @@ func (c *cluster) podList() []*pod {
 	return out
 }
 
+// signalPods sends s to the containers on a node.
+func (c *cluster) signalPods(n *node, s unix.Signal) {
+	for _, p := range c.podList() {
+		if _, state := p.now(); state.spec != nil && state.spec.Spec.NodeName == n.Name {
+			for _, container := range state.services {
+				if container != nil {
+					container.signal(s)
+				}
+			}
+		}
+	}
+}
+
 // reboot takes the power from a node and gives it back. What it has on disk
 // stays: the agent's state.
 func (c *cluster) reboot(ctx context.Context, n *node) error {

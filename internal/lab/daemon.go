@@ -12,6 +12,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"fairlead.dev/fairlead/internal/lab/plan"
 )
 
@@ -115,8 +117,10 @@ func (c *cluster) do(ctx context.Context, n *node, verb string) error {
 	case "agent-kill":
 		return n.endAgent(0, "the agent was killed; start it with fairlead lab agent start "+n.Name)
 	case "freeze":
+		c.signalPods(n, unix.SIGSTOP)
 		return n.freeze()
 	case "thaw":
+		c.signalPods(n, unix.SIGCONT)
 		return n.thaw()
 	case "reboot":
 		return c.reboot(ctx, n)
@@ -129,14 +133,16 @@ func (c *cluster) do(ctx context.Context, n *node, verb string) error {
 }
 
 // change serves apply or delete. A client that goes away does not undo it.
-func (c *cluster) change(do func(context.Context, []Manifest) (Result, error)) http.HandlerFunc {
+func (c *cluster) change(do func([]Manifest) (Result, error)) http.HandlerFunc {
 	return answer(func(r *http.Request, body request) (any, error) {
-		if body.Wait == 0 {
-			return do(nil, body.Files)
+		result, err := do(body.Files)
+		if err != nil || body.Wait == 0 {
+			return result, err
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), body.Wait)
 		defer cancel()
-		return do(ctx, body.Files)
+		c.realise(ctx, &result)
+		return result, nil
 	})
 }
 

@@ -97,14 +97,10 @@ func (c *cluster) podStatus(o *object) corev1.PodStatus {
 	return p.status(c.hostIPs(w.spec.Spec.NodeName))
 }
 
-// report writes the pod's status to its file, and forgets a pod that is gone.
+// report writes the pod's status to its file; one that is gone is forgotten.
 func (c *cluster) report(p *pod) {
-	file := filepath.Join(c.lab.statuses(), p.file()+".json")
 	w, s := p.now()
 	if s.gone {
-		if err := os.Remove(file); err != nil && !os.IsNotExist(err) {
-			c.log.Warn("remove pod status", "pod", p.String(), "err", err)
-		}
 		c.mu.Lock()
 		if c.pods[p.ref] == p {
 			delete(c.pods, p.ref)
@@ -112,13 +108,12 @@ func (c *cluster) report(p *pod) {
 		c.mu.Unlock()
 		return
 	}
-	var hostIPs = c.hostIPs("")
-	if w.spec != nil {
-		hostIPs = c.hostIPs(w.spec.Spec.NodeName)
+	if w.spec == nil {
+		return // it goes
 	}
-	b, err := json.Marshal(p.status(hostIPs))
+	b, err := json.Marshal(p.status(c.hostIPs(w.spec.Spec.NodeName)))
 	if err == nil {
-		err = writeFile(file, b)
+		err = writeFile(c.lab.statusFile(p.ref), b)
 	}
 	if err != nil {
 		c.log.Warn("write pod status", "pod", p.String(), "err", err)
@@ -160,6 +155,10 @@ func (c *cluster) status(ctx context.Context) Status {
 	}
 	for _, p := range c.podList() {
 		out.Pods = append(out.Pods, c.summary(p))
+	}
+	for _, o := range c.homeless() {
+		out.Pods = append(out.Pods, PodStatus{Namespace: o.namespace, Name: o.name, Node: o.nodeName(),
+			Phase: string(corev1.PodPending), PodIPs: []string{}, Containers: []ContainerStatus{}})
 	}
 	return out
 }

@@ -65,6 +65,7 @@ func (l Lab) nodeDir(node string) string    { return l.path("nodes", node) }
 func (l Lab) agentLog(node string) string   { return l.path("nodes", node, "agent.log") }
 func (l Lab) hostLog(host string) string    { return l.path("hosts", host+".log") }
 func (l Lab) podDir(ns, name string) string { return l.path("pods", ns+"."+name) }
+func (l Lab) statusFile(pod ref) string     { return l.path("status", pod.file()+".json") }
 func (l Lab) objectFile(name string) string { return l.path("objects", name+".yaml") }
 func (l Lab) stateDir(node string) string   { return filepath.Join(l.nodeDir(node), "state") }
 

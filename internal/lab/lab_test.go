@@ -33,7 +33,7 @@ func withBinary(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	binary = filepath.Join(dir, "fairlead")
 	build := exec.Command("go", "build", "-o", binary, "fairlead.dev/fairlead/cmd/fairlead")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -52,7 +52,7 @@ type testLab struct {
 
 func newLab(t *testing.T, name string) testLab {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "fl") // t.TempDir is too long for a socket
+	dir, err := os.MkdirTemp("", "fl") //nolint:usetesting // t.TempDir is too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +65,9 @@ func newLab(t *testing.T, name string) testLab {
 			}
 		}
 		l.must("down")
-		os.RemoveAll(dir)
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
 		if left := l.leftovers(); len(left) > 0 {
 			t.Errorf("the lab left behind: %v", left)
 		}
@@ -215,7 +217,7 @@ func TestALabLeavesNothingThoughItsDaemonWasKilled(t *testing.T) {
 	}
 	pids, _ := exec.Command("sh", "-c", "grep -lz '^daemon$' /proc/[0-9]*/cmdline").Output()
 	killed := false
-	for _, file := range strings.Fields(string(pids)) {
+	for file := range strings.FieldsSeq(string(pids)) {
 		env, _ := os.ReadFile(filepath.Dir(file) + "/environ")
 		if bytes.Contains(env, []byte("FAIRLEAD_LAB="+l.dir+"/"+l.name+"\x00")) {
 			killed = exec.Command("kill", "-9", filepath.Base(filepath.Dir(file))).Run() == nil

@@ -91,7 +91,8 @@ func (n *node) endAgent(grace time.Duration, why string) error {
 // freeze stops every process of the node and its traffic; its link stays up.
 func (n *node) freeze() error {
 	n.setFrozen(true)
-	return errors.Join(n.net.Silence(n.index), process.Signal(n.lab.nodeMarker(n.Name), unix.SIGSTOP))
+	stop := func() error { return process.Signal(n.lab.nodeMarker(n.Name), unix.SIGSTOP) }
+	return errors.Join(n.net.Silence(n.index), stop(), stop()) // twice: one may have forked meanwhile
 }
 
 // thaw undoes freeze.

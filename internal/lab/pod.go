@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"reflect"
 	"sync"
 	"time"
 
@@ -55,30 +56,42 @@ func newPod(l Lab, r ref, changed func()) *pod {
 	return &pod{ref: r, lab: l, changed: changed, woken: make(chan struct{}, 1)}
 }
 
-// become sets what the pod shall be. A pod with a new spec begins a new life.
-func (p *pod) become(spec *corev1.Pod) {
-	p.demand(func(w *want) { w.spec = spec })
+// become sets what the pod shall be; with another spec it begins a new life.
+// A pod that is gone becomes nothing any more: it returns false.
+func (p *pod) become(spec *corev1.Pod) bool {
+	return p.demand(func(w *want) bool {
+		same := spec != nil && w.spec != nil && reflect.DeepEqual(spec.Spec, w.spec.Spec)
+		w.spec = spec
+		return !same
+	})
 }
 
 // powerOff ends the life at once, as the node's power switch does.
-func (p *pod) powerOff() { p.demand(func(w *want) { w.off = true }) }
+func (p *pod) powerOff() { p.demand(func(w *want) bool { w.off = true; return true }) }
 
 // powerOn begins a new life.
-func (p *pod) powerOn() { p.demand(func(w *want) { w.off = false }) }
+func (p *pod) powerOn() { p.demand(func(w *want) bool { w.off = false; return true }) }
 
-func (p *pod) demand(f func(*want)) {
+// demand changes what the pod shall be; f says whether that needs a new life.
+func (p *pod) demand(f func(*want) bool) bool {
 	p.mu.Lock()
-	f(&p.want)
+	defer p.mu.Unlock()
+	if p.state.gone {
+		return false
+	}
+	if !f(&p.want) {
+		return true
+	}
 	p.want.epoch++
 	p.state.dark = false
 	if p.stop != nil {
 		p.stop()
 	}
-	p.mu.Unlock()
 	select {
 	case p.woken <- struct{}{}:
 	default:
 	}
+	return true
 }
 
 func (p *pod) now() (want, podState) {
@@ -107,10 +120,14 @@ func (p *pod) run() {
 			p.set(func(s *podState) { s.dark = p.want.off })
 			<-p.woken
 		case w.spec == nil:
-			cancel()
-			p.settle(func() error { return os.RemoveAll(p.lab.podDir(p.namespace, p.name)) })
-			p.set(func(s *podState) { s.gone = true })
-			return
+			p.settle(func() error {
+				return errors.Join(os.RemoveAll(p.lab.podDir(p.namespace, p.name)), os.RemoveAll(p.lab.statusFile(p.ref)))
+			})
+			p.set(func(s *podState) { s.gone = p.want.spec == nil })
+			if _, s := p.now(); s.gone {
+				cancel()
+				return
+			}
 		default:
 			p.live(ctx, w)
 		}

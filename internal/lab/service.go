@@ -29,6 +29,7 @@ type service struct {
 	mu    sync.Mutex // guards what is below
 	state serviceState
 	grace time.Duration
+	proc  *process.Process // nil while none runs
 }
 
 // serviceState is how a service is doing.
@@ -74,6 +75,15 @@ func (s *service) now() serviceState {
 	return s.state
 }
 
+// signal sends sig to the process, if one runs.
+func (s *service) signal(sig unix.Signal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.proc != nil {
+		s.proc.Signal(sig)
+	}
+}
+
 func (s *service) set(f func(*serviceState)) {
 	s.mu.Lock()
 	f(&s.state)
@@ -112,7 +122,7 @@ func (s *service) once(ctx context.Context) int {
 	p, err := process.Start(s.command)
 	code := notStarted
 	if err == nil {
-		s.set(func(st *serviceState) { st.pid, st.begun, st.err = p.PID, true, nil })
+		s.set(func(st *serviceState) { s.proc, st.pid, st.begun, st.err = p, p.PID, true, nil })
 		select {
 		case <-p.Done():
 			p.Signal(unix.SIGKILL) // what it left behind in its group
@@ -130,6 +140,6 @@ func (s *service) once(ctx context.Context) int {
 		}
 		code = p.ExitCode()
 	}
-	s.set(func(st *serviceState) { st.pid, st.exitCode, st.begun, st.err = 0, &code, true, err })
+	s.set(func(st *serviceState) { s.proc, st.pid, st.exitCode, st.begun, st.err = nil, 0, &code, true, err })
 	return code
 }

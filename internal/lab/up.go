@@ -32,7 +32,7 @@ func (l Lab) Up(ctx context.Context, config []byte, progress func(string)) error
 	if err := os.MkdirAll(l.Base, 0o755); err != nil {
 		return err
 	}
-	if err := os.Mkdir(l.Dir(), 0o755); err != nil {
+	if err := os.Mkdir(l.Dir(), 0o700); err != nil {
 		return l.taken(err)
 	}
 	err := l.startDaemon(config, progress)

@@ -26,23 +26,38 @@ var Default = Server{TCP: []string{":8080"}, UDP: []string{":8080"}, HTTP: []str
 func (s Server) Run(ctx context.Context, ready func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var running []func() error
-	add := func(listen func(context.Context, string) (func() error, error), addresses []string) error {
-		for _, a := range addresses {
-			serve, err := listen(ctx, a)
-			if err != nil {
-				return err
-			}
-			running = append(running, serve)
-		}
-		return nil
-	}
-	if err := errors.Join(add(listenTCP, s.TCP), add(listenUDP, s.UDP), add(listenHTTP, s.HTTP)); err != nil {
+	l, err := s.listen(ctx)
+	if err != nil {
 		return err
 	}
 	ready()
-	failed := make(chan error, len(running))
-	for _, serve := range running {
+	return l.serve(ctx)
+}
+
+// listeners are things that serve until their context is done.
+type listeners []func() error
+
+// listen listens on every address of s, in the calling thread's namespace.
+func (s Server) listen(ctx context.Context) (listeners, error) {
+	var out listeners
+	for _, p := range []struct {
+		listen    func(context.Context, string) (func() error, error)
+		addresses []string
+	}{{listenTCP, s.TCP}, {listenUDP, s.UDP}, {listenHTTP, s.HTTP}} {
+		for _, a := range p.addresses {
+			serve, err := p.listen(ctx, a)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, serve)
+		}
+	}
+	return out, nil
+}
+
+func (l listeners) serve(ctx context.Context) error {
+	failed := make(chan error, len(l))
+	for _, serve := range l {
 		go func() { failed <- serve() }()
 	}
 	select {
