@@ -1,0 +1,214 @@
+package feature_test
+
+import (
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+
+	"fairlead.dev/fairlead/api/v1alpha1"
+	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/feature/all"
+	"fairlead.dev/fairlead/internal/netnstest"
+	"fairlead.dev/fairlead/internal/source"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// A line is the part of an agent that remembers: builder and renderer.
+type line struct {
+	builder  *source.Builder
+	renderer *feature.Renderer
+}
+
+func newLine() line { return line{source.NewBuilder("n1"), feature.NewRenderer(all.Features)} }
+
+func (l line) run(in source.Inputs) (*world.World, feature.Rendered) {
+	w, problems := l.builder.Build(in)
+	if w.Node == nil {
+		return w, feature.Rendered{Problems: problems}
+	}
+	r := l.renderer.Render(w)
+	r.Problems = append(problems, r.Problems...)
+	return w, r
+}
+
+// said is all that was rendered, in text. Problems of different objects come in
+// no particular order.
+func said(r feature.Rendered) []string {
+	out := []string{r.State.NFT(), r.State.IP()}
+	for _, one := range r.Reports {
+		out = append(out, one.Object+one.Type+one.Reason+one.Message)
+	}
+	var problems []string
+	for _, p := range r.Problems {
+		problems = append(problems, p.String())
+	}
+	slices.Sort(problems)
+	return append(out, problems...)
+}
+
+// What a long-lived agent makes of its objects is what a new one would, and what
+// did not change keeps its identity, so that nobody looks at it again.
+func TestColdAndWarmAreEqual(t *testing.T) {
+	t.Parallel()
+	h := newHistory(1, []string{"/run/netns/a", "/run/netns/b", "/run/netns/c"})
+	warm := newLine()
+	lastWorld, last := warm.run(h.in)
+	for i := range 3000 {
+		h.step()
+		w, r := warm.run(h.in)
+		coldWorld, cold := newLine().run(h.in)
+		if !reflect.DeepEqual(w, coldWorld) {
+			t.Fatalf("step %d: the worlds differ: warm %+v, cold %+v", i, w, coldWorld)
+		}
+		if d := cmp.Diff(said(cold), said(r)); d != "" {
+			t.Fatalf("step %d (-cold +warm):\n%s", i, d)
+		}
+		checkIdentity(t, lastWorld, w)
+		if len(last.State) == len(r.State) && unread(lastWorld, w) && !slices.Equal(last.State, r.State) {
+			t.Fatalf("step %d: nothing that is read changed, and parts were rendered again", i)
+		}
+		lastWorld, last = w, r
+	}
+}
+
+func checkIdentity(t *testing.T, last, now *world.World) {
+	t.Helper()
+	for name, same := range map[string]bool{
+		"node":   last.Node == nil || now.Node == nil || last.Node == now.Node || !last.Node.Equal(now.Node),
+		"peers":  last.Peers == now.Peers || !reflect.DeepEqual(last.Peers, now.Peers),
+		"config": last.Config == now.Config || !last.Config.Equal(now.Config),
+		"kernel": last.Kernel == now.Kernel || !last.Kernel.Equal(now.Kernel),
+	} {
+		if !same {
+			t.Fatalf("%s did not change and is another value", name)
+		}
+	}
+}
+
+// unread reports whether no feature reads anything that differs.
+func unread(last, now *world.World) bool {
+	return last.Node != nil && now.Node != nil && !slices.ContainsFunc(all.Features, func(f feature.Feature) bool {
+		return f.Reads(last) != f.Reads(now)
+	})
+}
+
+// A kernel that only ever got differences holds what one that got everything
+// would.
+func TestDifferencesAddUp(t *testing.T) {
+	t.Parallel()
+	host := netnstest.New(t)
+	var netns []string
+	for range 3 {
+		netns = append(netns, netnstest.New(t).Path)
+	}
+	h := newHistory(2, netns)
+	warm := newLine()
+	var held datapath.State
+	for i := range 150 {
+		h.step()
+		w, r := warm.run(h.in)
+		if w.Node == nil {
+			continue
+		}
+		changes := datapath.DiffStates(held, r.State)
+		host.Do(func() error { return datapath.Apply(changes) })
+		held = r.State
+		if left := diff(host, held); !left.Empty() {
+			t.Fatalf("step %d: after\n%sstill to do:\n%s", i, changes, left)
+		}
+	}
+}
+
+func diff(h *netnstest.Host, want datapath.State) datapath.Changes {
+	var c datapath.Changes
+	h.Do(func() error {
+		have, err := datapath.Read(want)
+		c = datapath.Diff(have, want)
+		return err
+	})
+	return c
+}
+
+// One change in the cluster costs what it changes in the kernel, no more.
+func TestChangesAreMinimal(t *testing.T) {
+	t.Parallel()
+	randomize, ports := true, "40000-49999"
+	for name, tt := range map[string]struct {
+		change func(*source.Objects)
+		want   string
+	}{
+		"nothing": {func(*source.Objects) {}, ""},
+		"a new peer": {
+			func(o *source.Objects) { o.Nodes = append(o.Nodes, node("n3", "192.168.100.3", "10.244.3.0/24")) },
+			`nft add element inet fairlead-snat inside4 { 10.244.3.0/24, 192.168.100.3 }
+bridge fdb replace MAC dev fl-vxlan dst 192.168.100.3 self permanent
+ip neigh replace 10.244.3.1 lladdr MAC dev fl-vxlan nud permanent
+ip route replace 10.244.3.0/24 via 10.244.3.1 dev fl-vxlan onlink proto 157
+`,
+		},
+		"a peer less": {
+			func(o *source.Objects) { o.Nodes = o.Nodes[:1] },
+			`nft delete element inet fairlead-snat inside4 { 10.244.2.0/24, 192.168.100.2 }
+ip route del 10.244.2.0/24 via 10.244.2.1 dev fl-vxlan onlink proto 157
+bridge fdb del MAC dev fl-vxlan dst 192.168.100.2 self
+ip neigh del 10.244.2.1 dev fl-vxlan
+`,
+		},
+		"another range, at random": {
+			func(o *source.Objects) {
+				c := &v1alpha1.AgentConfig{Spec: v1alpha1.AgentConfigSpec{NodeSNATRandomizePorts: &randomize, NodeSNATPortRange: &ports}}
+				c.Name = v1alpha1.DefaultConfig
+				o.Configs = []*v1alpha1.AgentConfig{c}
+			},
+			`nft flush chain inet fairlead-snat outside
+nft add rule inet fairlead-snat outside meta l4proto 6 masquerade to :40000-49999 fully-random
+nft add rule inet fairlead-snat outside meta l4proto 17 masquerade to :40000-49999 fully-random
+nft add rule inet fairlead-snat outside meta l4proto 132 masquerade to :40000-49999 fully-random
+nft add rule inet fairlead-snat outside meta l4proto 1 masquerade to :40000-49999 fully-random
+nft add rule inet fairlead-snat outside meta l4proto 58 masquerade to :40000-49999 fully-random
+nft add rule inet fairlead-snat outside masquerade
+`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			in := newHistory(1, nil).in
+			in.Kernel = source.PlainKernel(&world.Node{Addresses: []netip.Addr{netip.MustParseAddr("192.168.100.1")}})
+			in.Objects = &source.Objects{Nodes: []*corev1.Node{in.Objects.Nodes[0], node("n2", "192.168.100.2", "10.244.2.0/24")}}
+			l := newLine()
+			_, before := l.run(in)
+			after := *in.Objects
+			tt.change(&after)
+			in.Objects = &after
+			_, now := l.run(in)
+			if d := cmp.Diff(tt.want, withoutMAC(datapath.DiffStates(before.State, now.State))); d != "" {
+				t.Errorf("from what was rendered (-want +got):\n%s", d)
+			}
+			host := netnstest.New(t)
+			host.Do(func() error { return datapath.Apply(datapath.DiffStates(nil, before.State)) })
+			if d := cmp.Diff(sorted(tt.want), sorted(withoutMAC(diff(host, now.State)))); d != "" {
+				t.Errorf("from what the kernel has (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+// sorted is text by lines: the kernel lists things in an order of its own.
+func sorted(text string) []string { return slices.Sorted(strings.Lines(text)) }
+
+// withoutMAC is the changes with every hardware address as MAC.
+func withoutMAC(c datapath.Changes) string {
+	words := strings.SplitAfter(c.String(), " ")
+	for i, w := range words {
+		if strings.Count(w, ":") == 5 {
+			words[i] = "MAC "
+		}
+	}
+	return strings.Join(words, "")
+}
