@@ -39,14 +39,25 @@ type AgentConfigSpec struct {
 	NonMasqueradeCIDRs []string `json:"nonMasqueradeCIDRs,omitempty"`
 	// NodePortLocal sets aside ports of the node for single pods.
 	NodePortLocal *NodePortLocal `json:"nodePortLocal,omitempty"`
+	// NodeSNATPortBlock, EgressSNATRandomizePorts, EgressSNATPortRange,
+	// DisableTXChecksumOffload and Policy are names that are settled for what is
+	// still to come. Any value but the default is a problem.
+	NodeSNATPortBlock        *int    `json:"nodeSNATPortBlock,omitempty"`
+	EgressSNATRandomizePorts *bool   `json:"egressSNATRandomizePorts,omitempty"`
+	EgressSNATPortRange      *string `json:"egressSNATPortRange,omitempty"`
+	DisableTXChecksumOffload *bool   `json:"disableTXChecksumOffload,omitempty"`
+	Policy                   *Policy `json:"policy,omitempty"`
 	// Features switches single features off: NAME: false.
 	Features map[string]bool `json:"features,omitempty"`
 }
 
 // Overlay says how packets travel between nodes.
 type Overlay struct {
-	// Mode is "vxlan" (default and, so far, only).
-	Mode *string `json:"mode,omitempty"`
+	// Mode is "vxlan" (default and, so far, only), Encryption "none", and
+	// Interface "": the one with the node's address.
+	Mode       *string `json:"mode,omitempty"`
+	Encryption *string `json:"encryption,omitempty"`
+	Interface  *string `json:"interface,omitempty"`
 	// VNI is the VXLAN network identifier, 1 to 16777215. Default 1.
 	VNI *int `json:"vni,omitempty"`
 	// Port is the UDP port of the overlay, 1 to 65535. Default 4789.
@@ -62,6 +73,11 @@ type NodePortLocal struct {
 	Enabled *bool `json:"enabled,omitempty"`
 	// PortRange is LOW-HIGH. Default 61000-62000.
 	PortRange *string `json:"portRange,omitempty"`
+}
+
+// Policy says what becomes of connections when policies change.
+type Policy struct {
+	OnNewDenial *string `json:"onNewDenial,omitempty"`
 }
 
 // A FairleadNode is what the agent of a node tells the cluster.

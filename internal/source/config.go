@@ -75,13 +75,38 @@ func (o *overlayer) apply(s *v1alpha1.AgentConfigSpec) {
 			}
 		}
 	}
+	o.settled(s)
 	o.features(s.Features)
 }
 
-func (o *overlayer) overlay(s *v1alpha1.Overlay) {
-	if s.Mode != nil && *s.Mode != "vxlan" {
-		o.report("overlay.mode", fmt.Sprintf("%q is no mode", *s.Mode), "write vxlan")
+// settled reports values of fields whose names are settled and which can only
+// have their defaults so far.
+func (o *overlayer) settled(s *v1alpha1.AgentConfigSpec) {
+	var overlay v1alpha1.Overlay
+	if s.Overlay != nil {
+		overlay = *s.Overlay
 	}
+	var policy v1alpha1.Policy
+	if s.Policy != nil {
+		policy = *s.Policy
+	}
+	onlyDefault(o, "overlay.mode", overlay.Mode, "vxlan")
+	onlyDefault(o, "overlay.encryption", overlay.Encryption, "none")
+	onlyDefault(o, "overlay.interface", overlay.Interface, "")
+	onlyDefault(o, "nodeSNATPortBlock", s.NodeSNATPortBlock, 0)
+	onlyDefault(o, "egressSNATRandomizePorts", s.EgressSNATRandomizePorts, false)
+	onlyDefault(o, "egressSNATPortRange", s.EgressSNATPortRange, "auto")
+	onlyDefault(o, "disableTXChecksumOffload", s.DisableTXChecksumOffload, false)
+	onlyDefault(o, "policy.onNewDenial", policy.OnNewDenial, "keep")
+}
+
+func onlyDefault[T comparable](o *overlayer, field string, value *T, standard T) {
+	if value != nil && *value != standard {
+		o.report(field, fmt.Sprintf("%#v is not offered yet", *value), fmt.Sprintf("write %#v, or leave it out", standard))
+	}
+}
+
+func (o *overlayer) overlay(s *v1alpha1.Overlay) {
 	for _, n := range []struct {
 		field     string
 		value     *int
