@@ -1,0 +1,91 @@
+package feature_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+
+	"fairlead.dev/fairlead/api/v1alpha1"
+	"fairlead.dev/fairlead/internal/feature/all"
+	"fairlead.dev/fairlead/internal/source"
+	"fairlead.dev/fairlead/internal/source/manifest"
+)
+
+const someNode = "apiVersion: v1\nkind: Node\nmetadata: {name: %s}\nspec: {podCIDRs: [%q]}\nstatus: {addresses: [{type: InternalIP, address: %q}]}\n---\n"
+
+// Whatever people write, the same is rendered of it each time and in any order,
+// and no mistake of theirs takes anything from a node that is in order.
+func FuzzRender(f *testing.F) {
+	for _, s := range []string{
+		fmt.Sprintf(someNode, "n2", "10.244.2.0/24", "192.168.100.2"),
+		fmt.Sprintf(someNode, "n2", "10.244.1.128/25", "192.168.100.1") + fmt.Sprintf(someNode, "n3", "0.0.0.0/0", "::"),
+		fmt.Sprintf(someNode, "n2", "fd00::/8", "fd00::1") + fmt.Sprintf(someNode, "n3", "::ffff:10.0.0.0/104", "::ffff:10.0.0.1"),
+		"apiVersion: fairlead.dev/v1alpha1\nkind: AgentConfig\nmetadata: {name: default}\nspec: {nodeSNATRandomizePorts: true, nodeSNATPortRange: 1-65535, nonMasqueradeCIDRs: [0.0.0.0/0, ::/0, x], features: {pod: false}}\n",
+		"apiVersion: fairlead.dev/v1alpha1\nkind: AgentConfig\nmetadata: {name: n1}\nspec: {overlay: {vni: -1, port: 99999, mtu: 1}, nodePortLocal: {portRange: 1-65535}}\n",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, file []byte) {
+		in := newHistory(1, []string{"/run/netns/a"}).in
+		in.Objects = objects(file, in.Objects.Nodes[0])
+		w, r := newLine().run(in)
+		_, again := newLine().run(in)
+		if d := cmp.Diff(said(r), said(again)); d != "" {
+			t.Errorf("the same objects, rendered twice:\n%s", d)
+		}
+		backwards := *in.Objects
+		backwards.Nodes, backwards.Configs = slices.Clone(backwards.Nodes), slices.Clone(backwards.Configs)
+		slices.Reverse(backwards.Nodes)
+		slices.Reverse(backwards.Configs)
+		in.Objects = &backwards
+		_, again = newLine().run(in)
+		if d := cmp.Diff(said(r), said(again)); d != "" {
+			t.Errorf("the same objects, in another order:\n%s", d)
+		}
+		enabled := 0
+		for _, one := range all.Features {
+			if w.Config.Enabled(one.Name) {
+				enabled++
+			}
+		}
+		if len(r.State) != enabled {
+			t.Errorf("%d parts of %d features", len(r.State), enabled)
+		}
+		if w.Config.Enabled("snat") && r.State.NFT() == "" || w.Config.Enabled("overlay") && len(r.State.IP()) == 0 {
+			t.Errorf("a node in order holds nothing, with problems %v", r.Problems)
+		}
+		for _, p := range r.Problems {
+			if p.Object == "" || p.Reason == "" {
+				t.Errorf("%#v says nothing", p)
+			}
+		}
+	})
+}
+
+// objects are those in file, beside one Node that is in order. As in a source,
+// names are unique.
+func objects(file []byte, good *corev1.Node) *source.Objects {
+	docs, problems := manifest.Parse("f.yaml", file)
+	out := &source.Objects{Nodes: []*corev1.Node{good}, Problems: problems}
+	names := map[string]bool{"Node " + good.Name: true}
+	for _, d := range docs {
+		if d.Name == "" || names[d.Object()] {
+			continue
+		}
+		names[d.Object()] = true
+		switch d.Kind {
+		case "Node":
+			n := &corev1.Node{}
+			out.Problems = append(out.Problems, d.Decode(n)...)
+			out.Nodes = append(out.Nodes, n)
+		case "AgentConfig":
+			c := &v1alpha1.AgentConfig{}
+			out.Problems = append(out.Problems, d.Decode(c)...)
+			out.Configs = append(out.Configs, c)
+		}
+	}
+	return out
+}

@@ -1,0 +1,121 @@
+package kernel
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/internal/netns"
+	"fairlead.dev/fairlead/internal/netnstest"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// The kernel's list of ports is read as it means, or refused.
+func FuzzParseReserved(f *testing.F) {
+	for _, s := range []string{"", "8080", "8080,9000-9010", ",", "1-", "-1", "9-5", "65536", "0-65535", "1,,2", " 1"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		ranges, err := parseReserved(s)
+		if err != nil && ranges != nil {
+			t.Errorf("%q: %v and %v", s, ranges, err)
+		}
+		for _, r := range ranges {
+			if r.High < r.Low {
+				t.Errorf("%q has %s, which runs backwards", s, r)
+			}
+		}
+	})
+}
+
+func TestObserveShowsWhatOthersHave(t *testing.T) {
+	t.Parallel()
+	h, far, pod := netnstest.New(t), netnstest.New(t), netnstest.New(t)
+	netnstest.Wire(h, "eth0", far, "eth0")
+	netnstest.Wire(h, "fl-0123456789ab", far, "ours")
+	h.Sysctl("net/ipv6/conf/eth0/disable_ipv6", "1", "net/ipv4/ip_local_port_range", "40000 50000",
+		"net/ipv4/ip_local_reserved_ports", "41000,42000-42010")
+	h.Address("eth0", "192.0.2.1/24")
+	attachments := &world.Attachments{List: []*world.Attachment{{Netns: pod.Path}, {Netns: "/run/netns/gone"}}}
+	capabilities := world.Capabilities{FullyRandomPorts: world.Capability{OK: true}}
+	want := &world.Kernel{
+		Interfaces: []world.Interface{
+			{Name: "eth0", MTU: 1500, Up: true, Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")}},
+			{Name: "lo", MTU: 65536, Up: true, Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128")}},
+		},
+		LocalPorts:    world.PortRange{Low: 40000, High: 50000},
+		ReservedPorts: []world.PortRange{{Low: 41000, High: 41000}, {Low: 42000, High: 42010}},
+		Capabilities:  capabilities,
+		LiveNetns:     []string{pod.Path},
+	}
+	h.Do(func() error {
+		got, err := Observe(capabilities, attachments)
+		if err != nil {
+			return err
+		}
+		got.Interfaces[0].Up = true // the kernel says so a little later
+		if d := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
+			t.Errorf("(-want +got):\n%s", d)
+		}
+		return nil
+	})
+}
+
+func TestProbeFindsWhatThisKernelDoes(t *testing.T) {
+	if c := Probe(); !c.FullyRandomPorts.OK {
+		t.Errorf("fully random ports: %s", c.FullyRandomPorts.Reason)
+	}
+}
+
+// Every kind of change is announced.
+func TestWatchAnnouncesEveryChange(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		protocol int
+		groups   []uint32
+		change   string // with a number, since nobody knows when the watch stands
+	}{
+		"link":       {unix.NETLINK_ROUTE, rtnetlinkGroups, "ip link add a%[1]d type veth peer name b%[1]d"},
+		"address":    {unix.NETLINK_ROUTE, rtnetlinkGroups, "ip address add 192.0.2.%d/32 dev lo"},
+		"route":      {unix.NETLINK_ROUTE, rtnetlinkGroups, "ip route add unreachable 192.0.2.%d/32"},
+		"IPv6 route": {unix.NETLINK_ROUTE, rtnetlinkGroups, "ip -6 route add unreachable 2001:db8::%d/128"},
+		"neighbour":  {unix.NETLINK_ROUTE, rtnetlinkGroups, "ip neigh add 192.0.2.%d lladdr 02:00:00:00:00:09 dev lo"},
+		"table":      {unix.NETLINK_NETFILTER, nftablesGroups, "nft add table inet other%d"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := netnstest.New(t)
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			announced, ended := make(chan struct{}, 100), make(chan error, 1)
+			tell := func() {
+				select {
+				case announced <- struct{}{}:
+				default:
+				}
+			}
+			go func() {
+				ended <- netns.Do(h.Path, func() error { return watch(ctx, tt.protocol, tt.groups, tell) })
+			}()
+			heard := false
+			for n := 1; !heard && ctx.Err() == nil; n++ {
+				words := strings.Fields(fmt.Sprintf(tt.change, n))
+				h.Run(words[0], words[1:]...)
+				select {
+				case <-announced:
+					heard = true
+				case <-time.After(20 * time.Millisecond):
+				}
+			}
+			cancel()
+			if err := <-ended; err != nil || !heard {
+				t.Errorf("announced: %v; the watch ended with %v", heard, err)
+			}
+		})
+	}
+}
