@@ -119,5 +119,8 @@ func parseRange(low, high string) (world.PortRange, error) {
 	if err != nil {
 		return world.PortRange{}, fmt.Errorf("port %q: %w", high, err)
 	}
+	if h < l {
+		return world.PortRange{}, fmt.Errorf("ports %d-%d run backwards", l, h)
+	}
 	return world.PortRange{Low: uint16(l), High: uint16(h)}, nil
 }

@@ -85,12 +85,15 @@ func TestWatchAnnouncesEveryChange(t *testing.T) {
 		"address":    {unix.NETLINK_ROUTE, rtnetlinkGroups, "ip address add 192.0.2.%d/32 dev lo"},
 		"route":      {unix.NETLINK_ROUTE, rtnetlinkGroups, "ip route add unreachable 192.0.2.%d/32"},
 		"IPv6 route": {unix.NETLINK_ROUTE, rtnetlinkGroups, "ip -6 route add unreachable 2001:db8::%d/128"},
-		"neighbour":  {unix.NETLINK_ROUTE, rtnetlinkGroups, "ip neigh add 192.0.2.%d lladdr 02:00:00:00:00:09 dev lo"},
+		"neighbour":  {unix.NETLINK_ROUTE, rtnetlinkGroups, "ip neigh add 192.0.2.%d lladdr 02:00:00:00:00:09 dev eth0"},
+		"forwarding": {unix.NETLINK_ROUTE, rtnetlinkGroups, "bridge fdb add 02:00:00:00:00:%02d dev vx dst 192.0.2.9"},
 		"table":      {unix.NETLINK_NETFILTER, nftablesGroups, "nft add table inet other%d"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := netnstest.New(t)
+			h, far := netnstest.New(t), netnstest.New(t)
+			netnstest.Wire(h, "eth0", far, "eth0")
+			h.Run("ip", strings.Fields("link add vx type vxlan id 1 local 192.0.2.1 dstport 4789")...)
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			announced, ended := make(chan struct{}, 100), make(chan error, 1)
 			tell := func() {

@@ -10,13 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"reflect"
-	"regexp"
-	"slices"
 	"strings"
 
-	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
 	yamlutil "k8s.io/apimachinery/pkg/util/yaml"
@@ -96,82 +91,11 @@ func parseOne(part []byte) (d Document, reason, hint string) {
 	return d, "", ""
 }
 
-// Decode fills into, a pointer, from the document. Known fields are filled in
-// even where others are problems, unless a value has the wrong type.
-func (d Document) Decode(into any) []world.Problem {
-	strict, err := kjson.UnmarshalStrict(d.JSON, into)
-	var out []world.Problem
-	for _, e := range strict {
-		out = append(out, d.problem(e, into))
-	}
-	if err != nil {
-		out = append(out, d.problem(err, into))
-	}
-	return out
-}
-
-// Errors of sigs.k8s.io/json and encoding/json that name a field.
-var (
-	unknownField = regexp.MustCompile(`^unknown field "([^"]+)"$`)
-	wrongType    = regexp.MustCompile(`cannot unmarshal (\S+) into Go struct field (\S+) of type (\S+)$`)
-)
-
-func (d Document) problem(err error, into any) world.Problem {
-	p := world.Problem{Object: d.Object(), Source: d.Source, Reason: firstLine(err)}
-	if m := unknownField.FindStringSubmatch(p.Reason); m != nil {
-		p.Field, p.Reason = m[1], "is not a field of "+d.Kind
-		if known := fieldsAt(reflect.TypeOf(into), m[1]); len(known) > 0 {
-			p.Hint = "fields there are " + strings.Join(known, ", ")
-		}
-	} else if m := wrongType.FindStringSubmatch(p.Reason); m != nil {
-		_, p.Field, _ = strings.Cut(m[2], ".")
-		p.Reason = fmt.Sprintf("is a %s", m[1])
-		p.Hint = "write a " + strings.TrimLeft(m[3], "*")
-	}
-	return p
-}
-
-// fieldsAt lists the fields beside the unknown one in path.
-func fieldsAt(t reflect.Type, path string) []string {
-	steps := strings.Split(path, ".")
-	for _, step := range steps[:len(steps)-1] {
-		name, _, _ := strings.Cut(step, "[")
-		f, ok := fields(t)[name]
-		if !ok {
-			return nil
-		}
-		t = f
-	}
-	var out []string
-	for name := range fields(t) {
-		out = append(out, name)
-	}
-	slices.Sort(out)
-	return out
-}
-
-// fields returns the JSON fields of what t points to or holds.
-func fields(t reflect.Type) map[string]reflect.Type {
-	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
-		t = t.Elem()
-	}
-	out := map[string]reflect.Type{}
-	if t.Kind() != reflect.Struct {
-		return out
-	}
-	for f := range t.Fields() {
-		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-		switch {
-		case strings.Contains(options, "inline"):
-			maps.Copy(out, fields(f.Type))
-		case name != "" && name != "-":
-			out[name] = f.Type
-		}
-	}
-	return out
-}
-
 func firstLine(err error) string {
-	s, _, _ := strings.Cut(err.Error(), "\n")
+	s, rest, _ := strings.Cut(err.Error(), "\n")
+	if strings.HasSuffix(s, ":") { // what comes next is the point
+		next, _, _ := strings.Cut(rest, "\n")
+		s += " " + strings.TrimSpace(next)
+	}
 	return strings.TrimPrefix(s, "error converting YAML to JSON: ")
 }

@@ -129,7 +129,7 @@ func TestFilesAreSplitIntoObjects(t *testing.T) {
 	for _, tt := range []struct{ name, file, want, problems string }{
 		{"nothing", "", "", ""},
 		{"comments", "# only\n---\n# these\n", "", ""},
-		{"two", "apiVersion: v1\nkind: A\nmetadata: {name: x}\n---\napiVersion: v1\nkind: B\nmetadata: {namespace: n, name: b}\n", "A x, B n/b", ""},
+		{"two", "apiVersion: v1\nkind: A\nmetadata: {name: x}\n---\napiVersion: v1\nkind: B\nmetadata: {namespace: prod, name: b}\n", "A x, B prod/b", ""},
 		{"JSON", `{"apiVersion": "v1", "kind": "A", "metadata": {"name": "x"}}`, "A x", ""},
 		{"a broken one between", "apiVersion: v1\nkind: A\nmetadata: {name: x}\n---\na: [\n---\napiVersion: v1\nkind: B\nmetadata: {name: b}\n", "A x, B b",
 			"f.yaml: document 2: is not YAML: yaml: line 1: did not find expected node content (correct it at the line named)"},
