@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -17,7 +18,8 @@ import (
 
 func (l Lab) call(ctx context.Context, x exchange) error {
 	err := call(ctx, l.socket(), x)
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+	nobody := func(e error) bool { return errors.Is(err, e) } // there, or there any more
+	if slices.ContainsFunc([]error{os.ErrNotExist, syscall.ECONNREFUSED, syscall.ECONNRESET, io.EOF}, nobody) {
 		if _, statErr := os.Stat(l.Dir()); statErr == nil {
 			return fmt.Errorf("the daemon of lab %s is not running; see %s, then fairlead lab down", l.Name, l.daemonLog())
 		}
