@@ -129,52 +129,75 @@ func parseCIDR(s string) (p netip.Prefix, reason, hint string) {
 	return p, "", ""
 }
 
-// disjoint takes pod CIDRs away that overlap an earlier node's, and nodes
-// without a name or with one that is taken.
+// A claim is one node's pod CIDR.
+type claim struct {
+	cidr  netip.Prefix
+	node  int
+	above int // the claim just around this one, or -1
+	kept  bool
+	below int // a claim inside this one that is kept, or -1
+}
+
+// disjoint takes pod CIDRs away that overlap one that an earlier node keeps.
 func disjoint(nodes []*world.Node) ([]*world.Node, []world.Problem) {
-	type claim struct {
-		cidr netip.Prefix
-		node int
+	claims := claimsOf(nodes)
+	order := make([]int, len(claims))
+	for i := range order {
+		order[i] = i
 	}
+	slices.SortStableFunc(order, func(i, j int) int { return claims[i].node - claims[j].node })
+	out := slices.Clone(nodes)
+	var problems []world.Problem
+	for _, i := range order {
+		c := &claims[i]
+		if winner := keeper(claims, i); winner != nil {
+			n := *out[c.node]
+			n.PodCIDRs = slices.DeleteFunc(slices.Clone(n.PodCIDRs), func(p netip.Prefix) bool { return p == c.cidr })
+			out[c.node] = &n
+			problems = append(problems, world.Problem{
+				Object: "Node " + n.Name, Field: "spec.podCIDRs",
+				Reason: fmt.Sprintf("%s overlaps %s of Node %s, which keeps it", c.cidr, winner.cidr, nodes[winner.node].Name),
+				Hint:   "give every node a pod CIDR of its own",
+			})
+			continue
+		}
+		c.kept = true
+		for a := c.above; a >= 0; a = claims[a].above {
+			claims[a].below = i
+		}
+	}
+	return out, problems
+}
+
+// claimsOf sorts the pod CIDRs of all nodes, each with the one around it: of two
+// that overlap, one holds the other.
+func claimsOf(nodes []*world.Node) []claim {
 	var claims []claim
 	for i, n := range nodes {
 		for _, c := range n.PodCIDRs {
-			claims = append(claims, claim{c, i})
+			claims = append(claims, claim{cidr: c, node: i, below: -1})
 		}
 	}
-	slices.SortStableFunc(claims, func(a, b claim) int {
-		if c := a.cidr.Addr().Compare(b.cidr.Addr()); c != 0 {
-			return c
+	slices.SortStableFunc(claims, func(a, b claim) int { return a.cidr.Compare(b.cidr) })
+	for i := range claims {
+		above := i - 1
+		for above >= 0 && !claims[above].cidr.Overlaps(claims[i].cidr) {
+			above = claims[above].above
 		}
-		return a.cidr.Bits() - b.cidr.Bits()
-	})
-	lost := map[int][]netip.Prefix{}
-	var problems []world.Problem
-	for i := 1; i < len(claims); i++ {
-		first, second := claims[i-1], claims[i]
-		if !first.cidr.Overlaps(second.cidr) {
-			continue
-		}
-		winner, loser := first, second
-		if second.node < first.node {
-			winner, loser = second, first
-		}
-		claims[i] = winner
-		if winner.node == loser.node {
-			continue
-		}
-		lost[loser.node] = append(lost[loser.node], loser.cidr)
-		problems = append(problems, world.Problem{
-			Object: "Node " + nodes[loser.node].Name, Field: "spec.podCIDRs",
-			Reason: fmt.Sprintf("%s overlaps %s of Node %s, which keeps it", loser.cidr, winner.cidr, nodes[winner.node].Name),
-			Hint:   "give every node a pod CIDR of its own",
-		})
+		claims[i].above = above
 	}
-	out := slices.Clone(nodes)
-	for i, cidrs := range lost {
-		n := *nodes[i]
-		n.PodCIDRs = slices.DeleteFunc(slices.Clone(n.PodCIDRs), func(p netip.Prefix) bool { return slices.Contains(cidrs, p) })
-		out[i] = &n
+	return claims
+}
+
+// keeper returns the claim that is kept and overlaps claim i, if there is one.
+func keeper(claims []claim, i int) *claim {
+	for a := claims[i].above; a >= 0; a = claims[a].above {
+		if claims[a].kept {
+			return &claims[a]
+		}
 	}
-	return out, problems
+	if below := claims[i].below; below >= 0 {
+		return &claims[below]
+	}
+	return nil
 }
