@@ -30,6 +30,8 @@ type cluster struct {
 	nodes []*node
 	hosts []*service
 	log   *slog.Logger
+	ended <-chan struct{} // closed when the daemon is to end
+	end   func()
 
 	mu    sync.Mutex // guards what is below; taken before a pod's own
 	store *store
@@ -38,7 +40,9 @@ type cluster struct {
 }
 
 func newCluster(l Lab, p *plan.Plan, log *slog.Logger) *cluster {
+	ended, end := context.WithCancel(context.Background())
 	c := &cluster{
+		ended: ended.Done(), end: end,
 		lab: l, plan: p, net: l.net(p), log: log,
 		store: newStore(l.objects()), pods: map[ref]*pod{}, event: make(chan struct{}),
 	}

@@ -73,7 +73,7 @@ func (s *stream) write(c net.Conn) {
 		select {
 		case <-s.stop:
 			s.sent <- n
-			c.(*net.TCPConn).CloseWrite()
+			_ = c.(*net.TCPConn).CloseWrite() // the reader says what is missing
 			return
 		default:
 		}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/internal/lab/plan"
+	"fairlead.dev/fairlead/internal/lab/process"
 )
 
 // A Step is a line of what the daemon tells the command that started it.
@@ -54,6 +55,10 @@ func serve(l Lab, tell func(Step), told func(), log *slog.Logger) error {
 	tell(Step{Up: true})
 	told()
 	server := &http.Server{Handler: http.MaxBytesHandler(c.handler(), maxBody), ReadHeaderTimeout: 10 * time.Second}
+	go func() {
+		<-c.ended
+		server.Close()
+	}()
 	return server.Serve(listener)
 }
 
@@ -93,6 +98,12 @@ func (c *cluster) handler() http.Handler {
 			return nil, &refusal{http.StatusBadRequest, err.Error()}
 		}
 		return c.get(r.Context(), k, r.FormValue("namespace"), r.FormValue("name"))
+	}))
+	// Whoever takes the lab down asks for this first: only a parent can collect
+	// what is left of a process.
+	mux.HandleFunc("POST /v1/end", answer(func(r *http.Request, _ request) (any, error) {
+		defer c.end()
+		return struct{}{}, process.EndChildren(r.Context())
 	}))
 	mux.HandleFunc("POST /v1/nodes/{node}/{verb}", answer(func(r *http.Request, _ request) (any, error) {
 		n, err := c.node(r.PathValue("node"))

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -92,15 +91,7 @@ func others() []int {
 	own := []int{os.Getpid()}
 	for pid := os.Getppid(); pid > 1; {
 		own = append(own, pid)
-		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil {
-			break
-		}
-		fields := strings.Fields(string(status[bytes.LastIndexByte(status, ')')+1:]))
-		if len(fields) < 2 {
-			break
-		}
-		pid, _ = strconv.Atoi(fields[1])
+		pid = parent(pid)
 	}
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
