@@ -8,6 +8,8 @@
 package source
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
@@ -39,7 +41,16 @@ type Inputs struct {
 type Builder struct {
 	node  string
 	nodes map[*corev1.Node]meaning
+	read  reading
 	last  world.World
+}
+
+// reading is what became of all objects together. Objects that are the same
+// value as before are not read again.
+type reading struct {
+	objects  *Objects
+	world    world.World // without attachments and kernel
+	problems []world.Problem
 }
 
 // meaning is what became of one Node.
@@ -56,13 +67,25 @@ func NewBuilder(node string) *Builder {
 // Build returns the world of the builder's node, and the mistakes found in the
 // objects. The world's Node is nil where there is no such Node yet.
 func (b *Builder) Build(in Inputs) (*world.World, []world.Problem) {
-	problems := append([]world.Problem(nil), in.Objects.Problems...)
-	nodes, more := b.parseNodes(in.Objects.Nodes)
+	if b.read.objects != in.Objects {
+		b.read = b.readObjects(in.Objects)
+	}
+	w := b.read.world
+	w.Attachments, w.Kernel = in.Attachments, in.Kernel
+	b.keep(&w)
+	b.read.world.Node, b.read.world.Peers, b.read.world.Config = w.Node, w.Peers, w.Config
+	b.last = w
+	return &w, slices.Clone(b.read.problems)
+}
+
+func (b *Builder) readObjects(o *Objects) reading {
+	problems := slices.Clone(o.Problems)
+	nodes, more := b.parseNodes(o.Nodes)
 	problems = append(problems, more...)
-	config, more := buildConfig(in.Objects.Configs, b.node)
+	config, more := buildConfig(o.Configs, b.node)
 	problems = append(problems, more...)
 
-	w := world.World{Attachments: in.Attachments, Kernel: in.Kernel, Config: config, Peers: &world.Peers{}}
+	w := world.World{Config: config, Peers: &world.Peers{}}
 	for _, n := range nodes {
 		if n.Name == b.node {
 			w.Node = n
@@ -70,12 +93,10 @@ func (b *Builder) Build(in Inputs) (*world.World, []world.Problem) {
 			w.Peers.Nodes = append(w.Peers.Nodes, n)
 		}
 	}
-	b.keep(&w)
-	b.last = w
 	for i, p := range problems {
 		if p.Source == "" {
-			problems[i].Source = in.Objects.Files[p.Object]
+			problems[i].Source = o.Files[p.Object]
 		}
 	}
-	return &w, problems
+	return reading{o, w, problems}
 }

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/fsnotify/fsnotify"
 	corev1 "k8s.io/api/core/v1"
@@ -35,6 +36,10 @@ type Dir struct {
 	path   string
 	files  map[string]*file
 	states int64 // how many different states were read
+	last   *source.Objects
+
+	watched atomic.Bool // somebody is told of changes
+	stale   atomic.Bool // there may have been one since last was read
 }
 
 // file is what was read of one file.
@@ -53,8 +58,22 @@ type object struct {
 // New returns the source in the directory, or in the single file, at path.
 func New(path string) *Dir { return &Dir{path: path, files: map[string]*file{}} }
 
-// Read returns what the directory holds now.
+// Read returns what the directory holds now. While it is watched and nothing
+// was announced, that is the same value as before.
 func (d *Dir) Read() (*source.Objects, error) {
+	if stale := d.stale.Swap(false); d.watched.Load() && !stale && d.last != nil {
+		return d.last, nil
+	}
+	objects, err := d.read()
+	if err != nil {
+		d.stale.Store(true)
+		return nil, err
+	}
+	d.last = objects
+	return objects, nil
+}
+
+func (d *Dir) read() (*source.Objects, error) {
 	revision, numbered := d.revision()
 	out := &source.Objects{Revision: revision, Files: map[string]string{}}
 	paths, err := d.list()
@@ -202,7 +221,13 @@ func (d *Dir) Watch(ctx context.Context, changed func()) error {
 	if err := w.Add(d.path); err != nil {
 		return fmt.Errorf("watch objects: %w", err)
 	}
-	changed() // whatever came before the watch stood
+	d.watched.Store(true)
+	defer d.watched.Store(false)
+	announce := func() {
+		d.stale.Store(true)
+		changed()
+	}
+	announce() // whatever came before the watch stood
 	for {
 		select {
 		case <-ctx.Done():
@@ -211,10 +236,10 @@ func (d *Dir) Watch(ctx context.Context, changed func()) error {
 			if !ok {
 				return fmt.Errorf("watch objects: %s ended", d.path)
 			}
-			changed()
+			announce()
 		case err := <-w.Errors: // events were lost: look again
 			if err != nil {
-				changed()
+				announce()
 			}
 		}
 	}
