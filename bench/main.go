@@ -1,0 +1,121 @@
+// Command bench puts Fairlead's datapath beside the kernel's own forwarding and
+// prints ratios.
+//
+// Everything happens in network namespaces of its own, on one machine; no other
+// program is needed. What is measured and how to read it is in README.md.
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/bench/internal/traffic"
+)
+
+func main() {
+	b := &bench{}
+	flag.IntVar(&b.rounds, "rounds", 25, "paired rounds of each forwarding row")
+	flag.DurationVar(&b.each, "each", 200*time.Millisecond, "how long one measurement takes")
+	flag.IntVar(&b.repeats, "repeats", 7, "repetitions of each fast-reuse row")
+	flag.StringVar(&b.only, "only", "", "measure only rows whose name contains this")
+	asJSON := flag.Bool("json", false, "print everything measured as JSON")
+	flag.Parse()
+	if flag.NArg() > 0 || b.rounds < 1 || b.repeats < 1 {
+		fmt.Fprintln(os.Stderr, "bench: usage: bench [-rounds N] [-repeats N] [-each DURATION] [-only NAME] [-json]")
+		os.Exit(2)
+	}
+	if err := b.run(*asJSON); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// A bench is one run. Hosts belong to it as they belong to a test.
+type bench struct {
+	rounds, repeats int
+	each            time.Duration
+	only            string
+	cleanups        []func()
+}
+
+// A report is all that a run found out.
+type report struct {
+	Date       time.Time     `json:"date"`
+	Kernel     string        `json:"kernel"`
+	CPUs       int           `json:"cpus"`
+	Congestion string        `json:"congestion"`
+	Rounds     int           `json:"rounds"`
+	Each       string        `json:"each"`
+	Forwarding []rowResult   `json:"forwarding"`
+	Reuse      []reuseResult `json:"reuse"`
+}
+
+func (b *bench) run(asJSON bool) (err error) {
+	defer func() {
+		switch f := recover().(type) {
+		case nil:
+		case failure:
+			err = f.error
+		default:
+			panic(f)
+		}
+	}()
+	defer b.clean()
+	kernel, err := kernelRelease()
+	if err != nil {
+		return err
+	}
+	r := report{Date: time.Now().UTC(), Kernel: kernel, CPUs: runtime.NumCPU(), Congestion: traffic.Congestion,
+		Rounds: b.rounds, Each: b.each.String()}
+	r.Forwarding = b.measureForwarding()
+	r.Reuse = b.measureReuse()
+	if asJSON {
+		out := json.NewEncoder(os.Stdout)
+		out.SetIndent("", "  ")
+		return out.Encode(r)
+	}
+	return r.print(os.Stdout)
+}
+
+// chosen reports whether the row called name is to be measured.
+func (b *bench) chosen(name string) bool { return strings.Contains(name, b.only) }
+
+func (b *bench) progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...)
+}
+
+// A failure ends a run from inside; see [bench.Fatalf].
+type failure struct{ error }
+
+// Helper, Fatalf and Cleanup make a bench a netnstest.T.
+func (b *bench) Helper() {}
+
+// Fatalf ends the run.
+func (b *bench) Fatalf(format string, args ...any) { panic(failure{fmt.Errorf(format, args...)}) }
+
+// Cleanup calls f when the run ends, before what was registered earlier.
+func (b *bench) Cleanup(f func()) { b.cleanups = append(b.cleanups, f) }
+
+func (b *bench) clean() {
+	for len(b.cleanups) > 0 {
+		last := len(b.cleanups) - 1
+		f := b.cleanups[last]
+		b.cleanups = b.cleanups[:last]
+		f()
+	}
+}
+
+func kernelRelease() (string, error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "", err
+	}
+	return unix.ByteSliceToString(u.Release[:]), nil
+}

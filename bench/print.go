@@ -1,0 +1,69 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+)
+
+func (r report) print(w io.Writer) error {
+	fmt.Fprintf(w, "%s, Linux %s, %d CPUs, TCP %s, %d rounds of %s\n", r.Date.Format("2006-01-02"), r.Kernel, r.CPUs, r.Congestion, r.Rounds, r.Each)
+	if len(r.Forwarding) > 0 {
+		fmt.Fprintln(w, "\nPod to pod: Fairlead as a ratio to forwarding with conntrack and one rule, and to forwarding with no rule")
+		t := newTable(w)
+		t.line("", "ratio", "95 %", fmt.Sprintf("goal %.2f", forwardGoal), "to no rule", "95 %", "Fairlead", "conntrack", "no rule")
+		for _, f := range r.Forwarding {
+			t.line(f.Name, ratio(f.ToForward.Median), interval(f.ToForward), verdict(f.Met), ratio(f.ToBare.Median), interval(f.ToBare),
+				f.unit(f.Fairlead), f.unit(f.Forward), f.unit(f.Bare))
+		}
+		if err := t.Flush(); err != nil {
+			return err
+		}
+	}
+	if len(r.Reuse) > 0 {
+		return printReuse(w, r.Reuse)
+	}
+	return nil
+}
+
+func printReuse(w io.Writer, results []reuseResult) error {
+	fmt.Fprintf(w, "\nFast reuse: %d pods connect %d times from port %d, the server closes first\n", reusePods, results[0].Connections, reusePort)
+	t := newTable(w)
+	t.line("TIME_WAIT", "ports", "reused", "95 %", "to plain", "95 %", fmt.Sprintf("goal %.2f", reuseAtMost),
+		"SYNs reused", "SYNs sent again", "95 %", fmt.Sprintf("over %s", slowConnect), "failed")
+	for _, u := range results {
+		t.line(u.Timeout+" s", u.Name, percent(u.Accepted.Median), percent(u.Accepted.Low)+"-"+percent(u.Accepted.High),
+			ratio(u.ToPlain.Median), interval(u.ToPlain), u.Goal, percent(u.Asked.Median),
+			fmt.Sprint(u.Retransmits.Median), fmt.Sprintf("%v-%v", u.Retransmits.Low, u.Retransmits.High),
+			fmt.Sprint(u.Slow.Median), fmt.Sprint(u.Failed.Median))
+	}
+	return t.Flush()
+}
+
+func percent(share float64) string { return fmt.Sprintf("%.1f%%", share*100) }
+
+// A table is columns side by side.
+type table struct{ *tabwriter.Writer }
+
+func newTable(w io.Writer) table { return table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)} }
+
+func (t table) line(cells ...string) {
+	for i, c := range cells {
+		if i > 0 {
+			fmt.Fprint(t, "\t")
+		}
+		fmt.Fprint(t, c)
+	}
+	fmt.Fprintln(t)
+}
+
+func ratio(r float64) string { return fmt.Sprintf("%.2f", r) }
+
+func interval(e estimate) string { return fmt.Sprintf("%.2f-%.2f", e.Low, e.High) }
+
+func verdict(met bool) string {
+	if met {
+		return "met"
+	}
+	return "missed"
+}
