@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"net/netip"
+	"slices"
 
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -76,10 +77,8 @@ func (st *stage) tunnelTo(node netip.Addr) tunnel {
 // the peer's name on every node.
 func (st *stage) peerMAC(node netip.Addr) world.MAC {
 	for _, n := range st.world.Peers.Nodes {
-		for _, a := range n.Addresses {
-			if a == node {
-				return world.HashMAC("vxlan " + n.Name)
-			}
+		if slices.Contains(n.Addresses, node) {
+			return world.HashMAC("vxlan " + n.Name)
 		}
 	}
 	return world.MAC{}

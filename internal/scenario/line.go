@@ -166,8 +166,11 @@ func parsePorts(s string) (r world.PortRange, err error) {
 		return r, err
 	}
 	h, err := strconv.ParseUint(high, 10, 16)
-	if err != nil || h < l {
-		return r, fmt.Errorf("%s is no range of ports (%v)", s, err)
+	if err != nil {
+		return r, err
+	}
+	if h < l {
+		return r, fmt.Errorf("%s runs backwards", s)
 	}
 	return world.PortRange{Low: uint16(l), High: uint16(h)}, nil
 }

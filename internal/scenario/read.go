@@ -21,14 +21,13 @@ import (
 
 // A scenario is one file, read.
 type scenario struct {
-	path     string
-	archive  *txtar.Archive
-	node     string
-	objects  *source.Objects
-	kernel   kernel
-	pods     []attachment
-	packets  []line
-	problems []world.Problem
+	path    string
+	archive *txtar.Archive
+	node    string
+	objects *source.Objects
+	kernel  kernel
+	pods    []attachment
+	packets []line
 }
 
 // kernel is what kernel.yaml says; what it leaves out is as on an ordinary node.

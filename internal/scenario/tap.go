@@ -63,8 +63,8 @@ func (x *tap) write(frame []byte) {
 }
 
 // see passes every packet that comes in to visit, until visit has enough or the
-// time is up, and reports whether it was enough.
-func (x *tap) see(within time.Duration, visit func(sight) (enough bool)) bool {
+// time is up.
+func (x *tap) see(within time.Duration, visit func(sight) (enough bool)) {
 	x.t.Helper()
 	if err := x.file.SetReadDeadline(time.Now().Add(within)); err != nil {
 		x.t.Fatal(err)
@@ -73,7 +73,7 @@ func (x *tap) see(within time.Duration, visit func(sight) (enough bool)) bool {
 	for {
 		n, err := x.file.Read(b)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return false
+			return
 		}
 		if err != nil {
 			x.t.Fatalf("%s: %v", x.name, err)
@@ -83,7 +83,7 @@ func (x *tap) see(within time.Duration, visit func(sight) (enough bool)) bool {
 			continue // no packet of a scenario
 		}
 		if visit(s) {
-			return true
+			return
 		}
 	}
 }

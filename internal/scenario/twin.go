@@ -158,8 +158,9 @@ var noise = []*regexp.Regexp{
 	regexp.MustCompile(` link-netns(id)? \S+`),
 	regexp.MustCompile(` state (UP|DOWN|LOWERLAYERDOWN|UNKNOWN)`),
 	regexp.MustCompile(`NO-CARRIER,|,LOWER_UP`),
-	regexp.MustCompile(`(?m)^.*\bfe80::\S+/64 .*\n`), // the kernel's own, made when a link comes up
-	regexp.MustCompile(`(?m)^.*\bfe80::/64 .*\n`),
+	// The kernel's own, made some time after a link comes up.
+	regexp.MustCompile(`(?m)^.*\bfe80::\S*/64 .*\n`),
+	regexp.MustCompile(`(?m)^(33:33|01:00:5e):.*\n`),
 }
 
 func quiet(listing string) string {
