@@ -30,14 +30,15 @@ type Stats struct {
 	SearchRestart uint64 `json:"searchRestart"` // lookups that had to begin again
 }
 
-// From include/uapi/linux/netfilter/nfnetlink_conntrack.h.
+// From include/uapi/linux/netfilter/nfnetlink_conntrack.h: enum cntl_msg_types
+// and enum ctattr_stats_cpu.
 const (
-	msgGetStatsCPU     = 4 // IPCTNL_MSG_CT_GET_STATS_CPU
-	statsInsertFailed  = 6
-	statsDrop          = 7
-	statsEarlyDrop     = 8
-	statsSearchRestart = 10
-	statsClashResolve  = 11
+	msgGetStatsCPU     = 4
+	statsInsertFailed  = 9
+	statsDrop          = 10
+	statsEarlyDrop     = 11
+	statsSearchRestart = 13
+	statsClashResolve  = 14
 )
 
 // Read returns the table's state.
