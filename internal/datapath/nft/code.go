@@ -202,7 +202,7 @@ const (
 // known is the highest attribute of each expression that this package speaks.
 var known = map[string]uint16{
 	"masq": unix.NFTA_MASQ_REG_PROTO_MAX, "lookup": unix.NFTA_LOOKUP_FLAGS, "meta": unix.NFTA_META_SREG,
-	"ct": unix.NFTA_CT_SREG, "numgen": unix.NFTA_NG_OFFSET, "payload": unix.NFTA_PAYLOAD_CSUM_FLAGS,
+	"ct": unix.NFTA_CT_SREG, "payload": unix.NFTA_PAYLOAD_CSUM_FLAGS,
 	"bitwise": nftaBitwiseData, "cmp": unix.NFTA_CMP_DATA, "immediate": unix.NFTA_IMMEDIATE_DATA,
 	"byteorder": unix.NFTA_BYTEORDER_SIZE,
 }

@@ -77,16 +77,6 @@ func (e addrIn) code() []instruction {
 	}
 }
 
-// L4ProtoIn matches packets whose transport protocol is in the named set.
-func L4ProtoIn(set string) Expr { return l4protoIn{set} }
-
-type l4protoIn struct{ set string }
-
-func (e l4protoIn) text() string { return "meta l4proto @" + e.set }
-func (e l4protoIn) code() []instruction {
-	return []instruction{meta(unix.NFT_META_L4PROTO), lookup(e.set, false)}
-}
-
 // L4Proto matches packets of one transport protocol, by its IANA number.
 func L4Proto(number byte) Expr { return l4proto{number} }
 
@@ -209,27 +199,5 @@ func (e ctState) code() []instruction {
 	return []instruction{
 		{"ct", []attr{u32(unix.NFTA_CT_KEY, unix.NFT_CT_STATE), u32(unix.NFTA_CT_DREG, unix.NFT_REG_1)}},
 		bitmask(mask), compare(unix.NFT_CMP_NEQ, make([]byte, 4)),
-	}
-}
-
-// Sampled matches the given share of all packets, in thousandths, at random.
-func Sampled(permille uint32) Expr { return sampled{permille} }
-
-type sampled struct{ permille uint32 }
-
-func (e sampled) text() string { return fmt.Sprintf("numgen random mod 1000 < %d", e.permille) }
-func (e sampled) code() []instruction {
-	// numgen yields host order; nft swaps it to compare big-endian.
-	return []instruction{
-		{"numgen", []attr{
-			u32(unix.NFTA_NG_DREG, unix.NFT_REG_1), u32(unix.NFTA_NG_MODULUS, 1000),
-			u32(unix.NFTA_NG_TYPE, unix.NFT_NG_RANDOM), u32(unix.NFTA_NG_OFFSET, 0),
-		}},
-		{"byteorder", []attr{
-			u32(unix.NFTA_BYTEORDER_SREG, unix.NFT_REG_1), u32(unix.NFTA_BYTEORDER_DREG, unix.NFT_REG_1),
-			u32(unix.NFTA_BYTEORDER_OP, unix.NFT_BYTEORDER_HTON),
-			u32(unix.NFTA_BYTEORDER_LEN, 4), u32(unix.NFTA_BYTEORDER_SIZE, 4),
-		}},
-		compare(unix.NFT_CMP_LT, be32(e.permille)),
 	}
 }
