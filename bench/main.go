@@ -47,14 +47,15 @@ type bench struct {
 
 // A report is all that a run found out.
 type report struct {
-	Date       time.Time     `json:"date"`
-	Kernel     string        `json:"kernel"`
-	CPUs       int           `json:"cpus"`
-	Congestion string        `json:"congestion"`
-	Rounds     int           `json:"rounds"`
-	Each       string        `json:"each"`
-	Forwarding []rowResult   `json:"forwarding"`
-	Reuse      []reuseResult `json:"reuse"`
+	Date       time.Time      `json:"date"`
+	Kernel     string         `json:"kernel"`
+	CPUs       int            `json:"cpus"`
+	Congestion string         `json:"congestion"`
+	Rounds     int            `json:"rounds"`
+	Each       string         `json:"each"`
+	Forwarding []rowResult    `json:"forwarding"`
+	Reuse      []reuseResult  `json:"reuse"`
+	Plugin     []pluginResult `json:"plugin"`
 }
 
 func (b *bench) run(asJSON bool) (err error) {
@@ -76,6 +77,7 @@ func (b *bench) run(asJSON bool) (err error) {
 		Rounds: b.rounds, Each: b.each.String()}
 	r.Forwarding = b.measureForwarding()
 	r.Reuse = b.measureReuse()
+	r.Plugin = b.measurePlugin()
 	if asJSON {
 		out := json.NewEncoder(os.Stdout)
 		out.SetIndent("", "  ")

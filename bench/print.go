@@ -21,7 +21,12 @@ func (r report) print(w io.Writer) error {
 		}
 	}
 	if len(r.Reuse) > 0 {
-		return printReuse(w, r.Reuse)
+		if err := printReuse(w, r.Reuse); err != nil {
+			return err
+		}
+	}
+	if len(r.Plugin) > 0 {
+		return printPlugin(w, r.Plugin)
 	}
 	return nil
 }
