@@ -89,3 +89,17 @@ func TestLoopReadsTheKernelAfterAnnouncements(t *testing.T) {
 		}
 	})
 }
+
+// However long the kernel refuses: whatever else wakes the loop meanwhile, there
+// is one try more to come, not one for every failure.
+func TestLoopThatKeepsFailingStaysSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, turns := run(t, func(int) error { return errors.New("no") })
+		pass(time.Hour)
+		before := turns.Load()
+		pass(time.Minute)
+		if n := turns.Load() - before; n > 25 {
+			t.Errorf("%d turns in a minute after an hour of failures, want at most 25", n)
+		}
+	})
+}
