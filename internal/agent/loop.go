@@ -49,22 +49,24 @@ func (l *loop) run(ctx context.Context) error {
 	poll, full := time.NewTicker(pollEvery), time.NewTicker(fullEvery)
 	defer poll.Stop()
 	defer full.Stop()
+	var again <-chan time.Time // the one retry to come, if the last turn failed
 	retry := retryAtFirst
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-l.wake:
+		case <-again:
 		case <-poll.C:
 		case <-full.C:
 			l.drift.Store(true)
 		}
 		if err := l.turn(); err != nil {
 			l.drift.Store(true)
-			time.AfterFunc(retry, l.Wake)
+			again = time.After(retry)
 			retry = min(2*retry, retryAtMost)
 			continue
 		}
-		retry = retryAtFirst
+		again, retry = nil, retryAtFirst
 	}
 }
