@@ -22,25 +22,25 @@ func Read(prefix string) ([]*Link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
+	addresses, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	on := map[int][]netlink.Addr{}
+	for _, a := range addresses {
+		on[a.LinkIndex] = append(on[a.LinkIndex], a)
+	}
 	var out []*Link
 	for _, f := range found {
-		if !strings.HasPrefix(f.Attrs().Name, prefix) {
-			continue
+		if strings.HasPrefix(f.Attrs().Name, prefix) {
+			out = append(out, from(f, on[f.Attrs().Index]))
 		}
-		l, err := from(f)
-		if errors.Is(err, unix.ENODEV) {
-			continue // went while we looked
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read link %s: %w", f.Attrs().Name, err)
-		}
-		out = append(out, l)
 	}
 	slices.SortFunc(out, func(a, b *Link) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
 }
 
-func from(f netlink.Link) (*Link, error) {
+func from(f netlink.Link, addresses []netlink.Addr) *Link {
 	a := f.Attrs()
 	l := &Link{Name: a.Name}
 	if len(a.HardwareAddr) == 6 {
@@ -59,11 +59,7 @@ func from(f netlink.Link) (*Link, error) {
 	case *netlink.Veth:
 		l.Veth = &Veth{}
 	}
-	addrs, err := netlink.AddrList(f, netlink.FAMILY_ALL)
-	if err != nil {
-		return nil, err
-	}
-	for _, found := range addrs {
+	for _, found := range addresses {
 		ip, _ := netip.AddrFromSlice(found.IP)
 		bits, _ := found.Mask.Size()
 		if ip = ip.Unmap(); ip.Is6() && ip.IsLinkLocalUnicast() {
@@ -72,7 +68,7 @@ func from(f netlink.Link) (*Link, error) {
 		l.Addresses = append(l.Addresses, netip.PrefixFrom(ip, bits))
 	}
 	slices.SortFunc(l.Addresses, netip.Prefix.Compare)
-	return l, nil
+	return l
 }
 
 func build(l *Link) error {

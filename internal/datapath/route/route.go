@@ -56,6 +56,14 @@ func dash6(p netip.Prefix) string {
 // Read lists the routes of the given protocol in the main table.
 func Read(protocol int) ([]Route, error) {
 	filter := &netlink.Route{Protocol: netlink.RouteProtocol(protocol), Table: unix.RT_TABLE_MAIN}
+	links, err := netlink.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	names := make(map[int]string, len(links))
+	for _, l := range links {
+		names[l.Attrs().Index] = l.Attrs().Name
+	}
 	var out []Route
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
 		found, err := netlink.RouteListFiltered(family, filter, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
@@ -63,20 +71,18 @@ func Read(protocol int) ([]Route, error) {
 			return nil, fmt.Errorf("list routes: %w", err)
 		}
 		for _, r := range found {
-			out = append(out, from(r, family))
+			out = append(out, from(r, family, names))
 		}
 	}
 	return out, nil
 }
 
-func from(r netlink.Route, family int) Route {
+func from(r netlink.Route, family int, names map[int]string) Route {
 	out := Route{Dst: prefix(r.Dst, family)}
 	if r.Type == unix.RTN_UNREACHABLE {
 		return out
 	}
-	if link, err := netlink.LinkByIndex(r.LinkIndex); err == nil {
-		out.Link = link.Attrs().Name
-	}
+	out.Link = names[r.LinkIndex]
 	if via, ok := netip.AddrFromSlice(r.Gw); ok {
 		out.Via = via.Unmap()
 	}
