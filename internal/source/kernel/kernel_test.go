@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -9,8 +10,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/netnstest"
 	"fairlead.dev/fairlead/internal/world"
@@ -120,5 +123,49 @@ func TestWatchAnnouncesEveryChange(t *testing.T) {
 				t.Errorf("announced: %v; the watch ended with %v", heard, err)
 			}
 		})
+	}
+}
+
+// Interfaces that come and go while they are listed are no failure: a node that
+// starts its pods has them all the time.
+func TestObserveWhileInterfacesComeAndGo(t *testing.T) {
+	t.Parallel()
+	h := netnstest.New(t)
+	pair := func(name string) *netlink.Veth {
+		return &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: name + "x"}
+	}
+	h.Do(func() error {
+		var errs []error
+		for i := range 100 {
+			errs = append(errs, netlink.LinkAdd(pair(fmt.Sprintf("a%d", i))))
+		}
+		return errors.Join(errs...)
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- netns.Do(h.Path, func() error {
+			for ctx.Err() == nil {
+				if err := errors.Join(netlink.LinkAdd(pair("b")), netlink.LinkDel(pair("b"))); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}()
+	h.Do(func() error {
+		for range 100 {
+			if _, err := Observe(world.Capabilities{}, &world.Attachments{}); err != nil {
+				return err
+			}
+			if _, err := datapath.Read(nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
