@@ -14,6 +14,10 @@ import (
 // Read lists what the kernel holds of what we own, and the present values of
 // the settings that want mentions.
 func Read(want State) (Kernel, error) {
+	return link.Whole(func() (Kernel, error) { return read(want) })
+}
+
+func read(want State) (Kernel, error) {
 	var k Kernel
 	var err error
 	if k.tables, err = nft.Read(TablePrefix); err != nil {

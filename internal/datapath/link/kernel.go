@@ -202,3 +202,17 @@ func remove(name string) error {
 	}
 	return netlink.LinkDel(dev)
 }
+
+// mostTries bounds how often a list is asked for that changes all the time.
+const mostTries = 20
+
+// Whole returns what list returns once the kernel says that nothing changed while
+// it was listed.
+func Whole[T any](list func() (T, error)) (T, error) {
+	for try := 1; ; try++ {
+		v, err := list()
+		if try == mostTries || !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return v, err
+		}
+	}
+}

@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/datapath/link"
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
 	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/world"
@@ -25,7 +26,7 @@ import (
 func Observe(c world.Capabilities, attachments *world.Attachments) (*world.Kernel, error) {
 	k := &world.Kernel{Capabilities: c}
 	var err error
-	if k.Interfaces, err = interfaces(); err != nil {
+	if k.Interfaces, err = link.Whole(interfaces); err != nil {
 		return nil, err
 	}
 	if k.LocalPorts, err = localPorts(); err != nil {

@@ -154,7 +154,7 @@ func TestObserveWhileInterfacesComeAndGo(t *testing.T) {
 		})
 	}()
 	h.Do(func() error {
-		for range 100 {
+		for range 30 {
 			if _, err := Observe(world.Capabilities{}, &world.Attachments{}); err != nil {
 				return err
 			}
