@@ -209,3 +209,27 @@ func listing(t *testing.T, h *netnstest.Host) []string {
 	}
 	return out
 }
+
+// A pod CIDR that is by mistake a network of the node's own must not take the
+// node off that network.
+func TestARouteThatTheKernelMadeIsNotReplaced(t *testing.T) {
+	t.Parallel()
+	node, far := netnstest.New(t), netnstest.New(t)
+	netnstest.Wire(node, "eth0", far, "eth0")
+	node.Address("eth0", "192.168.100.1/24")
+	before := node.Run("ip", "route")
+	mistaken := datapath.State{{Routes: []route.Route{{Dst: netip.MustParsePrefix("192.168.100.0/24")}, {Dst: netip.MustParsePrefix("10.244.1.0/24")}}}}
+	node.Do(func() error {
+		have, err := datapath.Read(mistaken)
+		if err != nil {
+			return err
+		}
+		if err := datapath.Apply(datapath.Diff(have, mistaken)); err == nil || !strings.Contains(err.Error(), "192.168.100.0/24") {
+			t.Errorf("the mistake is not told: %v", err)
+		}
+		return nil
+	})
+	if after := node.Run("ip", "route"); !strings.Contains(after, strings.TrimSpace(before)) || !strings.Contains(after, "unreachable 10.244.1.0/24") {
+		t.Errorf("before\n%safter\n%s", before, after)
+	}
+}
