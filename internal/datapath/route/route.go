@@ -101,17 +101,35 @@ func prefix(n *net.IPNet, family int) netip.Prefix {
 	return netip.PrefixFrom(a.Unmap(), bits)
 }
 
-// Add makes the kernel hold r, in place of another of ours to the same
-// destination.
+// Add makes the kernel hold r, in place of another to the same destination, but
+// not of one that the kernel made with an address: nobody would make it again.
 func Add(r Route, protocol int) error {
 	nr, err := r.netlink(protocol)
 	if err == nil {
-		err = netlink.RouteReplace(nr)
+		err = netlink.RouteAdd(nr)
+	}
+	if errors.Is(err, unix.EEXIST) {
+		err = replace(nr)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", r.AddText(protocol), err)
 	}
 	return nil
+}
+
+// replace looks for IPv4 routes only: in IPv6 the kernel's have a metric of their
+// own, which is better than ours.
+func replace(r *netlink.Route) error {
+	connected := &netlink.Route{Dst: r.Dst, Protocol: unix.RTPROT_KERNEL, Table: r.Table}
+	found, err := netlink.RouteListFiltered(netlink.FAMILY_V4, connected,
+		netlink.RT_FILTER_DST|netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
+	if err != nil {
+		return err
+	}
+	if len(found) > 0 {
+		return errors.New("is a network of the node's own")
+	}
+	return netlink.RouteReplace(r)
 }
 
 // Delete removes r. One that is gone is no error.
