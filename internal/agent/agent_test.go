@@ -359,3 +359,22 @@ func TestPeersThatWentWhileNoAgentRanAreCollectedAtStart(t *testing.T) {
 		t.Errorf("what led to the peer stays:\n%s", routes)
 	}
 }
+
+// The runtime made the sandbox anew without saying so, and the old one is not
+// gone yet.
+func TestAddAgainInAnotherNamespaceWiresThat(t *testing.T) {
+	n := newNode(t, nodes)
+	n.start(t)
+	before, after := netnstest.New(t), netnstest.New(t)
+	for _, pod := range []*netnstest.Host{before, after} {
+		if code, body := n.post(t, "add", cni.Request{ContainerID: "c1", Interface: "eth0", Netns: pod.Path}); code != http.StatusOK {
+			t.Fatalf("add: %d %s", code, body)
+		}
+	}
+	if links := after.Run("ip", "-o", "link"); !strings.Contains(links, "eth0") {
+		t.Errorf("the new namespace has no wire:\n%s", links)
+	}
+	if links := before.Run("ip", "-o", "link"); strings.Contains(links, "eth0") {
+		t.Errorf("the old namespace keeps its wire:\n%s", links)
+	}
+}
