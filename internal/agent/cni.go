@@ -36,14 +36,20 @@ func (a *Agent) serveAdd(w http.ResponseWriter, r *http.Request) {
 
 func (a *Agent) serveDel(w http.ResponseWriter, r *http.Request) {
 	a.withRequest(w, r, func(q cni.Request) (any, *refusal) {
-		if err := a.book.Detach(q.ContainerID, q.Interface); err != nil {
-			return nil, later("%v", err)
-		}
-		if _, err := a.Sync(r.Context()); err != nil {
+		if err := a.del(r, q); err != nil {
 			return nil, later("%v", err)
 		}
 		return struct{}{}, nil
 	})
+}
+
+// del detaches a pod. It returns when its wire is gone.
+func (a *Agent) del(r *http.Request, q cni.Request) error {
+	if err := a.book.Detach(q.ContainerID, q.Interface); err != nil {
+		return err
+	}
+	_, err := a.Sync(r.Context())
+	return err
 }
 
 func (a *Agent) serveCheck(w http.ResponseWriter, r *http.Request) {
@@ -95,6 +101,13 @@ func (a *Agent) add(r *http.Request, q cni.Request) (any, *refusal) {
 	}
 	if !netns.Alive(q.Netns) {
 		return nil, bad("%q is no network namespace", q.Netns)
+	}
+	if old := a.book.Find(q); old != nil && old.Netns != q.Netns {
+		// The runtime made the sandbox anew without saying so. The old wire has
+		// the name of the new one and goes first.
+		if err := a.del(r, q); err != nil {
+			return nil, later("%v", err)
+		}
 	}
 	attachment, err := a.book.Attach(q, s.World.Node.PodCIDRs)
 	if err != nil {
