@@ -3,10 +3,12 @@ package dir
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"fairlead.dev/fairlead/internal/source"
@@ -119,4 +121,95 @@ func TestWatchTellsOfEveryChange(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("the watch ended with %v", err)
 	}
+}
+
+// watched starts a watch of d and waits until it stands.
+func watched(t *testing.T, d *Dir) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	stands, ended := make(chan struct{}, 100), make(chan error, 1)
+	go func() {
+		ended <- d.Watch(ctx, func() {
+			select {
+			case stands <- struct{}{}:
+			default:
+			}
+		})
+	}()
+	<-stands
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Operators replace directories whole, and lead a link to another.
+func TestReadFollowsADirectoryThatIsReplaced(t *testing.T) {
+	replace := map[string]string{
+		"renamed":  "mv objects old; mv next objects",
+		"made new": "rm -r objects; cp -r next objects",
+		"linked":   "ln -sfn next link",
+	}
+	for name, script := range replace {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			root := t.TempDir()
+			run := func(script string) {
+				t.Helper()
+				c := exec.Command("sh", "-ec", script)
+				c.Dir = root
+				if out, err := c.CombinedOutput(); err != nil {
+					t.Fatalf("%s: %v\n%s", script, err, out)
+				}
+			}
+			run("mkdir objects next; ln -s objects link")
+			write(t, filepath.Join(root, "next"), "a.yaml", strings.ReplaceAll(someNode, "NAME", "a"))
+			path := filepath.Join(root, "objects")
+			if name == "linked" {
+				path = filepath.Join(root, "link")
+			}
+			d := New(path)
+			watched(t, d)
+			expect := func(what string, nodes int) {
+				t.Helper()
+				for range 100 { // announcements take their time
+					if o, err := d.Read(); err == nil && len(o.Nodes) == nodes {
+						return
+					}
+					time.Sleep(100 * time.Millisecond)
+				}
+				t.Fatalf("%s: not seen", what)
+			}
+			expect("the first directory", 0)
+			run(script)
+			expect("the next directory", 1)
+			write(t, path, "b.yaml", strings.ReplaceAll(someNode, "NAME", "b"))
+			expect("a file in it", 2)
+		})
+	}
+}
+
+// Not everything announces its changes: a file may be a link to another place.
+func TestReadLooksAgainAfterAWhile(t *testing.T) {
+	root := t.TempDir()
+	path := filepath.Join(root, "objects")
+	if err := os.Mkdir(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, root, "a.yaml", "")
+	if err := os.Symlink("../a.yaml", filepath.Join(path, "a.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		d := New(path)
+		d.watched.Store(true)
+		read(t, d)
+		write(t, root, "a.yaml", strings.ReplaceAll(someNode, "NAME", "a"))
+		time.Sleep(time.Minute)
+		if o := read(t, d); len(o.Nodes) != 1 {
+			t.Errorf("%d nodes after a minute, want 1", len(o.Nodes))
+		}
+	})
 }
