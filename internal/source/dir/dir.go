@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/fsnotify/fsnotify"
 	corev1 "k8s.io/api/core/v1"
@@ -38,9 +39,15 @@ type Dir struct {
 	states int64 // how many different states were read
 	last   *source.Objects
 
-	watched atomic.Bool // somebody is told of changes
-	stale   atomic.Bool // there may have been one since last was read
+	watched atomic.Pointer[os.FileInfo] // the directory whose changes are announced, if one is
+	stale   atomic.Bool                 // there may have been one since last was read
+	lastAt  time.Time
 }
+
+const (
+	watchAgain = time.Second // how soon a directory in the place of the watched one is watched
+	lookAgain  = time.Minute // how long last is believed: not every file system announces changes
+)
 
 // file is what was read of one file.
 type file struct {
@@ -61,7 +68,8 @@ func New(path string) *Dir { return &Dir{path: path, files: map[string]*file{}} 
 // Read returns what the directory holds now. While it is watched and nothing
 // was announced, that is the same value as before.
 func (d *Dir) Read() (*source.Objects, error) {
-	if stale := d.stale.Swap(false); d.watched.Load() && !stale && d.last != nil {
+	now := time.Now()
+	if stale := d.stale.Swap(false); !stale && d.last != nil && now.Sub(d.lastAt) < lookAgain && d.isWatched() {
 		return d.last, nil
 	}
 	objects, err := d.read()
@@ -69,8 +77,19 @@ func (d *Dir) Read() (*source.Objects, error) {
 		d.stale.Store(true)
 		return nil, err
 	}
-	d.last = objects
+	d.last, d.lastAt = objects, now
 	return objects, nil
+}
+
+// isWatched reports whether the directory that is at the path now is the one
+// that is watched.
+func (d *Dir) isWatched() bool {
+	watched := d.watched.Load()
+	if watched == nil {
+		return false
+	}
+	there, err := os.Stat(d.path)
+	return err == nil && os.SameFile(*watched, there)
 }
 
 func (d *Dir) read() (*source.Objects, error) {
@@ -218,29 +237,51 @@ func (d *Dir) Watch(ctx context.Context, changed func()) error {
 		return fmt.Errorf("watch objects: %w", err)
 	}
 	defer w.Close()
-	if err := w.Add(d.path); err != nil {
+	if err := d.watch(w); err != nil {
 		return fmt.Errorf("watch objects: %w", err)
 	}
-	d.watched.Store(true)
-	defer d.watched.Store(false)
+	defer d.watched.Store(nil)
 	announce := func() {
 		d.stale.Store(true)
 		changed()
 	}
+	again := time.NewTicker(watchAgain)
+	defer again.Stop()
 	announce() // whatever came before the watch stood
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case _, ok := <-w.Events:
+		case e, ok := <-w.Events:
 			if !ok {
 				return fmt.Errorf("watch objects: %s ended", d.path)
+			}
+			if e.Name == filepath.Clean(d.path) && (e.Has(fsnotify.Remove) || e.Has(fsnotify.Rename)) {
+				d.watched.Store(nil) // the directory itself went
 			}
 			announce()
 		case err := <-w.Errors: // events were lost: look again
 			if err != nil {
 				announce()
 			}
+		case <-again.C:
+			if !d.isWatched() && d.watch(w) == nil {
+				announce()
+			}
 		}
 	}
+}
+
+// watch makes w watch the directory that is at the path now.
+func (d *Dir) watch(w *fsnotify.Watcher) error {
+	there, err := os.Stat(d.path)
+	if err != nil {
+		return err
+	}
+	_ = w.Remove(d.path) // the one that was there before, if it still is watched
+	if err := w.Add(d.path); err != nil {
+		return err
+	}
+	d.watched.Store(&there)
+	return nil
 }

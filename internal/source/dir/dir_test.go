@@ -204,7 +204,11 @@ func TestReadLooksAgainAfterAWhile(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		d := New(path)
-		d.watched.Store(true)
+		there, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.watched.Store(&there)
 		read(t, d)
 		write(t, root, "a.yaml", strings.ReplaceAll(someNode, "NAME", "a"))
 		time.Sleep(time.Minute)
