@@ -56,7 +56,7 @@ func (m *metrics) turn(s *Snapshot, c datapath.Changes, took time.Duration) {
 }
 
 func (m *metrics) handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
 }
 
 // conntrackCollector reads the kernel's counters when it is asked.
