@@ -21,11 +21,16 @@ func (l Lab) call(ctx context.Context, x exchange) error {
 	nobody := func(e error) bool { return errors.Is(err, e) } // there, or there any more
 	if slices.ContainsFunc([]error{os.ErrNotExist, syscall.ECONNREFUSED, syscall.ECONNRESET, io.EOF}, nobody) {
 		if _, statErr := os.Stat(l.Dir()); statErr == nil {
-			return fmt.Errorf("the daemon of lab %s is not running; see %s, then fairlead lab down", l.Name, l.daemonLog())
+			return fmt.Errorf("the daemon of lab %s is not running; see %s, then %s", l.Name, l.daemonLog(), l.Command("down"))
 		}
-		return fmt.Errorf("there is no lab called %s in %s; begin with fairlead lab up", l.Name, l.Base)
+		return l.missing()
 	}
 	return err
+}
+
+// missing says that there is no such lab.
+func (l Lab) missing() error {
+	return fmt.Errorf("there is no lab called %s in %s; begin with %s", l.Name, l.Base, l.Command("up"))
 }
 
 // A Change says how manifests are applied or deleted: how long to wait until
@@ -71,11 +76,14 @@ func (l Lab) Status(ctx context.Context) (Status, error) {
 	return out, err
 }
 
+// UnknownKindError says that a lab stores no such kind, and which it does.
+type UnknownKindError struct{ error }
+
 // Get returns an object, or a List of all where name is empty, as JSON.
 func (l Lab) Get(ctx context.Context, kindWord, namespace, name string) (json.RawMessage, error) {
 	k, err := findKind(kindWord)
 	if err != nil {
-		return nil, err
+		return nil, UnknownKindError{err}
 	}
 	if k.namespaced && name != "" && namespace == "" {
 		namespace = "default"

@@ -109,7 +109,19 @@ func (c *cluster) bring(progress func(string)) error {
 }
 
 func (c *cluster) counts() string {
-	return fmt.Sprintf("%d nodes, %d hosts, %d firewalls", len(c.plan.Nodes), len(c.plan.Hosts), len(c.plan.Firewalls))
+	var out []string
+	for _, some := range []struct {
+		n    int
+		name string
+	}{{len(c.plan.Nodes), "node"}, {len(c.plan.Hosts), "host"}, {len(c.plan.Firewalls), "firewall"}} {
+		switch {
+		case some.n == 1:
+			out = append(out, "1 "+some.name)
+		case some.n > 1:
+			out = append(out, fmt.Sprintf("%d %ss", some.n, some.name))
+		}
+	}
+	return strings.Join(out, ", ")
 }
 
 // startHosts starts, on every host, a server that tests can talk to.

@@ -124,9 +124,9 @@ func (c *cluster) do(ctx context.Context, n *node, verb string) error {
 	case "agent-start":
 		return n.startAgent()
 	case "agent-stop":
-		return n.endAgent(agentGrace, "the agent was stopped; start it with fairlead lab agent start "+n.Name)
+		return n.endAgent(agentGrace, "the agent was stopped; start it with "+c.lab.Command("agent start "+n.Name))
 	case "agent-kill":
-		return n.endAgent(0, "the agent was killed; start it with fairlead lab agent start "+n.Name)
+		return n.endAgent(0, "the agent was killed; start it with "+c.lab.Command("agent start "+n.Name))
 	case "freeze":
 		c.signalPods(n, unix.SIGSTOP)
 		return n.freeze()

@@ -43,7 +43,7 @@ func (l Lab) find(t Target) (place, error) {
 	}
 	if !netns.Alive(p.netns) {
 		if _, err := os.Stat(l.Dir()); err != nil {
-			return p, fmt.Errorf("there is no lab called %s in %s; begin with fairlead lab up", l.Name, l.Base)
+			return p, l.missing()
 		}
 		return p, fmt.Errorf("there is no %s in lab %s, or it is not running", t, l.Name)
 	}

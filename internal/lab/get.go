@@ -12,6 +12,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
+// list is several objects, as an API server shows them.
+type list struct {
+	APIVersion string           `json:"apiVersion"`
+	Kind       string           `json:"kind"`
+	Items      []map[string]any `json:"items"`
+}
+
 // get returns the object as an API server shows it, or with name "" all of the
 // kind; with namespace "" of every namespace.
 func (c *cluster) get(ctx context.Context, k kind, namespace, name string) (any, error) {
@@ -22,7 +29,7 @@ func (c *cluster) get(ctx context.Context, k kind, namespace, name string) (any,
 		}
 	}
 	if name == "" {
-		return map[string]any{"apiVersion": "v1", "kind": "List", "items": items}, nil
+		return list{"v1", "List", items}, nil
 	}
 	if len(items) == 0 {
 		return nil, &refusal{404, fmt.Sprintf("there is no %s", ref{k.name, namespace, name})}

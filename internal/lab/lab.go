@@ -25,6 +25,9 @@ import (
 // DefaultDir is where labs live unless FAIRLEAD_LAB_DIR says otherwise.
 const DefaultDir = "/run/fairlead/lab"
 
+// DefaultName is the lab that is meant where none is named.
+const DefaultName = "lab"
+
 // DirVariable is the environment variable that moves them.
 const DirVariable = "FAIRLEAD_LAB_DIR"
 
@@ -44,6 +47,14 @@ func New(name, base string) (Lab, error) {
 		return Lab{}, fmt.Errorf("directory of labs: %w", err)
 	}
 	return Lab{Name: name, Base: abs}, nil
+}
+
+// Command is what to type to do something with this lab.
+func (l Lab) Command(do string) string {
+	if l.Name == DefaultName {
+		return "fairlead lab " + do
+	}
+	return "fairlead lab " + do + " --name " + l.Name
 }
 
 // Dir holds everything of the lab that is in files.

@@ -136,7 +136,7 @@ func (n *node) running() (pid int, why string) {
 	case s.err != nil:
 		return 0, s.err.Error()
 	case s.exitCode != nil:
-		return 0, fmt.Sprintf("the agent ended with exit code %d and is started again; see fairlead lab logs node/%s", *s.exitCode, n.Name)
+		return 0, fmt.Sprintf("the agent ended with exit code %d and is started again; see %s", *s.exitCode, n.lab.Command("logs node/"+n.Name))
 	default:
 		return 0, "the agent is starting"
 	}

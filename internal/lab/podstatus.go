@@ -46,7 +46,7 @@ func orElse(s, other string) string {
 func (p *pod) problem() (world.Problem, bool) {
 	_, s := p.now()
 	if s.err != nil {
-		return world.Problem{Object: p.String(), Reason: s.err.Error(), Hint: "see fairlead lab logs node/" + s.spec.Spec.NodeName}, true
+		return world.Problem{Object: p.String(), Reason: s.err.Error(), Hint: "see " + p.lab.Command("logs node/"+s.spec.Spec.NodeName)}, true
 	}
 	for i, c := range s.services {
 		if c == nil {

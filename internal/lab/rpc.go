@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"fairlead.dev/fairlead/internal/world"
@@ -44,6 +46,9 @@ func call(ctx context.Context, socket string, x exchange) error {
 		return err
 	}
 	response, err := client.Do(request)
+	if wrong, ok := errors.AsType[*url.Error](err); ok {
+		return wrong.Err // the URL is nothing that a user could look up
+	}
 	if err != nil {
 		return err
 	}

@@ -51,9 +51,9 @@ func (l Lab) taken(err error) error {
 	}
 	if c, err := net.Dial("unix", l.socket()); err == nil {
 		c.Close()
-		return fmt.Errorf("lab %s is up already; take it down with fairlead lab down --name %s", l.Name, l.Name)
+		return fmt.Errorf("lab %s is up already; take it down with %s", l.Name, l.Command("down"))
 	}
-	return fmt.Errorf("%s is left over from a lab that was not taken down, or is coming up; remove it with fairlead lab down --name %s", l.Dir(), l.Name)
+	return fmt.Errorf("%s is left over from a lab that was not taken down, or is coming up; remove it with %s", l.Dir(), l.Command("down"))
 }
 
 // startDaemon starts the lab's daemon and returns when it has made the lab.
@@ -113,9 +113,12 @@ func (l Lab) ready(ctx context.Context) error {
 			return err
 		}
 		if len(result.Lagging) > 0 {
-			return notReady(result.Lagging)
+			return l.notReady(result.Lagging)
 		}
 		status, err := l.Status(ctx)
+		if ctx.Err() != nil {
+			return l.notReady([]string{"it was not waited for any longer"})
+		}
 		if err != nil {
 			return err
 		}
@@ -124,14 +127,15 @@ func (l Lab) ready(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return notReady(status.waitingFor())
+			return l.notReady(status.waitingFor())
 		case <-tick.C:
 		}
 	}
 }
 
-func notReady(why []string) error {
-	return fmt.Errorf("the lab stands, but is not ready: %s", strings.Join(why, "; "))
+func (l Lab) notReady(why []string) error {
+	return fmt.Errorf("the lab stands, but is not ready: %s\nlook at it with %s, remove it with %s",
+		strings.Join(why, "; "), l.Command("status"), l.Command("down"))
 }
 
 func (s Status) waitingFor() []string {

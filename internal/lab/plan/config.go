@@ -101,6 +101,9 @@ func Parse(source string, file []byte) (*Plan, []world.Problem) {
 	case len(docs) == 1:
 		docs[0].JSON = r.countedNodes(docs[0].JSON)
 		for _, p := range docs[0].Decode(&config) {
+			if p.Field == "nodes" {
+				p.Hint = "write how many, or a list"
+			}
 			r.problem(p.Field, p.Reason, p.Hint)
 		}
 	}

@@ -101,7 +101,7 @@ func TestMistakesNameTheirField(t *testing.T) {
 		"nodes: [{name: a, undrelay: x}]":                 "nodes[0].undrelay: is not a field of Lab (fields there are name, underlay)",
 		"nodes: [{name: a}, {name: a}]":                   `nodes[1].name: "a" is there twice`,
 		"nodes: [{name: a, underlay: mars}]":              `nodes[0].underlay: "mars" is no underlay`,
-		"nodes: three":                                    "nodes",
+		"nodes: three":                                    "nodes: is a string (write how many, or a list)",
 		"podCIDRs: [10.0.0.0/25]":                         "nodes[0]: 10.0.0.0/25 has no /24 number 1",
 		"podCIDRs: [10.0.0.1/16]":                         "write 10.0.0.0/16",
 		"podCIDRs: [10.0.0.0/16, 10.1.0.0/16]":            "second of its family",
