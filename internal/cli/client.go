@@ -3,10 +3,12 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 
@@ -49,6 +51,9 @@ func ask(ctx context.Context, socket, path string, answer any) error {
 	}
 	response, err := client.Do(request)
 	if err != nil {
+		if wrong, ok := errors.AsType[*url.Error](err); ok {
+			err = wrong.Err // the URL is nothing that a user could look up
+		}
 		return fmt.Errorf("the agent does not answer on %s (is it running? see --socket): %w", socket, err)
 	}
 	defer response.Body.Close()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -19,8 +20,13 @@ func getCommand() *cobra.Command {
 		Short: "Show what this node's agent knows",
 		Example: `  fairlead get pods
   fairlead get snat -o json`,
-		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
 		ValidArgs: []string{"pods", "nodes", "snat", "problems"},
+	}
+	cmd.Args = func(c *cobra.Command, args []string) error {
+		if len(args) == 1 && slices.Contains(c.ValidArgs, args[0]) {
+			return nil
+		}
+		return fmt.Errorf("say what to get: %s", strings.Join(c.ValidArgs, ", "))
 	}
 	socket, output := socketFlag(cmd), outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -19,13 +19,16 @@ import (
 )
 
 func labCommand() *cobra.Command {
-	name := "lab"
+	name := lab.DefaultName
 	c := &cobra.Command{
 		Use:   "lab",
 		Short: "A whole cluster on this machine, out of network namespaces",
 		Long: `A whole cluster on this machine, out of network namespaces: nodes that run the
 real agent, pods, hosts outside the cluster and firewalls. It needs root and
-leaves nothing behind when it is taken down.`,
+leaves nothing behind when it is taken down.
+
+Several labs stand beside each other under different names. They are kept in
+/run/fairlead/lab, or where $FAIRLEAD_LAB_DIR says.`,
 		Example: `  fairlead lab up
   fairlead lab demo
   fairlead lab exec node/n1 -- fairlead doctor
@@ -111,8 +114,16 @@ func upWithProgress(ctx context.Context, l lab.Lab, config []byte, to io.Writer)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(to, "lab %s is up after %.1f s; next: fairlead lab demo\n", l.Name, time.Since(began).Seconds())
+	fmt.Fprintf(to, "lab %s is up after %.1f s; next: %s\n", l.Name, time.Since(began).Seconds(), l.Command("demo"))
 	return nil
+}
+
+// said is the problems as an error, if there are any.
+func said(problems []world.Problem) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	return errors.New(sentences(problems))
 }
 
 func sentences(problems []world.Problem) string {

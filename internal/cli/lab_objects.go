@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -60,6 +61,9 @@ func manifests(path string, stdin io.Reader) ([]lab.Manifest, error) {
 		return nil, fmt.Errorf("say what with -f FILE|DIR")
 	case "-":
 		content, err := io.ReadAll(io.LimitReader(stdin, 1<<24))
+		if err == nil && len(bytes.TrimSpace(content)) == 0 {
+			err = errors.New("standard input is empty: there is nothing to do")
+		}
 		return []lab.Manifest{{Source: "stdin", Content: content}}, err
 	}
 	return lab.ReadManifests(path)
@@ -130,6 +134,9 @@ func labGet(open opener) *cobra.Command {
 			ctx, cancel := interruptible(time.Minute)
 			defer cancel()
 			found, err := l.Get(ctx, args[0], namespace, name)
+			if _, unknown := errors.AsType[lab.UnknownKindError](err); unknown {
+				return misuse{err}
+			}
 			if err != nil {
 				return err
 			}
@@ -149,29 +156,64 @@ func printObjects(to io.Writer, found json.RawMessage, output string) error {
 		_, err := fmt.Fprintln(to, b.String())
 		return err
 	}
-	type object struct {
-		Kind     string
-		Metadata struct{ Namespace, Name string }
-		Status   struct{ Phase, PodIP string }
-		Items    []json.RawMessage
+	var list struct {
+		Kind  string
+		Items []shown
 	}
-	var list object
 	if err := json.Unmarshal(found, &list); err != nil {
 		return err
 	}
 	if list.Kind != "List" {
-		list.Items = []json.RawMessage{found}
+		list.Items = make([]shown, 1)
+		if err := json.Unmarshal(found, &list.Items[0]); err != nil {
+			return err
+		}
+	}
+	if len(list.Items) == 0 {
+		_, err := fmt.Fprintln(to, "none")
+		return err
 	}
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NAMESPACE\tNAME\tSTATUS\tADDRESS")
-	for _, item := range list.Items {
-		var o object
-		if err := json.Unmarshal(item, &o); err != nil {
-			return err
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", dash(o.Metadata.Namespace), o.Metadata.Name, dash(o.Status.Phase), dash(o.Status.PodIP))
+	for _, o := range list.Items {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", dash(o.Metadata.Namespace), o.Metadata.Name, dash(o.state()), dash(o.address()))
 	}
 	return w.Flush()
+}
+
+// shown is what the table has of an object, whatever its kind.
+type shown struct {
+	Metadata struct{ Namespace, Name string }
+	Status   struct {
+		Phase, PodIP string
+		Conditions   []struct{ Type, Status string }
+		Addresses    []struct{ Type, Address string }
+	}
+}
+
+// state is the phase of what has one, and of the others whether it is ready.
+func (s shown) state() string {
+	if s.Status.Phase != "" {
+		return s.Status.Phase
+	}
+	for _, c := range s.Status.Conditions {
+		switch {
+		case c.Type == "Ready" && c.Status == "True":
+			return "Ready"
+		case c.Type == "Ready":
+			return "NotReady"
+		}
+	}
+	return ""
+}
+
+func (s shown) address() string {
+	for _, a := range s.Status.Addresses {
+		if a.Type == "InternalIP" {
+			return a.Address
+		}
+	}
+	return s.Status.PodIP
 }
 
 func labStatus(open opener) *cobra.Command {

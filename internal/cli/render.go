@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -33,6 +34,9 @@ node's kernel is then taken to be an ordinary one. Without, from this node's age
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := checkOutput(*output); err != nil {
 			return err
+		}
+		if *node != "" && *path == "" {
+			return misuse{errors.New("--node needs -f: an agent knows its own node only")}
 		}
 		var r agent.Rendered
 		var problems []world.Problem
@@ -67,6 +71,17 @@ func printRendered(w io.Writer, output string, r agent.Rendered) error {
 	return err
 }
 
+// noNode says why there is no node to render for.
+func noNode(node string, names []string) error {
+	switch {
+	case len(names) == 0:
+		return errors.New("the manifests have no Node")
+	case node == "":
+		return errors.New("say for which node with --node: the manifests have " + strings.Join(names, ", "))
+	}
+	return fmt.Errorf("--node %q: the manifests have no such Node; they have %s", node, strings.Join(names, ", "))
+}
+
 // renderFiles renders manifests for a node that is not this machine.
 func renderFiles(path, node string) (agent.Rendered, []world.Problem, error) {
 	if _, err := os.Stat(path); err != nil {
@@ -81,16 +96,16 @@ func renderFiles(path, node string) (agent.Rendered, []world.Problem, error) {
 	}
 	builder := source.NewBuilder(node)
 	in := source.Inputs{Objects: objects, Attachments: &world.Attachments{}, Kernel: &world.Kernel{}}
-	w, _ := builder.Build(in)
+	w, problems := builder.Build(in)
 	if w.Node == nil {
 		var names []string
 		for _, n := range objects.Nodes {
 			names = append(names, n.Name)
 		}
-		return agent.Rendered{}, nil, misuse{fmt.Errorf("--node %q: the manifests have no such Node; they have %s", node, dash(strings.Join(names, ", ")))}
+		return agent.Rendered{}, nil, misuse{errors.Join(said(problems), noNode(node, names))}
 	}
 	in.Kernel = source.PlainKernel(w.Node)
-	w, problems := builder.Build(in)
+	w, problems = builder.Build(in)
 	r := feature.NewRenderer(all.Features).Render(w)
 	return agent.Rendered{NFT: r.State.NFT(), IP: r.State.IP(), Reports: r.Reports}, append(problems, r.Problems...), nil
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -34,27 +35,35 @@ func Main(args []string, stdout, stderr io.Writer) int {
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "fairlead",
-		Short:         "A network for the pods of a Kubernetes node, and a doctor that explains it",
+		Use:   "fairlead",
+		Short: "A network for the pods of a Kubernetes node, and a doctor that explains it",
+		Example: `  fairlead lab up && fairlead lab demo
+  fairlead doctor
+  fairlead render -f ./manifests --node n1`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
+	// A command that only holds others can be run, to refuse what is none.
+	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}",
+		"{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return misuse{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
 	root.AddCommand(commands()...)
-	for _, c := range root.Commands() {
-		strictArgs(c)
-	}
+	strictArgs(root)
 	return root
 }
 
-// strictArgs makes wrong arguments of c and its subcommands exit with 2.
+// strictArgs makes wrong arguments of c and its subcommands exit with 2. A
+// command that only holds others would answer an unknown one with its help and 0.
 func strictArgs(c *cobra.Command) {
 	check := c.Args
 	if check == nil {
 		check = cobra.NoArgs
+	}
+	if !c.Runnable() {
+		c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 	}
 	c.Args = func(c *cobra.Command, args []string) error {
 		if err := check(c, args); err != nil {

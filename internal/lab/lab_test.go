@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -47,6 +48,36 @@ func TestALabLeavesNothingThoughItsDaemonWasKilled(t *testing.T) {
 	l.must("down")
 	if r := l.run("status"); r.code != 1 || !strings.Contains(r.stderr, "lab up") {
 		t.Errorf("status of no lab: exit code %d, %s", r.code, r.stderr)
+	}
+}
+
+func TestUpThatIsNotWaitedForSaysHowToGoOn(t *testing.T) {
+	l := newLab(t, "hasty")
+	r := l.run("up", "--timeout", "1ns")
+	for _, want := range []string{"the lab stands, but is not ready", "lab status --name hasty", "lab down --name hasty"} {
+		if r.code != 1 || !strings.Contains(r.stderr, want) {
+			t.Errorf("exit code %d, %s: want 1 and %q", r.code, r.stderr, want)
+		}
+	}
+	if strings.Contains(r.stderr, "http://") {
+		t.Errorf("a URL that leads nowhere is shown: %s", r.stderr)
+	}
+}
+
+func TestGetIsReadableByPeopleAndPrograms(t *testing.T) {
+	l := newLab(t, "get")
+	l.must("up")
+	l.must("agent", "stop", "n2")
+	for kind, want := range map[string]string{
+		"nodes": `(?m)^-  +n1  +Ready  +192\.168\.100\.1$\n^-  +n2  +NotReady  +192\.168\.100\.2$`,
+		"pods":  `^none\n$`,
+	} {
+		if have := l.must("get", kind); !regexp.MustCompile(want).MatchString(have) {
+			t.Errorf("get %s says\n%s", kind, have)
+		}
+	}
+	if have := l.must("get", "pods", "-o", "json"); have != "{\n  \"apiVersion\": \"v1\",\n  \"kind\": \"List\",\n  \"items\": []\n}\n" {
+		t.Errorf("get pods -o json is\n%s", have)
 	}
 }
 
@@ -176,7 +207,7 @@ func TestExecPassesTheExitCode(t *testing.T) {
 		{[]string{"agent", "poke", "n1"}, 2},
 		{[]string{"agent", "stop", "n9"}, 1},
 		{[]string{"status", "-o", "xml"}, 2},
-		{[]string{"get", "starfish"}, 1},
+		{[]string{"get", "starfish"}, 2},
 	} {
 		if r := l.run(c.args...); r.code != c.code {
 			t.Errorf("%v: exit code %d, want %d: %s", c.args, r.code, c.code, r.stderr)
