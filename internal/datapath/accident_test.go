@@ -1,6 +1,7 @@
 package datapath_test
 
 import (
+	"fmt"
 	"net/netip"
 	"os/exec"
 	"regexp"
@@ -231,5 +232,24 @@ func TestARouteThatTheKernelMadeIsNotReplaced(t *testing.T) {
 	})
 	if after := node.Run("ip", "route"); !strings.Contains(after, strings.TrimSpace(before)) || !strings.Contains(after, "unreachable 10.244.1.0/24") {
 		t.Errorf("before\n%safter\n%s", before, after)
+	}
+}
+
+// Packets that are larger than the other end takes vanish without a word, so
+// both ends of a wire follow the MTU of the pod network.
+func TestBothEndsOfAWireFollowTheMTU(t *testing.T) {
+	t.Parallel()
+	node, pod := netnstest.New(t), netnstest.New(t)
+	apply(node, wholeNode(pod.Path))
+	for _, mtu := range []int{1300, 8950} {
+		want := wholeNode(pod.Path)
+		want[0].Links[0].MTU = mtu
+		apply(node, want)
+		if link := pod.Run("ip", "link", "show", "eth0"); !strings.Contains(link, fmt.Sprintf("mtu %d ", mtu)) {
+			t.Errorf("want %d:\n%s", mtu, link)
+		}
+		if left := diff(node, want); !left.Empty() {
+			t.Errorf("still to do:\n%s", left)
+		}
 	}
 }
