@@ -169,6 +169,21 @@ func setMTU(l *Link) error {
 	return netlink.LinkSetUp(dev)
 }
 
+// setPeerMTU sets the MTU inside the pod. An end that the pod took away or gave
+// another name is its own affair.
+func setPeerMTU(l *Link) error {
+	return netns.Do(l.Veth.Netns, func() error {
+		dev, err := netlink.LinkByName(l.Veth.Peer.Name)
+		if errors.As(err, &netlink.LinkNotFoundError{}) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetMTU(dev, l.MTU)
+	})
+}
+
 func addAddress(name string, a netip.Prefix) error {
 	return changeAddress(name, a, netlink.AddrReplace)
 }

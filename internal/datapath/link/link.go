@@ -3,7 +3,7 @@
 //
 // Ours are known by the beginning of their names. A veth pair is compared by
 // the end on the node; the end inside the pod is set up when the pair is made,
-// and belongs to the pod from then on.
+// and belongs to the pod from then on, but for the MTU, which both ends share.
 package link
 
 import (
@@ -129,7 +129,7 @@ func alter(have, want *Link) []Change {
 		out = append(out, Change{Link: want.Name, text: []string{text}, apply: apply})
 	}
 	if have.MTU != want.MTU {
-		step(fmt.Sprintf("ip link set %s mtu %d up", want.Name, want.MTU), func() error { return setMTU(want) })
+		out = append(out, resize(want))
 	}
 	for _, a := range want.Addresses {
 		if !slices.Contains(have.Addresses, a) {
@@ -142,6 +142,21 @@ func alter(have, want *Link) []Change {
 		}
 	}
 	return out
+}
+
+// resize sets the MTU: in the pod first, since only the node's end is compared.
+func resize(l *Link) Change {
+	c := Change{Link: l.Name, text: []string{fmt.Sprintf("ip link set %s mtu %d up", l.Name, l.MTU)}, apply: func() error { return setMTU(l) }}
+	if v := l.Veth; v != nil {
+		c.text = append([]string{fmt.Sprintf("nsenter --net=%s ip link set %s mtu %d", v.Netns, v.Peer.Name, l.MTU)}, c.text...)
+		c.apply = func() error {
+			if err := setPeerMTU(l); err != nil {
+				return err
+			}
+			return setMTU(l)
+		}
+	}
+	return c
 }
 
 // commands are those of ip(8) that make l.
