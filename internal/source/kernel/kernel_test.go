@@ -169,3 +169,18 @@ func TestObserveWhileInterfacesComeAndGo(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What changed between the first look and the watch must not wait for chance.
+func TestWatchAnnouncesWhatCameBefore(t *testing.T) {
+	t.Parallel()
+	h := netnstest.New(t)
+	ctx, stop := context.WithTimeout(t.Context(), 5*time.Second)
+	defer stop()
+	announced := false
+	h.Do(func() error {
+		return watch(ctx, unix.NETLINK_ROUTE, rtnetlinkGroups, func() { announced = true; stop() })
+	})
+	if !announced {
+		t.Error("nothing is announced while nothing changes")
+	}
+}
