@@ -3,10 +3,11 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"strings"
 )
 
 // Checks are the questions that no feature owns.
-var Checks = []Check{kernelState, capabilities}
+var Checks = []Check{kernelState, capabilities, objects, switchedOff}
 
 var kernelState = Check{
 	ID: "kernel-state", Ask: "Does the kernel hold what it should?",
@@ -19,7 +20,7 @@ var kernelState = Check{
 		if changes.Empty() {
 			return []Finding{{Status: OK, Message: "the kernel holds exactly what it should"}}
 		}
-		return []Finding{{Status: Fail, Message: fmt.Sprintf("the kernel differs in %d places", changes.Len()),
+		return []Finding{{Status: Fail, Message: fmt.Sprintf("the kernel differs from what it should hold: %d changes are due", changes.Len()),
 			Evidence: map[string]any{"changes": changes.String()},
 			Hint:     "fairlead diff shows them; the agent repairs them, so see its log if they stay"}}
 	},
@@ -38,5 +39,36 @@ var capabilities = Check{
 		default:
 			return []Finding{{Status: Warn, Message: "fully random source ports are missing, and not asked for: " + c.Reason}}
 		}
+	},
+}
+
+var objects = Check{
+	ID: "objects", Ask: "Are there mistakes in the objects?",
+	Run: func(_ context.Context, s Subject) []Finding {
+		var out []Finding
+		for _, p := range s.Problems {
+			message := p.Reason
+			if p.Field != "" {
+				message = p.Field + ": " + message
+			}
+			out = append(out, Finding{Status: Warn, Object: p.Object, Message: message, Hint: p.Hint,
+				Evidence: map[string]any{"source": p.Source}})
+		}
+		if len(out) == 0 {
+			out = append(out, Finding{Status: OK, Message: "there are no mistakes in the objects"})
+		}
+		return out
+	},
+}
+
+var switchedOff = Check{
+	ID: "features", Ask: "Is everything switched on?",
+	Run: func(_ context.Context, s Subject) []Finding {
+		off := s.World.Config.DisabledFeatures
+		if len(off) == 0 {
+			return []Finding{{Status: OK, Message: "all features are switched on"}}
+		}
+		return []Finding{{Status: Warn, Object: "AgentConfig", Message: "switched off: " + strings.Join(off, ", "),
+			Hint: "remove the names from spec.features if that is not meant"}}
 	},
 }

@@ -19,9 +19,10 @@ type Check struct {
 
 // A Subject is the node that is asked.
 type Subject struct {
-	World *world.World
-	Diff  func() (datapath.Changes, error) // what the kernel lacks right now
-	Pools func() ([]Pool, error)           // the node's pod addresses
+	World    *world.World
+	Problems []world.Problem                  // mistakes in objects
+	Diff     func() (datapath.Changes, error) // what the kernel lacks right now
+	Pools    func() ([]Pool, error)           // the node's pod addresses
 }
 
 // A Pool is the pod addresses of one family.
