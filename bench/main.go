@@ -78,6 +78,9 @@ func (b *bench) run(asJSON bool) (err error) {
 	r.Forwarding = b.measureForwarding()
 	r.Reuse = b.measureReuse()
 	r.Plugin = b.measurePlugin()
+	if len(r.Forwarding)+len(r.Reuse)+len(r.Plugin) == 0 {
+		return fmt.Errorf("no row's name contains %q: see the table in bench/RESULTS.md", b.only)
+	}
 	if asJSON {
 		out := json.NewEncoder(os.Stdout)
 		out.SetIndent("", "  ")
