@@ -82,7 +82,7 @@ func TestWatchAnnouncesEveryChange(t *testing.T) {
 	for name, tt := range map[string]struct {
 		protocol int
 		groups   []uint32
-		change   string // with a number, since nobody knows when the watch stands
+		change   string // with a number: each one is another
 	}{
 		"link":       {unix.NETLINK_ROUTE, rtnetlinkGroups, "ip link add a%[1]d type veth peer name b%[1]d"},
 		"address":    {unix.NETLINK_ROUTE, rtnetlinkGroups, "ip address add 192.0.2.%d/32 dev lo"},
@@ -108,6 +108,7 @@ func TestWatchAnnouncesEveryChange(t *testing.T) {
 			go func() {
 				ended <- netns.Do(h.Path, func() error { return watch(ctx, tt.protocol, tt.groups, tell) })
 			}()
+			<-announced // the watch stands
 			heard := false
 			for n := 1; !heard && ctx.Err() == nil; n++ {
 				words := strings.Fields(fmt.Sprintf(tt.change, n))

@@ -47,6 +47,7 @@ func watch(ctx context.Context, protocol int, groups []uint32, changed func()) e
 			return fmt.Errorf("watch kernel: join group %d: %w", g, err)
 		}
 	}
+	changed() // whatever came before the watch stood
 	for {
 		_, err := c.Receive()
 		if ctx.Err() != nil {
