@@ -378,3 +378,34 @@ func TestAddAgainInAnotherNamespaceWiresThat(t *testing.T) {
 		t.Errorf("the old namespace keeps its wire:\n%s", links)
 	}
 }
+
+// Who asks for the difference while a turn is taken sees the kernel before it or
+// after it, not halfway.
+func TestDiffSeesNoTurnHalfway(t *testing.T) {
+	n := newNode(t, nodes)
+	n.start(t)
+	pod := netnstest.New(t)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for range 10 {
+			for _, verb := range []string{"add", "del"} {
+				if code, body := n.post(t, verb, cni.Request{ContainerID: "c1", Interface: "eth0", Netns: pod.Path}); code != http.StatusOK {
+					t.Errorf("%s: %d %s", verb, code, body)
+				}
+			}
+		}
+	}()
+	for running := true; running; {
+		select {
+		case <-ended:
+			running = false
+		default:
+		}
+		if d := n.diffText(t); d != "" {
+			t.Errorf("the kernel lacks:\n%s", d)
+			<-ended
+			return
+		}
+	}
+}
