@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 
 	"fairlead.dev/fairlead/internal/cni"
@@ -53,6 +54,7 @@ type Agent struct {
 	loop  *loop
 	asked atomic.Int64 // turns of the loop that were asked for
 
+	turning  sync.Mutex // the kernel and the snapshot are apart while a turn is taken
 	snapshot atomic.Pointer[Snapshot]
 	held     datapath.State // what the kernel holds, as far as we know; the loop's own
 	reported []byte         // the report last written; the loop's own

@@ -144,6 +144,8 @@ func (a *Agent) serveDiff(w http.ResponseWriter, _ *http.Request) {
 
 // diff compares the kernel as it is with what the last turn wanted.
 func (a *Agent) diff() (datapath.Changes, error) {
+	a.turning.Lock()
+	defer a.turning.Unlock()
 	want := a.snapshot.Load().Rendered.State
 	have, err := datapath.Read(want)
 	if err != nil {

@@ -31,6 +31,8 @@ type Snapshot struct {
 
 // turn goes once through the whole line: objects, world, state, changes, kernel.
 func (a *Agent) turn() error {
+	a.turning.Lock()
+	defer a.turning.Unlock()
 	began := time.Now()
 	last := a.snapshot.Load()
 	s := &Snapshot{Turn: a.asked.Load(), Applied: last.Applied, Observed: last.Observed, World: last.World,
