@@ -409,3 +409,14 @@ func TestDiffSeesNoTurnHalfway(t *testing.T) {
 		}
 	}
 }
+
+func TestASettingThatSomebodyChangedIsSetAgainAtTheNextLook(t *testing.T) {
+	n := newNode(t, nodes)
+	n.mustTurn(t)
+	n.host.Sysctl("net/ipv4/ip_forward", "0")
+	n.loop.drift.Store(false) // sysctls announce nothing
+	n.mustTurn(t)
+	if v := strings.TrimSpace(n.host.Run("cat", "/proc/sys/net/ipv4/ip_forward")); v != "1" {
+		t.Errorf("ip_forward is %s: nothing is forwarded", v)
+	}
+}

@@ -103,7 +103,7 @@ type SNAT struct {
 
 func (a *Agent) serveSNAT(w http.ResponseWriter, _ *http.Request) {
 	s := a.snapshot.Load()
-	if s.World == nil || s.World.Node == nil {
+	if s.World == nil || s.World.Node == nil || !s.World.Config.Enabled(snat.Feature.Name) {
 		answer(w, list[SNAT](nil))
 		return
 	}
@@ -172,7 +172,7 @@ func (a *Agent) serveDoctor(w http.ResponseWriter, r *http.Request) {
 			checks = append(checks, f.Checks...)
 		}
 	}
-	subject := doctor.Subject{World: s.World, Diff: a.diff,
+	subject := doctor.Subject{World: s.World, Problems: s.Problems, Diff: a.diff,
 		Pools: func() ([]doctor.Pool, error) { return a.book.Pools(s.World.Node.PodCIDRs) }}
 	answer(w, Findings{doctor.Run(r.Context(), subject, checks)})
 }

@@ -90,6 +90,9 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 func (a *Agent) apply(want datapath.State) (datapath.Changes, error) {
 	var changes datapath.Changes
 	drift := a.loop.drift.Swap(false)
+	if settled, err := want.Settled(); err != nil || !settled {
+		drift = true
+	}
 	if drift {
 		have, err := datapath.Read(want)
 		if err != nil {

@@ -87,7 +87,7 @@ var views = map[string]func() view{
 			}}
 	},
 	"snat": func() view {
-		return &table[agent.SNAT]{header: []string{"NODE", "PORTS", "RANGE", "RANDOM", "CONNECTIONS", "INSERT FAILED", "DROPPED"}, none: "not ready",
+		return &table[agent.SNAT]{header: []string{"NODE", "PORTS", "RANGE", "RANDOM", "CONNECTIONS", "INSERT FAILED", "DROPPED"}, none: "no source NAT: the agent is not ready, or the feature is switched off",
 			row: func(s agent.SNAT) []string {
 				random := yes(s.Randomized)
 				if s.Wanted && !s.Randomized {

@@ -82,6 +82,20 @@ func (s State) flatten() Part {
 	return out
 }
 
+// Settled reports whether the kernel's settings are those of s. Settings
+// announce no change, so one has to look.
+func (s State) Settled() (bool, error) {
+	for _, p := range s {
+		for _, v := range p.Settings {
+			value, err := sysctl.Read(v.Key)
+			if err != nil || value != v.Value {
+				return false, err
+			}
+		}
+	}
+	return true, nil
+}
+
 // without returns the parts of s that are not, by pointer, in other.
 func (s State) without(other State) State {
 	return slices.DeleteFunc(slices.Clone(s), func(p *Part) bool { return slices.Contains(other, p) })
