@@ -420,3 +420,31 @@ func TestASettingThatSomebodyChangedIsSetAgainAtTheNextLook(t *testing.T) {
 		t.Errorf("ip_forward is %s: nothing is forwarded", v)
 	}
 }
+
+func TestANodeKeepsItsAdvertisedRoutesWhenItBeginsToForward(t *testing.T) {
+	n := newNode(t, nodes)
+	n.host.Sysctl("net/ipv6/conf/all/forwarding", "0")
+	n.host.Run("ip", "-6", "route", "add", "default", "via", "fe80::1", "dev", "eth0", "proto", "ra")
+	for range 2 {
+		n.mustTurn(t)
+	}
+	if v := strings.TrimSpace(n.host.Run("cat", "/proc/sys/net/ipv6/conf/eth0/accept_ra")); v != "2" {
+		t.Errorf("accept_ra is %s", v)
+	}
+	if routes := n.host.Run("ip", "-6", "route"); !strings.Contains(routes, "default via fe80::1") {
+		t.Errorf("the default route is gone:\n%s", routes)
+	}
+	if d := n.diffText(t); d != "" {
+		t.Errorf("the kernel lacks:\n%s", d)
+	}
+}
+
+func TestAPodInWhoseNamespaceIPv6IsOffGetsIt(t *testing.T) {
+	n := newNode(t, nodes)
+	n.start(t)
+	pod := netnstest.New(t)
+	pod.Sysctl("net/ipv6/conf/all/disable_ipv6", "1", "net/ipv6/conf/default/disable_ipv6", "1")
+	if code, body := n.post(t, "add", cni.Request{ContainerID: "c1", Interface: "eth0", Netns: pod.Path}); code != http.StatusOK {
+		t.Errorf("add: %d %s", code, body)
+	}
+}

@@ -70,9 +70,8 @@ func (a *Agent) serveCheck(w http.ResponseWriter, r *http.Request) {
 
 func (a *Agent) withRequest(w http.ResponseWriter, r *http.Request, do func(cni.Request) (any, *refusal)) {
 	var q cni.Request
-	d := json.NewDecoder(r.Body)
-	d.DisallowUnknownFields()
-	if err := d.Decode(&q); err != nil {
+	// Fields of a newer plugin are passed over: a DEL must not fail for them.
+	if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}

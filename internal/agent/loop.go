@@ -11,6 +11,7 @@ const (
 	pollEvery    = 5 * time.Second       // for settings that announce nothing
 	fullEvery    = 60 * time.Second      // reads all that is ours, whatever was announced
 	settle       = 50 * time.Millisecond // the kernel's announcements come in crowds
+	settleFailed = time.Second           // they may be the failed turn's own
 	retryAtFirst = 100 * time.Millisecond
 	retryAtMost  = 10 * time.Second
 )
@@ -21,6 +22,7 @@ type loop struct {
 	turn  func() error
 	wake  chan struct{} // something changed; holds at most one
 	drift atomic.Bool   // the kernel may not hold what we believe
+	fails atomic.Bool   // the last turn did not apply everything
 }
 
 func newLoop(turn func() error) *loop {
@@ -39,9 +41,14 @@ func (l *loop) Wake() {
 
 // Drifted notes that the kernel changed by somebody's hand, maybe ours.
 func (l *loop) Drifted() {
-	if !l.drift.Swap(true) {
-		time.AfterFunc(settle, l.Wake)
+	if l.drift.Swap(true) {
+		return
 	}
+	wait := settle
+	if l.fails.Load() {
+		wait = settleFailed
+	}
+	time.AfterFunc(wait, l.Wake)
 }
 
 // run takes turns until ctx is done.
@@ -61,7 +68,9 @@ func (l *loop) run(ctx context.Context) error {
 		case <-full.C:
 			l.drift.Store(true)
 		}
-		if err := l.turn(); err != nil {
+		err := l.turn()
+		l.fails.Store(err != nil)
+		if err != nil {
 			l.drift.Store(true)
 			again = time.After(retry)
 			retry = min(2*retry, retryAtMost)

@@ -43,14 +43,22 @@ func TestLoopLooksByItself(t *testing.T) {
 
 func TestLoopJoinsWhatIsAskedTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, turns := run(t, fine)
-		synctest.Wait()
+		proceed := make(chan struct{})
+		l, turns := run(t, func(turn int) error {
+			if turn == 1 {
+				<-proceed
+			}
+			return nil
+		})
+		l.Wake()
+		synctest.Wait() // the first turn is being taken
 		for range 100 {
 			l.Wake()
 		}
+		close(proceed)
 		synctest.Wait()
-		if n := turns.Load(); n < 1 || n > 2 {
-			t.Errorf("100 requests at once led to %d turns, want 1 or 2", turns.Load())
+		if n := turns.Load(); n != 2 {
+			t.Errorf("100 requests during a turn led to %d turns in all, want 2", n)
 		}
 	})
 }

@@ -49,7 +49,7 @@ func (a *Agent) turn() error {
 	}
 	a.tell(last, s)
 	a.metrics.turn(s, changes, time.Since(began))
-	if !changes.Empty() {
+	if err == nil && !changes.Empty() {
 		a.config.Log.Info("applied", "changes", changes.Len(), "revision", s.Observed, "took", time.Since(began).Round(time.Microsecond))
 	}
 	a.snapshot.Store(s)

@@ -82,6 +82,10 @@ func (s State) flatten() Part {
 	return out
 }
 
+// AcceptRA is the key of the setting that says whether an interface takes
+// routes from router advertisements: 1 only while it does not forward, 2 always.
+func AcceptRA(ifname string) string { return "net/ipv6/conf/" + ifname + "/accept_ra" }
+
 // Settled reports whether the kernel's settings are those of s. Settings
 // announce no change, so one has to look.
 func (s State) Settled() (bool, error) {

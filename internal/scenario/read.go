@@ -158,7 +158,7 @@ func (s *scenario) observe(t *testing.T, n *world.Node) *world.Kernel {
 		if mtu == 0 {
 			mtu = 1500
 		}
-		k.Interfaces = append(k.Interfaces, world.Interface{Name: d.Name, MTU: mtu, Up: true, Addresses: d.Addresses})
+		k.Interfaces = append(k.Interfaces, world.Interface{Name: d.Name, MTU: mtu, Addresses: d.Addresses})
 	}
 	ports := func(text string) world.PortRange {
 		r, reason, _ := source.ParsePortRange(text)

@@ -14,7 +14,7 @@ func PlainKernel(n *world.Node) *world.Kernel {
 		LocalPorts:   world.PortRange{Low: 32768, High: 60999},
 		Capabilities: world.Capabilities{FullyRandomPorts: world.Capability{OK: true}},
 	}
-	eth0 := world.Interface{Name: "eth0", MTU: 1500, Up: true}
+	eth0 := world.Interface{Name: "eth0", MTU: 1500}
 	for _, a := range n.Addresses {
 		eth0.Addresses = append(eth0.Addresses, netip.PrefixFrom(a, a.BitLen()-8))
 	}

@@ -17,10 +17,12 @@ type Kernel struct {
 
 // An Interface is a network device of the node, with its addresses.
 type Interface struct {
-	Name      string
-	MTU       int
-	Up        bool
-	Addresses []netip.Prefix // sorted
+	Name string
+	MTU  int
+	// RoutesByRA: the interface has its default route from a router
+	// advertisement, and would lose it once the node forwards (accept_ra=1).
+	RoutesByRA bool
+	Addresses  []netip.Prefix // sorted
 }
 
 // Capabilities says what this kernel was seen to do.
@@ -44,7 +46,7 @@ func (k *Kernel) Equal(l *Kernel) bool {
 }
 
 func (i Interface) equal(j Interface) bool {
-	return i.Name == j.Name && i.MTU == j.MTU && i.Up == j.Up && slices.Equal(i.Addresses, j.Addresses)
+	return i.Name == j.Name && i.MTU == j.MTU && i.RoutesByRA == j.RoutesByRA && slices.Equal(i.Addresses, j.Addresses)
 }
 
 // Holding returns the interface that has address a.

@@ -126,8 +126,13 @@ const (
 	vxlanOverhead6 = 70
 )
 
-// standardMTU is assumed while the outer interface is not there.
+// standardMTU is assumed while the outer interface is not there, and where the
+// node's address is on its loopback: packets leave by others then.
 const standardMTU = 1500
+
+// leastIPv6MTU is what every link that carries IPv6 must take (RFC 8200 section
+// 5). Where the outer interface leaves less, wrapped packets are fragmented.
+const leastIPv6MTU = 1280
 
 // PodMTU is the largest packet of the pod network: as configured, or what the
 // outer interface leaves when a packet is wrapped.
@@ -135,9 +140,20 @@ func (w *World) PodMTU() int {
 	if w.Config.Overlay.MTU != 0 {
 		return w.Config.Overlay.MTU
 	}
+	mtu := w.LeftMTU()
+	for _, p := range w.Node.PodCIDRs {
+		if p.Addr().Is6() {
+			return max(mtu, leastIPv6MTU)
+		}
+	}
+	return mtu
+}
+
+// LeftMTU is what the outer interface leaves of a packet when it is wrapped.
+func (w *World) LeftMTU() int {
 	outer, i := w.Outer()
 	mtu := i.MTU
-	if mtu == 0 {
+	if mtu == 0 || i.Name == "lo" {
 		mtu = standardMTU
 	}
 	if outer.Is6() {

@@ -12,6 +12,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"fairlead.dev/fairlead/internal/datapath/sysctl"
 	"fairlead.dev/fairlead/internal/netns"
 )
 
@@ -126,6 +127,19 @@ func makeVeth(l *Link) error {
 	return nil
 }
 
+// allowIPv6 lets the pod's interface have IPv6 where the pod is to have it: some
+// runtimes make namespaces in which it is off.
+func allowIPv6(p Peer) error {
+	if !slices.ContainsFunc(p.Addresses, netip.Addr.Is6) {
+		return nil
+	}
+	off := sysctl.Setting{Key: "net/ipv6/conf/" + p.Name + "/disable_ipv6", Value: "0"}
+	if v, err := sysctl.Read(off.Key); err != nil || v == off.Value {
+		return err
+	}
+	return sysctl.Apply(off)
+}
+
 // furnish sets up the end inside the pod.
 func furnish(l *Link) error {
 	p := l.Veth.Peer
@@ -134,6 +148,9 @@ func furnish(l *Link) error {
 		return err
 	}
 	if err := netlink.LinkSetUp(dev); err != nil {
+		return err
+	}
+	if err := allowIPv6(p); err != nil {
 		return err
 	}
 	for _, a := range p.Addresses {

@@ -34,7 +34,8 @@ var Feature = feature.Feature{
 			outer   netip.Addr
 			found   string
 			mtu     int
-		}{w.Node, w.Peers, w.Config.Overlay, outer, i.Name, w.PodMTU()}
+			left    int
+		}{w.Node, w.Peers, w.Config.Overlay, outer, i.Name, w.PodMTU(), w.LeftMTU()}
 	},
 	Checks: []doctor.Check{fullSizePackets},
 }
@@ -54,6 +55,13 @@ func render(w *world.World) feature.Result {
 			Object: "Node " + w.Node.Name, Field: "status.addresses",
 			Reason: fmt.Sprintf("%s is on no interface of the node", outer),
 			Hint:   "give the address to an interface, or correct the Node; the overlay assumes an MTU of 1500 meanwhile",
+		})
+	}
+	if left := w.LeftMTU(); w.PodMTU() > left {
+		r.Problems = append(r.Problems, world.Problem{
+			Object: "Node " + w.Node.Name, Field: "overlay.mtu",
+			Reason: fmt.Sprintf("pods send up to %d bytes, and the outer interface leaves %d of a packet: larger ones are fragmented", w.PodMTU(), left),
+			Hint:   "raise the MTU between the nodes, or lower overlay.mtu (IPv6 needs 1280)",
 		})
 	}
 	device := &link.Link{

@@ -42,7 +42,7 @@ var (
 )
 
 func render(w *world.World) feature.Result {
-	var p datapath.Part
+	p := datapath.Part{Settings: keepRoutes(w)} // before forwarding purges them
 	for _, cidr := range w.Node.PodCIDRs {
 		p.Settings = append(p.Settings, forwarding(cidr.Addr()))
 		p.Routes = append(p.Routes, route.Route{Dst: cidr})
@@ -63,6 +63,20 @@ func LinkName(containerID, ifname string) string {
 // MAC is the hardware address of the pod's end of an attachment's wire.
 func MAC(containerID, ifname string) world.MAC {
 	return world.HashMAC("pod " + containerID + "/" + ifname)
+}
+
+// keepRoutes lets interfaces go on taking routes from router advertisements,
+// which forwarding of IPv6 would end: the node would lose its default route.
+func keepRoutes(w *world.World) []sysctl.Setting {
+	var out []sysctl.Setting
+	for _, cidr := range w.Node.PodCIDRs {
+		for _, i := range w.Kernel.Interfaces {
+			if cidr.Addr().Is6() && i.RoutesByRA {
+				out = append(out, sysctl.Setting{Key: datapath.AcceptRA(i.Name), Value: "2"})
+			}
+		}
+	}
+	return out
 }
 
 func wire(p *datapath.Part, a *world.Attachment, mtu int) {

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/link"
@@ -64,6 +65,10 @@ func interfaces() ([]world.Interface, error) {
 		bits, _ := a.Mask.Size()
 		on[a.LinkIndex] = append(on[a.LinkIndex], netip.PrefixFrom(ip.Unmap(), bits))
 	}
+	advertised, err := advertisedRoutes()
+	if err != nil {
+		return nil, err
+	}
 	var out []world.Interface
 	for _, l := range links {
 		a := l.Attrs()
@@ -72,10 +77,30 @@ func interfaces() ([]world.Interface, error) {
 		}
 		addrs := on[a.Index]
 		slices.SortFunc(addrs, netip.Prefix.Compare)
-		out = append(out, world.Interface{Name: a.Name, MTU: a.MTU, Up: a.OperState == netlink.OperUp || a.Name == "lo", Addresses: addrs})
+		out = append(out, world.Interface{Name: a.Name, MTU: a.MTU, RoutesByRA: advertised[a.Index] && acceptsRA(a.Name), Addresses: addrs})
 	}
 	slices.SortFunc(out, func(a, b world.Interface) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
+}
+
+// advertisedRoutes are the interfaces with routes from router advertisements.
+func advertisedRoutes() (map[int]bool, error) {
+	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V6, &netlink.Route{Protocol: unix.RTPROT_RA}, netlink.RT_FILTER_PROTOCOL)
+	if err != nil {
+		return nil, fmt.Errorf("list advertised routes: %w", err)
+	}
+	out := map[int]bool{}
+	for _, r := range routes {
+		out[r.LinkIndex] = true
+	}
+	return out, nil
+}
+
+// acceptsRA reports whether advertisements are taken only while the node does
+// not forward. A setting that cannot be read is not 1.
+func acceptsRA(ifname string) bool {
+	v, err := sysctl.Read(datapath.AcceptRA(ifname))
+	return err == nil && v == "1"
 }
 
 func localPorts() (world.PortRange, error) {

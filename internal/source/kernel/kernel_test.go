@@ -37,6 +37,36 @@ func FuzzParseReserved(f *testing.F) {
 	})
 }
 
+// An interface whose routes come from advertisements loses them once the node
+// forwards, unless its accept_ra is 2.
+func TestObserveFindsRoutesThatForwardingWouldEnd(t *testing.T) {
+	t.Parallel()
+	h, far := netnstest.New(t), netnstest.New(t)
+	netnstest.Wire(h, "eth0", far, "eth0")
+	look := func() bool {
+		var found bool
+		h.Do(func() error {
+			k, err := Observe(world.Capabilities{}, &world.Attachments{})
+			if err == nil {
+				found = k.Interfaces[0].RoutesByRA
+			}
+			return err
+		})
+		return found
+	}
+	if look() {
+		t.Error("an interface without routes has them by advertisement")
+	}
+	h.Run("ip", "-6", "route", "add", "default", "via", "fe80::1", "dev", "eth0", "proto", "ra")
+	if !look() {
+		t.Error("the advertised route is not seen")
+	}
+	h.Sysctl("net/ipv6/conf/eth0/accept_ra", "2")
+	if look() {
+		t.Error("accept_ra=2 keeps the route: nothing is to be done")
+	}
+}
+
 func TestObserveShowsWhatOthersHave(t *testing.T) {
 	t.Parallel()
 	h, far, pod := netnstest.New(t), netnstest.New(t), netnstest.New(t)
@@ -49,8 +79,8 @@ func TestObserveShowsWhatOthersHave(t *testing.T) {
 	capabilities := world.Capabilities{FullyRandomPorts: world.Capability{OK: true}}
 	want := &world.Kernel{
 		Interfaces: []world.Interface{
-			{Name: "eth0", MTU: 1500, Up: true, Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")}},
-			{Name: "lo", MTU: 65536, Up: true, Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128")}},
+			{Name: "eth0", MTU: 1500, Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")}},
+			{Name: "lo", MTU: 65536, Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128")}},
 		},
 		LocalPorts:    world.PortRange{Low: 40000, High: 50000},
 		ReservedPorts: []world.PortRange{{Low: 41000, High: 41000}, {Low: 42000, High: 42010}},
@@ -62,7 +92,6 @@ func TestObserveShowsWhatOthersHave(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		got.Interfaces[0].Up = true // the kernel says so a little later
 		if d := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
 			t.Errorf("(-want +got):\n%s", d)
 		}
