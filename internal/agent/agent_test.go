@@ -94,6 +94,11 @@ func (n *node) write(t *testing.T, name, content string) {
 // restart puts a new agent in the place of the old one.
 func (n *node) restart(t *testing.T) {
 	t.Helper()
+	if n.Agent != nil {
+		if err := n.book.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	a, err := New(Config{
 		Node: "n1", Objects: dir.New(filepath.Join(n.dir, "objects")), ReportFile: filepath.Join(n.dir, "n1.json"),
 		StateDir: filepath.Join(n.dir, "state"), Log: slog.New(slog.NewTextHandler(n.log, nil)),

@@ -15,6 +15,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/plugins/plugins/ipam/host-local/backend/allocator"
 	"github.com/containernetworking/plugins/plugins/ipam/host-local/backend/disk"
+	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/internal/doctor"
 	"fairlead.dev/fairlead/internal/world"
@@ -26,6 +27,7 @@ import (
 type Book struct {
 	dir   string
 	store *disk.Store
+	lock  *os.File // held while the book is open
 
 	mu   sync.Mutex
 	list map[string]*world.Attachment
@@ -39,31 +41,65 @@ const network = "fairlead"
 // taken in the store by nobody in the book are given back: a crash came between.
 func OpenBook(stateDir string) (*Book, error) {
 	b := &Book{dir: stateDir, list: map[string]*world.Attachment{}}
-	for _, dir := range []string{b.records(), tombstones(stateDir)} {
+	if err := b.take(); err != nil {
+		return nil, fmt.Errorf("open address book: %w", err)
+	}
+	if err := b.open(); err != nil {
+		return nil, fmt.Errorf("open address book: %w", errors.Join(err, b.Close()))
+	}
+	return b, nil
+}
+
+// take makes this the only agent with this state directory. Two would give the
+// same address to two pods, and each would take the other's wires away.
+func (b *Book) take() error {
+	if err := os.MkdirAll(b.dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(b.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return fmt.Errorf("another agent uses %s", b.dir)
+		}
+		return fmt.Errorf("lock %s: %w", f.Name(), err)
+	}
+	b.lock = f
+	return nil
+}
+
+// Close lets another agent have the book.
+func (b *Book) Close() error { return b.lock.Close() }
+
+func (b *Book) open() error {
+	for _, dir := range []string{b.records(), tombstones(b.dir)} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, fmt.Errorf("open address book: %w", err)
+			return err
 		}
 	}
 	var err error
-	if b.store, err = disk.New(network, filepath.Join(stateDir, "addresses")); err != nil {
-		return nil, fmt.Errorf("open address book: %w", err)
+	if b.store, err = disk.New(network, filepath.Join(b.dir, "addresses")); err != nil {
+		return err
 	}
 	files, err := filepath.Glob(filepath.Join(b.records(), "*.json"))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, file := range files {
 		a, err := readRecord(file)
 		if err != nil {
-			return nil, fmt.Errorf("open address book: %s: %w; remove the file if its pod is gone", file, err)
+			return fmt.Errorf("%s: %w; remove the file if its pod is gone", file, err)
 		}
 		b.list[keyOf(a)] = a
 	}
 	if err := b.releaseOrphans(); err != nil {
-		return nil, fmt.Errorf("open address book: %w", err)
+		return err
 	}
 	b.changed()
-	return b, nil
+	return nil
 }
 
 func (b *Book) records() string { return filepath.Join(b.dir, "attachments") }
@@ -186,18 +222,19 @@ func (b *Book) Bury() error {
 	if err != nil {
 		return fmt.Errorf("read tombstones: %w", err)
 	}
+	var errs []error
 	for _, s := range stones {
 		b.mu.Lock()
 		err := b.detach(s.Name())
 		b.mu.Unlock()
-		if err != nil {
-			return fmt.Errorf("honour tombstone %s: %w", s.Name(), err)
+		if err == nil {
+			err = os.Remove(filepath.Join(tombstones(b.dir), s.Name()))
 		}
-		if err := os.Remove(filepath.Join(tombstones(b.dir), s.Name())); err != nil {
-			return fmt.Errorf("remove tombstone: %w", err)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("honour tombstone %s: %w", s.Name(), err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // Pools counts the addresses of each CIDR that are taken.

@@ -19,7 +19,45 @@ func open(t *testing.T, dir string) *Book {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = b.Close() }) // some tests close it before
 	return b
+}
+
+// reopen is what the next agent finds.
+func reopen(t *testing.T, b *Book) *Book {
+	t.Helper()
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return open(t, b.dir)
+}
+
+func TestBookBelongsToOneAgent(t *testing.T) {
+	b := open(t, t.TempDir())
+	if _, err := OpenBook(b.dir); err == nil || !strings.Contains(err.Error(), "another agent uses "+b.dir) {
+		t.Errorf("a second agent opens the book: %v", err)
+	}
+	reopen(t, b)
+}
+
+func TestBookHonoursTheOtherTombstonesWhenOneCannotBe(t *testing.T) {
+	b := open(t, t.TempDir())
+	attach(t, b, "c1")
+	for _, stone := range []string{"a-directory/with-something", "c1@eth0"} {
+		path := filepath.Join(tombstones(b.dir), stone)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Bury(); err == nil || !strings.Contains(err.Error(), "a-directory") {
+		t.Errorf("error %v does not name what is in the way", err)
+	}
+	if len(b.Attachments().List) != 0 {
+		t.Error("the attachment outlived its tombstone")
+	}
 }
 
 func request(id string) Request {
@@ -68,9 +106,9 @@ func TestBookGivesEveryoneAddressesOfHisOwn(t *testing.T) {
 }
 
 func TestBookSurvivesTheAgent(t *testing.T) {
-	dir := t.TempDir()
-	first := attach(t, open(t, dir), "c1")
-	b := open(t, dir)
+	b := open(t, t.TempDir())
+	first := attach(t, b, "c1")
+	b = reopen(t, b)
 	if again := attach(t, b, "c1"); !slices.Equal(first, again) {
 		t.Errorf("had %v, now %v", first, again)
 	}
@@ -93,15 +131,14 @@ func TestBookKeepsItsViewWhileNothingChanges(t *testing.T) {
 }
 
 func TestBookGivesBackWhatACrashLeftTaken(t *testing.T) {
-	dir := t.TempDir()
-	b := open(t, dir)
+	b := open(t, t.TempDir())
 	attach(t, b, "c1")
 	attach(t, b, "c2")
 	// The agent dies between writing the address and the record of c1.
 	if err := os.Remove(b.record("c1@eth0")); err != nil {
 		t.Fatal(err)
 	}
-	pools, err := open(t, dir).Pools(cidrs)
+	pools, err := reopen(t, b).Pools(cidrs)
 	if err != nil || pools[0].Used != 1 || pools[1].Used != 1 {
 		t.Errorf("pools %+v, %v; want one address taken of each", pools, err)
 	}
@@ -145,6 +182,9 @@ func TestBookRefusesADamagedRecord(t *testing.T) {
 	dir := t.TempDir()
 	b := open(t, dir)
 	if err := os.WriteFile(b.record("c1@eth0"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := OpenBook(dir); err == nil || !strings.Contains(err.Error(), filepath.Base(b.record("c1@eth0"))) {
