@@ -14,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"fairlead.dev/fairlead/internal/cni"
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/feature"
@@ -58,6 +60,8 @@ type Agent struct {
 	snapshot atomic.Pointer[Snapshot]
 	held     datapath.State // what the kernel holds, as far as we know; the loop's own
 	reported []byte         // the report last written; the loop's own
+
+	conditions []metav1.Condition // in that report; the loop's own
 }
 
 // New prepares an agent: it opens the address book and probes the kernel.

@@ -1,158 +1,23 @@
 package agent
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
+	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/cni"
-	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/netnstest"
-	"fairlead.dev/fairlead/internal/source/dir"
 	"fairlead.dev/fairlead/internal/world"
 )
-
-const nodes = `
-apiVersion: v1
-kind: Node
-metadata: {name: n1}
-spec: {podCIDRs: [10.244.1.0/24, "fd00:10:244:1::/64"]}
-status: {addresses: [{type: InternalIP, address: 192.168.100.1}]}
----
-apiVersion: v1
-kind: Node
-metadata: {name: n2}
-spec: {podCIDRs: [10.244.2.0/24, "fd00:10:244:2::/64"]}
-status: {addresses: [{type: InternalIP, address: 192.168.100.2}]}
-`
-
-const randomize = `
-apiVersion: fairlead.dev/v1alpha1
-kind: AgentConfig
-metadata: {name: default}
-spec: {nodeSNATRandomizePorts: true}
-`
-
-// A node is an agent and the host that it keeps. Turns run on a thread inside
-// the host.
-type node struct {
-	*Agent
-	host *netnstest.Host
-	dir  string
-	log  *logBuffer
-}
-
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-// newNode makes a host with an interface that has the node's address, and an
-// agent for it that reads the given manifests.
-func newNode(t *testing.T, manifests ...string) *node {
-	t.Helper()
-	host, far := netnstest.New(t), netnstest.New(t)
-	netnstest.Wire(host, "eth0", far, "eth0")
-	host.Address("eth0", "192.168.100.1/24")
-	n := &node{host: host, dir: t.TempDir(), log: &logBuffer{}}
-	if err := os.Mkdir(filepath.Join(n.dir, "objects"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	n.write(t, "objects.yaml", strings.Join(manifests, "\n---\n"))
-	n.restart(t)
-	return n
-}
-
-func (n *node) write(t *testing.T, name, content string) {
-	t.Helper()
-	if err := os.WriteFile(filepath.Join(n.dir, "objects", name), []byte(content), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// restart puts a new agent in the place of the old one.
-func (n *node) restart(t *testing.T) {
-	t.Helper()
-	if n.Agent != nil {
-		if err := n.book.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	a, err := New(Config{
-		Node: "n1", Objects: dir.New(filepath.Join(n.dir, "objects")), ReportFile: filepath.Join(n.dir, "n1.json"),
-		StateDir: filepath.Join(n.dir, "state"), Log: slog.New(slog.NewTextHandler(n.log, nil)),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	n.Agent = a
-}
-
-func (n *node) mustTurn(t *testing.T) {
-	t.Helper()
-	n.host.Do(n.turn)
-}
-
-// start runs the loop inside the host until the test ends.
-func (n *node) start(t *testing.T) {
-	t.Helper()
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	loop := n.loop
-	go func() { ended <- netns.Do(n.host.Path, func() error { return loop.run(ctx) }) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	if _, err := n.Sync(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (n *node) diffText(t *testing.T) string {
-	t.Helper()
-	var text string
-	n.host.Do(func() error {
-		changes, err := n.diff()
-		text = changes.String()
-		return err
-	})
-	return text
-}
-
-func (n *node) post(t *testing.T, verb string, r cni.Request) (int, string) {
-	t.Helper()
-	body, err := json.Marshal(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := httptest.NewRecorder()
-	n.api().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/cni/"+verb, bytes.NewReader(body)))
-	return w.Code, w.Body.String()
-}
 
 func TestAgentWithoutRandomPortsSaysSoLoudlyAndKeepsPodsOnTheNetwork(t *testing.T) {
 	n := newNode(t, nodes, randomize)
@@ -245,77 +110,6 @@ func TestAgentAfterRestartRewritesNothing(t *testing.T) {
 	}
 }
 
-func TestAddIsIdempotentAndDelFreesTheAddress(t *testing.T) {
-	n := newNode(t, nodes)
-	n.start(t)
-	pod := netnstest.New(t)
-	request := cni.Request{ContainerID: "c1", Interface: "eth0", Netns: pod.Path, Namespace: "default", Pod: "a"}
-	_, first := n.post(t, "add", request)
-	code, second := n.post(t, "add", request)
-	if code != http.StatusOK || first != second || !strings.Contains(first, "10.244.1.2") || !strings.Contains(first, "fd00:10:244:1::2") {
-		t.Fatalf("first %s, then %d %s", first, code, second)
-	}
-	if d := n.diffText(t); d != "" {
-		t.Errorf("add answered before the kernel held everything:\n%s", d)
-	}
-	for range 2 {
-		if code, body := n.post(t, "del", request); code != http.StatusOK {
-			t.Fatalf("del: %d %s", code, body)
-		}
-	}
-	if pools, err := n.book.Pools(n.snapshot.Load().World.Node.PodCIDRs); err != nil || pools[0].Used+pools[1].Used != 0 {
-		t.Errorf("addresses stay taken: %+v, %v", pools, err)
-	}
-}
-
-func TestAPodThatCannotBeWiredDisturbsNoOther(t *testing.T) {
-	n := newNode(t, nodes)
-	n.start(t)
-	good, occupied := netnstest.New(t), netnstest.New(t)
-	netnstest.Wire(occupied, "eth0", good, "other") // its eth0 is taken
-	code, body := n.post(t, "add", cni.Request{ContainerID: "c2", Interface: "eth0", Netns: occupied.Path})
-	if code != http.StatusInternalServerError || !strings.Contains(body, "file exists") {
-		t.Errorf("a pod whose eth0 is taken: %d %s", code, body)
-	}
-	if code, body := n.post(t, "add", cni.Request{ContainerID: "c1", Interface: "eth0", Netns: good.Path}); code != http.StatusOK {
-		t.Errorf("the next pod: %d %s", code, body)
-	}
-	if code, body := n.post(t, "add", cni.Request{ContainerID: "c3", Interface: "eth0", Netns: "/run/netns/nowhere"}); code != http.StatusBadRequest {
-		t.Errorf("a pod without a namespace: %d %s", code, body)
-	}
-	if d := n.diffText(t); d != "" {
-		t.Errorf("the kernel lacks:\n%s", d)
-	}
-	if list := n.book.Attachments().List; len(list) != 1 {
-		t.Errorf("%d attachments in the book, want 1", len(list))
-	}
-}
-
-func TestATombstoneIsHonoured(t *testing.T) {
-	n := newNode(t, nodes)
-	n.start(t)
-	pod := netnstest.New(t)
-	if code, body := n.post(t, "add", cni.Request{ContainerID: "c1", Interface: "eth0", Netns: pod.Path}); code != http.StatusOK {
-		t.Fatalf("add: %d %s", code, body)
-	}
-	stone := filepath.Join(n.dir, "state", "tombstones", "c1@eth0")
-	if err := os.WriteFile(stone, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := n.Sync(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if len(n.book.Attachments().List) != 0 {
-		t.Error("the attachment outlived its tombstone")
-	}
-	if _, err := os.Stat(stone); !os.IsNotExist(err) {
-		t.Errorf("the tombstone stays: %v", err)
-	}
-	if links := n.host.Run("ip", "-o", "link"); strings.Count(links, "fl-") != 1 {
-		t.Errorf("the wire stays:\n%s", links)
-	}
-}
-
 func TestAnswersAreListsForPrograms(t *testing.T) {
 	n := newNode(t, nodes)
 	n.mustTurn(t)
@@ -332,26 +126,6 @@ func TestAnswersAreListsForPrograms(t *testing.T) {
 	}
 }
 
-func TestDelAfterTheNamespaceIsGone(t *testing.T) {
-	n := newNode(t, nodes)
-	n.start(t)
-	pod := netnstest.New(t)
-	request := cni.Request{ContainerID: "c1", Interface: "eth0", Netns: pod.Path}
-	if code, body := n.post(t, "add", request); code != http.StatusOK {
-		t.Fatalf("add: %d %s", code, body)
-	}
-	if err := netns.Delete(pod.Path); err != nil {
-		t.Fatal(err)
-	}
-	request.Netns = "" // as runtimes say it then
-	if code, body := n.post(t, "del", request); code != http.StatusOK {
-		t.Errorf("del: %d %s", code, body)
-	}
-	if len(n.book.Attachments().List) != 0 {
-		t.Error("the attachment stays")
-	}
-}
-
 func TestPeersThatWentWhileNoAgentRanAreCollectedAtStart(t *testing.T) {
 	n := newNode(t, nodes)
 	n.mustTurn(t)
@@ -362,25 +136,6 @@ func TestPeersThatWentWhileNoAgentRanAreCollectedAtStart(t *testing.T) {
 	routes := n.host.Run("ip", "route") + n.host.Run("ip", "neigh", "show", "nud", "permanent") + n.host.Run("bridge", "fdb")
 	if strings.Contains(routes, "10.244.2.") || strings.Contains(routes, "192.168.100.2") {
 		t.Errorf("what led to the peer stays:\n%s", routes)
-	}
-}
-
-// The runtime made the sandbox anew without saying so, and the old one is not
-// gone yet.
-func TestAddAgainInAnotherNamespaceWiresThat(t *testing.T) {
-	n := newNode(t, nodes)
-	n.start(t)
-	before, after := netnstest.New(t), netnstest.New(t)
-	for _, pod := range []*netnstest.Host{before, after} {
-		if code, body := n.post(t, "add", cni.Request{ContainerID: "c1", Interface: "eth0", Netns: pod.Path}); code != http.StatusOK {
-			t.Fatalf("add: %d %s", code, body)
-		}
-	}
-	if links := after.Run("ip", "-o", "link"); !strings.Contains(links, "eth0") {
-		t.Errorf("the new namespace has no wire:\n%s", links)
-	}
-	if links := before.Run("ip", "-o", "link"); strings.Contains(links, "eth0") {
-		t.Errorf("the old namespace keeps its wire:\n%s", links)
 	}
 }
 
@@ -444,12 +199,34 @@ func TestANodeKeepsItsAdvertisedRoutesWhenItBeginsToForward(t *testing.T) {
 	}
 }
 
-func TestAPodInWhoseNamespaceIPv6IsOffGetsIt(t *testing.T) {
+func TestAConditionKeepsItsTimeUntilItChanges(t *testing.T) {
 	n := newNode(t, nodes)
-	n.start(t)
-	pod := netnstest.New(t)
-	pod.Sysctl("net/ipv6/conf/all/disable_ipv6", "1", "net/ipv6/conf/default/disable_ipv6", "1")
-	if code, body := n.post(t, "add", cni.Request{ContainerID: "c1", Interface: "eth0", Netns: pod.Path}); code != http.StatusOK {
-		t.Errorf("add: %d %s", code, body)
+	transitions := func() map[string]string {
+		n.mustTurn(t)
+		content, err := os.ReadFile(filepath.Join(n.dir, "n1.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var report v1alpha1.FairleadNode
+		if err := json.Unmarshal(content, &report); err != nil {
+			t.Fatal(err)
+		}
+		out := map[string]string{}
+		for _, c := range report.Status.Conditions {
+			out[c.Type] = string(c.Status) + c.LastTransitionTime.String()
+		}
+		return out
+	}
+	first := transitions()
+	for i := range n.conditions {
+		n.conditions[i].LastTransitionTime = metav1.NewTime(time.Unix(1000, 0))
+	}
+	n.write(t, "config.yaml", randomize)
+	second := transitions()
+	if !strings.Contains(second["Ready"], "1970") {
+		t.Errorf("Ready did not change, and its time did: %s, then %s", first["Ready"], second["Ready"])
+	}
+	if strings.Contains(second["SNATPortsRandomized"], "1970") {
+		t.Errorf("SNATPortsRandomized changed, and its time did not: %s", second["SNATPortsRandomized"])
 	}
 }

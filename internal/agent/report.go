@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
+	"slices"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
@@ -24,9 +25,14 @@ func (a *Agent) report(s *Snapshot) error {
 	if err != nil || bytes.Equal(plain, a.reported) {
 		return err
 	}
-	for i := range node.Status.Conditions {
-		node.Status.Conditions[i].LastTransitionTime = metav1.NewTime(time.Now())
+	// A condition keeps its time until its status changes.
+	conditions := slices.DeleteFunc(slices.Clone(a.conditions), func(old metav1.Condition) bool {
+		return meta.FindStatusCondition(node.Status.Conditions, old.Type) == nil
+	})
+	for _, c := range node.Status.Conditions {
+		meta.SetStatusCondition(&conditions, c)
 	}
+	node.Status.Conditions = conditions
 	content, err := json.MarshalIndent(node, "", "  ")
 	if err != nil {
 		return err
@@ -34,7 +40,7 @@ func (a *Agent) report(s *Snapshot) error {
 	if err := replaceFile(a.config.ReportFile, append(content, '\n')); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
-	a.reported = plain
+	a.reported, a.conditions = plain, conditions
 	return nil
 }
 

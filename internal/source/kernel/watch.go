@@ -2,8 +2,10 @@ package kernel
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -49,15 +51,31 @@ func watch(ctx context.Context, protocol int, groups []uint32, changed func()) e
 	}
 	changed() // whatever came before the watch stood
 	for {
-		_, err := c.Receive()
+		messages, err := c.Receive()
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err != nil && !isOverrun(err) {
 			return fmt.Errorf("watch kernel: %w", err)
 		}
-		changed() // announcements that were lost are announcements too
+		// Announcements that were lost are announcements too.
+		if err != nil || slices.ContainsFunc(messages, matters) {
+			changed()
+		}
 	}
+}
+
+// transient are the states of neighbours that the kernel discovers by itself.
+// Busy nodes announce many of them, and none is ours.
+const transient = unix.NUD_INCOMPLETE | unix.NUD_REACHABLE | unix.NUD_STALE | unix.NUD_DELAY | unix.NUD_PROBE
+
+// matters reports whether an announcement may be about something that is looked
+// at. The state of a neighbour is in its struct ndmsg (rtnetlink(7)).
+func matters(m netlink.Message) bool {
+	if m.Header.Type != unix.RTM_NEWNEIGH || len(m.Data) < unix.SizeofNdMsg {
+		return true
+	}
+	return binary.NativeEndian.Uint16(m.Data[8:])&transient == 0
 }
 
 // isOverrun reports whether announcements came faster than they were read.

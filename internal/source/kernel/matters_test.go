@@ -1,0 +1,34 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"testing"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// What the kernel finds out about neighbours by itself wakes nobody; what
+// somebody did to them does.
+func TestNeighboursThatTheKernelDiscoversDoNotMatter(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		typ   netlink.HeaderType
+		state uint16
+		want  bool
+	}{
+		{"discovered", unix.RTM_NEWNEIGH, unix.NUD_REACHABLE, false},
+		{"grown old", unix.RTM_NEWNEIGH, unix.NUD_STALE, false},
+		{"made permanent", unix.RTM_NEWNEIGH, unix.NUD_PERMANENT, true},
+		{"taken away", unix.RTM_NEWNEIGH, unix.NUD_FAILED, true},
+		{"deleted", unix.RTM_DELNEIGH, unix.NUD_STALE, true},
+		{"a link", unix.RTM_NEWLINK, unix.NUD_REACHABLE, true},
+	} {
+		data := make([]byte, unix.SizeofNdMsg)
+		binary.NativeEndian.PutUint16(data[8:], c.state)
+		if got := matters(netlink.Message{Header: netlink.Header{Type: c.typ}, Data: data}); got != c.want {
+			t.Errorf("%s: matters %v, want %v", c.name, got, c.want)
+		}
+	}
+}
