@@ -83,7 +83,7 @@ func New(c Config) (*Agent, error) {
 // Run keeps the node until ctx is done. It leaves the kernel as it is: pods
 // keep their network while no agent runs.
 func (a *Agent) Run(ctx context.Context) error {
-	defer a.book.Close()
+	defer func() { _ = a.book.Close() }() // only a lock is given back
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	listeners, err := a.listen()
