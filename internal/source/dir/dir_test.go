@@ -124,7 +124,7 @@ func TestWatchTellsOfEveryChange(t *testing.T) {
 }
 
 // watched starts a watch of d and waits until it stands.
-func watched(t *testing.T, d *Dir) {
+func watched(t *testing.T, d *Dir) (announced <-chan struct{}) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	stands, ended := make(chan struct{}, 100), make(chan error, 1)
@@ -143,6 +143,7 @@ func watched(t *testing.T, d *Dir) {
 			t.Error(err)
 		}
 	})
+	return stands
 }
 
 // Operators replace directories whole, and lead a link to another.
@@ -171,16 +172,20 @@ func TestReadFollowsADirectoryThatIsReplaced(t *testing.T) {
 				path = filepath.Join(root, "link")
 			}
 			d := New(path)
-			watched(t, d)
+			announced := watched(t, d)
 			expect := func(what string, nodes int) {
 				t.Helper()
-				for range 100 { // announcements take their time
+				patience := time.After(10 * time.Second)
+				for {
 					if o, err := d.Read(); err == nil && len(o.Nodes) == nodes {
 						return
 					}
-					time.Sleep(100 * time.Millisecond)
+					select {
+					case <-announced:
+					case <-patience:
+						t.Fatalf("%s: not seen", what)
+					}
 				}
-				t.Fatalf("%s: not seen", what)
 			}
 			expect("the first directory", 0)
 			run(script)
