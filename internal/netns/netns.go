@@ -69,7 +69,7 @@ func Alive(path string) bool {
 // are not inside it.
 func Do(path string, f func() error) error {
 	return onThread(func() error {
-		if err := enter(path); err != nil {
+		if err := Enter(path); err != nil {
 			return err
 		}
 		return f()
@@ -92,9 +92,7 @@ func Start(path string, cmd *exec.Cmd) error { return Do(path, cmd.Start) }
 // Enter moves the calling thread into the namespace at path for good. The
 // caller must have locked its goroutine to the thread, and must not unlock it
 // unless it goes back.
-func Enter(path string) error { return enter(path) }
-
-func enter(path string) error {
+func Enter(path string) error {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open network namespace %s: %w", path, err)
