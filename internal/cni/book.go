@@ -261,7 +261,7 @@ func (b *Book) Pools(cidrs []netip.Prefix) ([]doctor.Pool, error) {
 func poolSize(c netip.Prefix) int {
 	bits := c.Addr().BitLen() - c.Bits()
 	if bits > 30 {
-		return 1 << 31
+		return doctor.Countless
 	}
 	if c.Addr().Is6() {
 		return 1<<bits - 2

@@ -29,8 +29,11 @@ type Subject struct {
 type Pool struct {
 	CIDR string `json:"cidr"`
 	Used int    `json:"used"`
-	Size int    `json:"size"` // addresses that can be given to pods, at most 2^31
+	Size int    `json:"size"` // addresses that can be given to pods, at most Countless
 }
+
+// Countless is the size of every pool that is larger.
+const Countless = 1 << 31
 
 // Status is the answer in one word.
 type Status string

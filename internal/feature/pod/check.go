@@ -23,7 +23,7 @@ var addressPools = doctor.Check{
 		}
 		var out []doctor.Finding
 		for _, p := range pools {
-			f := doctor.Finding{Status: doctor.OK, Object: p.CIDR, Message: fmt.Sprintf("%d of %d addresses are in use", p.Used, p.Size),
+			f := doctor.Finding{Status: doctor.OK, Object: p.CIDR, Message: fmt.Sprintf("%d of %s addresses are in use", p.Used, size(p)),
 				Evidence: map[string]any{"used": p.Used, "size": p.Size}}
 			if p.Used >= p.Size {
 				f.Status, f.Hint = doctor.Fail, "delete pods, or give the node a larger pod CIDR"
@@ -34,4 +34,12 @@ var addressPools = doctor.Check{
 		}
 		return out
 	},
+}
+
+// size is how many addresses there are, in words where they were not counted.
+func size(p doctor.Pool) string {
+	if p.Size >= doctor.Countless {
+		return "more than two billion"
+	}
+	return fmt.Sprint(p.Size)
 }
