@@ -39,13 +39,16 @@ type AgentConfigSpec struct {
 	NonMasqueradeCIDRs []string `json:"nonMasqueradeCIDRs,omitempty"`
 	// NodePortLocal sets aside ports of the node for single pods.
 	NodePortLocal *NodePortLocal `json:"nodePortLocal,omitempty"`
-	// NodeSNATPortBlock, EgressSNATRandomizePorts, EgressSNATPortRange,
-	// DisableTXChecksumOffload and Policy are names that are settled for what is
-	// still to come. Any value but the default is a problem.
-	NodeSNATPortBlock        *int    `json:"nodeSNATPortBlock,omitempty"`
+	// NodeSNATPortBlock is how many ports of that range each pod has to itself, 1
+	// to 32768; 0 (default): all pods share the range.
+	NodeSNATPortBlock *int `json:"nodeSNATPortBlock,omitempty"`
+	// DisableTXChecksumOffload has the CPU fill in the checksums of packets that
+	// enter the tunnel, for interfaces that get them wrong. Default false.
+	DisableTXChecksumOffload *bool `json:"disableTXChecksumOffload,omitempty"`
+	// EgressSNATRandomizePorts, EgressSNATPortRange and Policy are names that are
+	// settled for what is still to come. Any value but the default is a problem.
 	EgressSNATRandomizePorts *bool   `json:"egressSNATRandomizePorts,omitempty"`
 	EgressSNATPortRange      *string `json:"egressSNATPortRange,omitempty"`
-	DisableTXChecksumOffload *bool   `json:"disableTXChecksumOffload,omitempty"`
 	Policy                   *Policy `json:"policy,omitempty"`
 	// Features switches single features off: NAME: false.
 	Features map[string]bool `json:"features,omitempty"`
@@ -53,11 +56,16 @@ type AgentConfigSpec struct {
 
 // Overlay says how packets travel between nodes.
 type Overlay struct {
-	// Mode is "vxlan" (default and, so far, only), Encryption "none", and
-	// Interface "": the one with the node's address.
-	Mode       *string `json:"mode,omitempty"`
+	// Mode is the way to other nodes' pods: "vxlan" (default; in a tunnel), "direct"
+	// (by routes to the nodes' addresses), "hybrid" (direct to nodes on the same
+	// network, in a tunnel to others) or "none" (another CNI owns the pod network).
+	Mode *string `json:"mode,omitempty"`
+	// Interface is the one whose address carries the overlay: its name, a pattern
+	// such as "eth*", or a CIDR that has its address. Default: the one with the
+	// node's first InternalIP.
+	Interface *string `json:"interface,omitempty"`
+	// Encryption is "none" so far.
 	Encryption *string `json:"encryption,omitempty"`
-	Interface  *string `json:"interface,omitempty"`
 	// VNI is the VXLAN network identifier, 1 to 16777215. Default 1.
 	VNI *int `json:"vni,omitempty"`
 	// Port is the UDP port of the overlay, 1 to 65535. Default 4789.

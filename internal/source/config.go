@@ -3,6 +3,7 @@ package source
 import (
 	"fmt"
 	"net/netip"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,7 +15,7 @@ import (
 // Defaults is the configuration where no AgentConfig says otherwise.
 func Defaults() *world.Config {
 	return &world.Config{
-		Overlay:       world.Overlay{VNI: 1, Port: 4789},
+		Overlay:       world.Overlay{Mode: world.VXLAN, VNI: 1, Port: 4789},
 		NodePortLocal: world.NodePortLocal{Enabled: true, Ports: world.PortRange{Low: 61000, High: 62000}},
 	}
 }
@@ -60,6 +61,16 @@ func (o *overlayer) apply(s *v1alpha1.AgentConfigSpec) {
 	if s.NodeSNATPortRange != nil {
 		o.portChoice("nodeSNATPortRange", *s.NodeSNATPortRange)
 	}
+	if n := s.NodeSNATPortBlock; n != nil {
+		if *n < 0 || *n > mostBlock {
+			o.report("nodeSNATPortBlock", fmt.Sprintf("%d is out of range", *n), fmt.Sprintf("write 1 to %d, or 0 to share the range", mostBlock))
+		} else {
+			o.config.NodeSNAT.Block = *n
+		}
+	}
+	if s.DisableTXChecksumOffload != nil {
+		o.config.DisableTXChecksumOffload = *s.DisableTXChecksumOffload
+	}
 	if s.NonMasqueradeCIDRs != nil {
 		o.nonMasquerade(s.NonMasqueradeCIDRs)
 	}
@@ -90,13 +101,9 @@ func (o *overlayer) settled(s *v1alpha1.AgentConfigSpec) {
 	if s.Policy != nil {
 		policy = *s.Policy
 	}
-	onlyDefault(o, "overlay.mode", overlay.Mode, "vxlan")
 	onlyDefault(o, "overlay.encryption", overlay.Encryption, "none")
-	onlyDefault(o, "overlay.interface", overlay.Interface, "")
-	onlyDefault(o, "nodeSNATPortBlock", s.NodeSNATPortBlock, 0)
 	onlyDefault(o, "egressSNATRandomizePorts", s.EgressSNATRandomizePorts, false)
 	onlyDefault(o, "egressSNATPortRange", s.EgressSNATPortRange, "auto")
-	onlyDefault(o, "disableTXChecksumOffload", s.DisableTXChecksumOffload, false)
 	onlyDefault(o, "policy.onNewDenial", policy.OnNewDenial, "keep")
 }
 
@@ -106,7 +113,22 @@ func onlyDefault[T comparable](o *overlayer, field string, value *T, standard T)
 	}
 }
 
+// mostBlock leaves room for two blocks in the port space.
+const mostBlock = 1 << 15
+
+var overlayModes = []world.OverlayMode{world.VXLAN, world.Direct, world.Hybrid, world.None}
+
 func (o *overlayer) overlay(s *v1alpha1.Overlay) {
+	if s.Mode != nil {
+		if m := world.OverlayMode(*s.Mode); slices.Contains(overlayModes, m) {
+			o.config.Overlay.Mode = m
+		} else {
+			o.report("overlay.mode", fmt.Sprintf("%q is no mode", *s.Mode), "write vxlan, direct, hybrid or none")
+		}
+	}
+	if s.Interface != nil {
+		o.overlayInterface(*s.Interface)
+	}
 	for _, n := range []struct {
 		field     string
 		value     *int
@@ -129,6 +151,25 @@ func (o *overlayer) overlay(s *v1alpha1.Overlay) {
 	if s.MTU != nil && *s.MTU == 0 {
 		o.config.Overlay.MTU = 0
 	}
+}
+
+// overlayInterface reads a CIDR, or the name or pattern of an interface.
+func (o *overlayer) overlayInterface(s string) {
+	const field = "overlay.interface"
+	if strings.Contains(s, "/") {
+		p, reason, hint := parseCIDR(s)
+		if reason != "" {
+			o.report(field, reason, hint)
+			return
+		}
+		o.config.Overlay.Interface = world.InterfaceChoice{CIDR: p}
+		return
+	}
+	if _, err := path.Match(s, ""); err != nil {
+		o.report(field, fmt.Sprintf("%q is no pattern of names", s), "write a name such as eth0, a pattern such as eth*, or a CIDR")
+		return
+	}
+	o.config.Overlay.Interface = world.InterfaceChoice{Pattern: s}
 }
 
 func unlessZero(n *int) *int {

@@ -37,6 +37,9 @@ func (b *Builder) keep(w *world.World) {
 	if last.Kernel != nil && last.Kernel.Equal(w.Kernel) {
 		w.Kernel = last.Kernel
 	}
+	if last.Allocations != nil && last.Allocations.Equal(w.Allocations) {
+		w.Allocations = last.Allocations
+	}
 }
 
 // parseNodes returns the nodes sorted by name, without pod CIDRs that an

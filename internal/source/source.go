@@ -32,6 +32,7 @@ type Inputs struct {
 	Objects     *Objects
 	Attachments *world.Attachments
 	Kernel      *world.Kernel
+	Allocations *world.Allocations // those of the last turn; nil: none
 }
 
 // A Builder builds the worlds of one node, one after the other. It remembers
@@ -71,7 +72,10 @@ func (b *Builder) Build(in Inputs) (*world.World, []world.Problem) {
 		b.read = b.readObjects(in.Objects)
 	}
 	w := b.read.world
-	w.Attachments, w.Kernel = in.Attachments, in.Kernel
+	w.Attachments, w.Kernel, w.Allocations = in.Attachments, in.Kernel, in.Allocations
+	if w.Allocations == nil {
+		w.Allocations = &world.Allocations{}
+	}
 	b.keep(&w)
 	b.read.world.Node, b.read.world.Peers, b.read.world.Config = w.Node, w.Peers, w.Config
 	b.last = w

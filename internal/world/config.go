@@ -13,28 +13,63 @@ type Config struct {
 	NonMasqueradeCIDRs []netip.Prefix
 	NodePortLocal      NodePortLocal
 	DisabledFeatures   []string // sorted
+	// DisableTXChecksumOffload has the CPU fill in the checksums of packets that
+	// enter the tunnel, for interfaces that get them wrong.
+	DisableTXChecksumOffload bool
 }
 
 // Equal reports whether c and d say the same.
 func (c *Config) Equal(d *Config) bool {
 	return c.Overlay == d.Overlay && c.NodeSNAT == d.NodeSNAT && c.NodePortLocal == d.NodePortLocal &&
+		c.DisableTXChecksumOffload == d.DisableTXChecksumOffload &&
 		slices.Equal(c.NonMasqueradeCIDRs, d.NonMasqueradeCIDRs) && slices.Equal(c.DisabledFeatures, d.DisabledFeatures)
 }
 
+// podNetwork are the features that make pods a network. Where another CNI owns
+// it they stay out of its way.
+var podNetwork = []string{"hostport", "overlay", "pod"}
+
 // Enabled reports whether the named feature is switched on.
-func (c *Config) Enabled(feature string) bool { return !slices.Contains(c.DisabledFeatures, feature) }
+func (c *Config) Enabled(feature string) bool {
+	if c.Overlay.Mode == None && slices.Contains(podNetwork, feature) {
+		return false
+	}
+	return !slices.Contains(c.DisabledFeatures, feature)
+}
 
 // Overlay says how packets travel between nodes.
 type Overlay struct {
-	VNI  int
-	Port int
-	MTU  int // of the pod network; 0: derived from the outer interface
+	Mode      OverlayMode
+	Interface InterfaceChoice // whose address carries the overlay
+	VNI       int
+	Port      int
+	MTU       int // of the pod network; 0: derived from the outer interface
+}
+
+// OverlayMode is the way to other nodes' pods.
+type OverlayMode string
+
+// The modes of an overlay.
+const (
+	VXLAN  OverlayMode = "vxlan"  // in a tunnel
+	Direct OverlayMode = "direct" // by routes to the nodes' own addresses
+	Hybrid OverlayMode = "hybrid" // by routes to nodes on the same network, in a tunnel to others
+	None   OverlayMode = "none"   // another CNI owns the pod network
+)
+
+// An InterfaceChoice says which interface carries the overlay: one by name or
+// pattern (path.Match), or one with an address in a CIDR. The zero choice is the
+// interface with the node's first address.
+type InterfaceChoice struct {
+	Pattern string
+	CIDR    netip.Prefix
 }
 
 // SNAT says how source ports are chosen for pods that leave the cluster.
 type SNAT struct {
 	Randomize bool
 	Ports     PortChoice
+	Block     int // ports that each pod has to itself; 0: all share the range
 }
 
 // A PortChoice says which source ports SNAT may use.

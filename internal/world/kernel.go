@@ -13,6 +13,13 @@ type Kernel struct {
 	ReservedPorts []PortRange // net.ipv4.ip_local_reserved_ports
 	Capabilities  Capabilities
 	LiveNetns     []string // pod network namespaces that exist, sorted
+	Exits         []Exit   // at most one of each family
+}
+
+// An Exit is how packets of one family leave the node by default.
+type Exit struct {
+	Interface string
+	Address   netip.Addr // the source that the kernel gives them
 }
 
 // An Interface is a network device of the node, with its addresses.
@@ -42,7 +49,7 @@ type Capability struct {
 func (k *Kernel) Equal(l *Kernel) bool {
 	return slices.EqualFunc(k.Interfaces, l.Interfaces, Interface.equal) && k.LocalPorts == l.LocalPorts &&
 		slices.Equal(k.ReservedPorts, l.ReservedPorts) && k.Capabilities == l.Capabilities &&
-		slices.Equal(k.LiveNetns, l.LiveNetns)
+		slices.Equal(k.LiveNetns, l.LiveNetns) && slices.Equal(k.Exits, l.Exits)
 }
 
 func (i Interface) equal(j Interface) bool {

@@ -22,6 +22,7 @@ type World struct {
 	Config      *Config      // the settings in force on this node
 	Attachments *Attachments // pods wired to this node's pod network
 	Kernel      *Kernel      // what this node's kernel shows
+	Allocations *Allocations // what was given out before
 }
 
 // A Node is a machine of the cluster.
@@ -66,6 +67,29 @@ type Attachment struct {
 	Interface      string // its name inside the pod
 	Netns          string // path of the pod's network namespace
 	Addresses      []netip.Addr
+	// Chained: another CNI made the wire and gave the addresses; all we know of
+	// the pod is who it is.
+	Chained   bool       `json:",omitempty"`
+	HostPorts []HostPort `json:",omitempty"`
+	Bandwidth Bandwidth  `json:",omitzero"`
+}
+
+// Key names the attachment; no other of the node has the same.
+func (a *Attachment) Key() string { return a.ContainerID + "@" + a.Interface }
+
+// A HostPort is a port of the node that leads to a port of a pod.
+type HostPort struct {
+	Address  netip.Addr // of the node; unspecified or zero: any
+	Port     uint16
+	Protocol byte // IPPROTO_TCP, IPPROTO_UDP or IPPROTO_SCTP
+	PodPort  uint16
+}
+
+// Bandwidth bounds what a pod receives (ingress) and sends (egress). Rates are in
+// bits a second, bursts in bits; zero: no bound. CNI conventions, "bandwidth".
+type Bandwidth struct {
+	IngressRate, IngressBurst uint64
+	EgressRate, EgressBurst   uint64
 }
 
 // Attachments are the pods wired to this node, sorted by container and interface.

@@ -30,6 +30,9 @@ func Observe(c world.Capabilities, attachments *world.Attachments) (*world.Kerne
 	if k.Interfaces, err = link.Whole(interfaces); err != nil {
 		return nil, err
 	}
+	if k.Exits, err = link.Whole(exits); err != nil {
+		return nil, err
+	}
 	if k.LocalPorts, err = localPorts(); err != nil {
 		return nil, err
 	}
