@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/datapath/ethtool"
 	"fairlead.dev/fairlead/internal/datapath/link"
 	"fairlead.dev/fairlead/internal/datapath/neigh"
 	"fairlead.dev/fairlead/internal/datapath/nft"
@@ -41,7 +42,7 @@ func wholeNode(netns string) datapath.State {
 			}}},
 			{Name: datapath.VXLANLink, MTU: 1450, MAC: [6]byte{2, 0, 0, 0, 0, 1},
 				Addresses: []netip.Prefix{prefix("10.244.1.1/32"), prefix("fd00:1::1/128")},
-				VXLAN:     &link.VXLAN{VNI: 1, Port: 4789, Local: addr("192.168.100.1")}},
+				VXLAN:     &link.VXLAN{VNI: 1, Port: 4789, Local: addr("192.168.100.1")}, NoTXChecksumOffload: true},
 		},
 		Neighbours: []neigh.Neighbour{
 			{Link: pod, Addr: addr("10.244.1.2"), MAC: podMAC},
@@ -83,6 +84,7 @@ var accidents = map[string]string{
 	"MTU changed":                 "ip link set fl-vxlan mtu 1300",
 	"MTU of a wire changed":       "ip link set fl-0123456789ab mtu 9000",
 	"overlay down":                "ip link set fl-vxlan down",
+	"offload on":                  "ethtool -K fl-vxlan tx-checksum-ip-generic on",
 	"wire down":                   "ip link set fl-0123456789ab down",
 	"address deleted":             "ip address del 10.244.1.1/32 dev fl-vxlan",
 	"IPv6 address deleted":        "ip address del fd00:1::1/128 dev fl-vxlan",
@@ -170,13 +172,17 @@ func apply(h *netnstest.Host, want datapath.State) {
 	h.Do(func() error { return datapath.Apply(c) })
 }
 
-// run runs one command on h; sysctl(8) need not be there for it.
+// run runs one command on h; sysctl(8) and ethtool(8) need not be there for it.
 func run(t *testing.T, h *netnstest.Host, command string) string {
 	t.Helper()
 	words := strings.Fields(command)
-	if words[0] == "sysctl" {
+	switch words[0] {
+	case "sysctl":
 		key, value, _ := strings.Cut(words[1], "=")
 		h.Sysctl(key, value)
+		return ""
+	case "ethtool":
+		h.Do(func() error { return ethtool.Apply(ethtool.Setting{Link: words[2], State: ethtool.State(words[4])}) })
 		return ""
 	}
 	if _, err := exec.LookPath(words[0]); err != nil {
@@ -251,5 +257,27 @@ func TestBothEndsOfAWireFollowTheMTU(t *testing.T) {
 		if left := diff(node, want); !left.Empty() {
 			t.Errorf("still to do:\n%s", left)
 		}
+	}
+}
+
+// Offload is switched off and on again in place: what hangs on the device stays.
+func TestOffloadChangesInPlace(t *testing.T) {
+	t.Parallel()
+	node, pod := netnstest.New(t), netnstest.New(t)
+	off, on := wholeNode(pod.Path), wholeNode(pod.Path)
+	on[0].Links[1].NoTXChecksumOffload = false
+	apply(node, on)
+	for _, step := range []struct {
+		state   datapath.State
+		changes string
+	}{
+		{off, "ethtool -K fl-vxlan tx-checksum-ip-generic off\n"},
+		{off, ""},
+		{on, "ethtool -K fl-vxlan tx-checksum-ip-generic on\n"},
+	} {
+		if got := diff(node, step.state).String(); got != step.changes {
+			t.Errorf("changes:\n%swant:\n%s", got, step.changes)
+		}
+		apply(node, step.state)
 	}
 }

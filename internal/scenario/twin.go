@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/datapath/ethtool"
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/netns"
@@ -81,12 +82,17 @@ func (s *side) nft(script string) {
 	s.run(s.node, script, "nft", "-f", "-")
 }
 
-// command runs one line of want.ip. sysctl(8) need not be there for it.
+// command runs one line of want.ip. sysctl(8) and ethtool(8) need not be there
+// for it.
 func (s *side) command(words []string) {
 	s.t.Helper()
 	if len(words) == 3 && words[0] == "sysctl" {
 		key, value, _ := strings.Cut(words[2], "=")
 		s.node.Do(func() error { return sysctl.Apply(sysctl.Setting{Key: key, Value: value}) })
+		return
+	}
+	if len(words) == 5 && words[0] == "ethtool" {
+		s.node.Do(func() error { return ethtool.Apply(ethtool.Setting{Link: words[2], State: ethtool.State(words[4])}) })
 		return
 	}
 	for i, word := range words {

@@ -12,6 +12,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"fairlead.dev/fairlead/internal/datapath/ethtool"
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
 	"fairlead.dev/fairlead/internal/netns"
 )
@@ -36,6 +37,16 @@ func Read(prefix string) ([]*Link, error) {
 		if strings.HasPrefix(f.Attrs().Name, prefix) {
 			out = append(out, from(f, on[f.Attrs().Index]))
 		}
+	}
+	for _, l := range out {
+		if l.VXLAN == nil {
+			continue
+		}
+		state, err := ethtool.Read(l.Name)
+		if err != nil && !errors.Is(err, unix.ENODEV) { // it went while we were listing
+			return nil, err
+		}
+		l.NoTXChecksumOffload = state == ethtool.Off
 	}
 	slices.SortFunc(out, func(a, b *Link) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
@@ -77,7 +88,7 @@ func build(l *Link) error {
 		if err := makeVeth(l); err != nil {
 			return err
 		}
-	} else if err := netlink.LinkAdd(vxlan(l)); err != nil {
+	} else if err := makeVXLAN(l); err != nil {
 		return err
 	}
 	for _, a := range l.Addresses {
@@ -100,6 +111,16 @@ func vxlan(l *Link) *netlink.Vxlan {
 		LinkAttrs: attributes(l),
 		VxlanId:   l.VXLAN.VNI, Port: l.VXLAN.Port, SrcAddr: l.VXLAN.Local.AsSlice(), UDPCSum: true,
 	}
+}
+
+func makeVXLAN(l *Link) error {
+	if err := netlink.LinkAdd(vxlan(l)); err != nil {
+		return err
+	}
+	if !l.NoTXChecksumOffload {
+		return nil
+	}
+	return ethtool.Apply(l.offload())
 }
 
 // makeVeth makes the pair and the inside of the pod. The pair is taken away

@@ -12,6 +12,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"fairlead.dev/fairlead/internal/datapath/ethtool"
 )
 
 // A Link is a network device. Exactly one of VXLAN and Veth is set.
@@ -22,6 +24,10 @@ type Link struct {
 	Addresses []netip.Prefix // sorted
 	VXLAN     *VXLAN
 	Veth      *Veth
+
+	// NoTXChecksumOffload: the CPU makes the checksums of what the link sends. Only
+	// a VXLAN device can be told; with others it is the kernel's choice.
+	NoTXChecksumOffload bool
 }
 
 // VXLAN is a tunnel device (RFC 7348) without learning and without multicast:
@@ -48,7 +54,7 @@ type Peer struct {
 
 // Equal reports whether l and m are the same on the node.
 func (l *Link) Equal(m *Link) bool {
-	return !l.differs(m) && l.MTU == m.MTU && slices.Equal(l.Addresses, m.Addresses)
+	return !l.differs(m) && l.MTU == m.MTU && l.NoTXChecksumOffload == m.NoTXChecksumOffload && slices.Equal(l.Addresses, m.Addresses)
 }
 
 // differs reports whether l can only become m by being made anew.
@@ -122,7 +128,7 @@ func recreate(l *Link) Change {
 	return c
 }
 
-// alter changes in place what can be: MTU and addresses.
+// alter changes in place what can be: MTU, offload and addresses.
 func alter(have, want *Link) []Change {
 	var out []Change
 	step := func(text string, apply func() error) {
@@ -130,6 +136,10 @@ func alter(have, want *Link) []Change {
 	}
 	if have.MTU != want.MTU {
 		out = append(out, resize(want))
+	}
+	if have.NoTXChecksumOffload != want.NoTXChecksumOffload {
+		o := want.offload()
+		step(o.String(), func() error { return ethtool.Apply(o) })
 	}
 	for _, a := range want.Addresses {
 		if !slices.Contains(have.Addresses, a) {
@@ -167,6 +177,9 @@ func (l *Link) commands() []string {
 		out = append(out, fmt.Sprintf("ip link add %s address %s mtu %d type vxlan id %d local %s dstport %d nolearning",
 			l.Name, mac, l.MTU, v.VNI, v.Local, v.Port))
 	}
+	if l.NoTXChecksumOffload {
+		out = append(out, l.offload().String())
+	}
 	if v := l.Veth; v != nil {
 		p := v.Peer
 		out = append(out, fmt.Sprintf("ip link add %s address %s mtu %d type veth peer name %s address %s mtu %d netns %s",
@@ -186,6 +199,14 @@ func (l *Link) commands() []string {
 		out = append(out, addressText(a, l.Name))
 	}
 	return append(out, fmt.Sprintf("ip link set %s up", l.Name))
+}
+
+// offload is the setting that l asks for.
+func (l *Link) offload() ethtool.Setting {
+	if l.NoTXChecksumOffload {
+		return ethtool.Setting{Link: l.Name, State: ethtool.Off}
+	}
+	return ethtool.Setting{Link: l.Name, State: ethtool.On}
 }
 
 func addressText(a netip.Prefix, link string) string {
