@@ -4,7 +4,7 @@
 # make test       format, vet, lint, unit tests, scenarios, packets, fuzz smoke, race detector
 # make lint       golangci-lint, pinned in tools/
 # make fuzz       every fuzz target for FUZZTIME (30s) each
-# make bench      Fairlead beside bare forwarding, as ratios
+# make bench      Fairlead beside bare forwarding and Flannel's arrangement, as ratios
 # make update     format, and rewrite what tests compare with
 # make clean      remove what make made
 
@@ -35,7 +35,7 @@ lint:
 fuzz:
 	@FUZZTIME=$(FUZZTIME) scripts/fuzz
 
-bench:
+bench: deps
 	$(GO) run ./bench
 
 update:

@@ -47,15 +47,15 @@ type bench struct {
 
 // A report is all that a run found out.
 type report struct {
-	Date       time.Time      `json:"date"`
-	Kernel     string         `json:"kernel"`
-	CPUs       int            `json:"cpus"`
-	Congestion string         `json:"congestion"`
-	Rounds     int            `json:"rounds"`
-	Each       string         `json:"each"`
-	Forwarding []rowResult    `json:"forwarding"`
-	Reuse      []reuseResult  `json:"reuse"`
-	Plugin     []pluginResult `json:"plugin"`
+	Date       time.Time       `json:"date"`
+	Kernel     string          `json:"kernel"`
+	CPUs       int             `json:"cpus"`
+	Congestion string          `json:"congestion"`
+	Rounds     int             `json:"rounds"`
+	Each       string          `json:"each"`
+	Contests   []contestResult `json:"contests"`
+	Reuse      []reuseResult   `json:"reuse"`
+	Plugin     []pluginResult  `json:"plugin"`
 }
 
 func (b *bench) run(asJSON bool) (err error) {
@@ -75,10 +75,10 @@ func (b *bench) run(asJSON bool) (err error) {
 	}
 	r := report{Date: time.Now().UTC(), Kernel: kernel, CPUs: runtime.NumCPU(), Congestion: traffic.Congestion,
 		Rounds: b.rounds, Each: b.each.String()}
-	r.Forwarding = b.measureForwarding()
+	r.Contests = b.measureContests()
 	r.Reuse = b.measureReuse()
 	r.Plugin = b.measurePlugin()
-	if len(r.Forwarding)+len(r.Reuse)+len(r.Plugin) == 0 {
+	if len(r.Contests)+len(r.Reuse)+len(r.Plugin) == 0 {
 		return fmt.Errorf("no row's name contains %q: see the table in bench/RESULTS.md", b.only)
 	}
 	if asJSON {
@@ -115,6 +115,16 @@ func (b *bench) clean() {
 		b.cleanups = b.cleanups[:last]
 		f()
 	}
+}
+
+// dir makes a directory that goes when the run ends.
+func (b *bench) dir(name string) string {
+	dir, err := os.MkdirTemp("", "fairlead-bench-"+name+"-")
+	if err != nil {
+		b.Fatalf("%v", err)
+	}
+	b.Cleanup(func() { _ = os.RemoveAll(dir) }) // the run is over
+	return dir
 }
 
 func kernelRelease() (string, error) {

@@ -31,12 +31,7 @@ func (b *bench) measurePlugin() []pluginResult {
 		return nil
 	}
 	b.progress("%s", name)
-	dir, err := os.MkdirTemp("", "fairlead-bench-")
-	if err != nil {
-		b.Fatalf("%v", err)
-	}
-	b.Cleanup(func() { _ = os.RemoveAll(dir) }) // the run is over
-	binary := filepath.Join(dir, "fairlead")
+	binary := filepath.Join(b.dir("binary"), "fairlead")
 	build := exec.Command("go", "build", "-trimpath", "-o", binary, "./cmd/fairlead")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {

@@ -8,15 +8,8 @@ import (
 
 func (r report) print(w io.Writer) error {
 	fmt.Fprintf(w, "%s, Linux %s, %d CPUs, TCP %s, %d rounds of %s\n", r.Date.Format("2006-01-02"), r.Kernel, r.CPUs, r.Congestion, r.Rounds, r.Each)
-	if len(r.Forwarding) > 0 {
-		fmt.Fprintln(w, "\nPod to pod: Fairlead as a ratio to forwarding with conntrack and one rule, and to forwarding with no rule")
-		t := newTable(w)
-		t.line("", "ratio", "95 %", fmt.Sprintf("goal %.2f", forwardGoal), "to no rule", "95 %", "Fairlead", "conntrack", "no rule")
-		for _, f := range r.Forwarding {
-			t.line(f.Name, ratio(f.ToForward.Median), interval(f.ToForward), verdict(f.Met), ratio(f.ToBare.Median), interval(f.ToBare),
-				f.unit(f.Fairlead), f.unit(f.Forward), f.unit(f.Bare))
-		}
-		if err := t.Flush(); err != nil {
+	for _, c := range r.Contests {
+		if err := printContest(w, c); err != nil {
 			return err
 		}
 	}

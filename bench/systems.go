@@ -15,35 +15,54 @@ import (
 	"fairlead.dev/fairlead/internal/netnstest/cluster"
 )
 
-// A system is two nodes with pods: two on the first and one on the second, all
-// on wires of their own, and a VXLAN device between the nodes.
+// A system is two nodes with pods, two on the first and one on the second, and a
+// host outside behind the first node.
 type system struct {
 	name string
-	pods [3]*pod
+	goal float64 // the ratio to it that counts as keeping up; 0: for information
+	ends [4]*end
 }
 
-type pod struct {
+// The ends of a system.
+const (
+	sender = iota // a pod of the first node
+	neighbour
+	remote  // a pod of the second node
+	outside // no pod, and knows no way to one
+)
+
+type end struct {
 	*netnstest.Host
 	addresses []netip.Addr // IPv4, then IPv6
 }
 
-// path leads from the first pod to another.
+// path leads from the sender to another end.
 func (s *system) path(to, family int) traffic.Path {
-	return traffic.Path{From: s.pods[0].Path, To: s.pods[to].Path, Address: s.pods[to].addresses[family]}
+	return traffic.Path{From: s.ends[sender].Path, To: s.ends[to].Path, Address: s.ends[to].addresses[family]}
 }
 
 // homes says on which node each pod of a system is.
-var homes = [3]int{0, 0, 1}
+var homes = [...]int{sender: 0, neighbour: 0, remote: 1}
+
+// outsideOf hangs the host outside on a system's first node.
+func outsideOf(t netnstest.T, node *netnstest.Host) *end {
+	e := &end{netnstest.New(t), []netip.Addr{netip.MustParseAddr("198.51.100.10"), netip.MustParseAddr("2001:db8:2::10")}}
+	netnstest.Wire(node, "outside", e.Host, "eth0")
+	node.Address("outside", "198.51.100.1/24", "2001:db8:2::1/64")
+	e.Address("eth0", "198.51.100.10/24", "2001:db8:2::10/64")
+	return e
+}
 
 // fairlead is the system as the agent makes it, with the default settings.
 func fairlead(t netnstest.T) *system {
-	s := &system{name: "fairlead"}
+	s := &system{name: "Fairlead"}
 	nodes := []*cluster.Node{cluster.NewNode(t, 1), cluster.NewNode(t, 2)}
 	cluster.Join(nodes[0], nodes[1])
 	for i, home := range homes {
 		p := nodes[home].NewPod()
-		s.pods[i] = &pod{p.Host, p.Addresses}
+		s.ends[i] = &end{p.Host, p.Addresses}
 	}
+	s.ends[outside] = outsideOf(t, nodes[0].Host)
 	nodes[0].Apply(v1alpha1.AgentConfigSpec{}, nodes[1])
 	nodes[1].Apply(v1alpha1.AgentConfigSpec{}, nodes[0])
 	return s
@@ -51,8 +70,8 @@ func fairlead(t netnstest.T) *system {
 
 // byHand is the same system made without Fairlead's code, and with the rules
 // given on both nodes.
-func byHand(t netnstest.T, name string, rules []*nft.Table) *system {
-	s := &system{name: name}
+func byHand(t netnstest.T, name string, goal float64, rules []*nft.Table) *system {
+	s := &system{name: name, goal: goal}
 	nodes := []*handmade{newHandmade(t, 0), newHandmade(t, 1)}
 	netnstest.Wire(nodes[0].Host, "eth0", nodes[1].Host, "eth0")
 	for i, n := range nodes {
@@ -62,8 +81,9 @@ func byHand(t netnstest.T, name string, rules []*nft.Table) *system {
 		n.Do(func() error { return n.tunnel(nodes[1-i]) })
 	}
 	for i, home := range homes {
-		s.pods[i] = nodes[home].pod(t, i)
+		s.ends[i] = nodes[home].pod(t, i)
 	}
+	s.ends[outside] = outsideOf(t, nodes[0].Host)
 	return s
 }
 
@@ -71,6 +91,11 @@ func byHand(t netnstest.T, name string, rules []*nft.Table) *system {
 // and looks once at each packet.
 var established = []*nft.Table{{Name: "established", Chains: []*nft.Chain{{
 	Name: "forward", Type: nft.Filter, Hook: nft.Forward, Rules: []nft.Rule{{nft.CTState(nft.Established), nft.Accept()}},
+}}}}
+
+// masquerade is the least that source NAT takes.
+var masquerade = []*nft.Table{{Name: "masquerade", Chains: []*nft.Chain{{
+	Name: "postrouting", Type: nft.NAT, Hook: nft.Postrouting, Priority: 100, Rules: []nft.Rule{{nft.OIFName("outside"), nft.Masquerade{}}},
 }}}}
 
 // A handmade is a node of a system made by hand.
@@ -122,7 +147,7 @@ func (h *handmade) tunnel(to *handmade) error {
 	for i, bits := range []int{24, 64} {
 		steps = append(steps,
 			func() error { return netlink.AddrAdd(l, &netlink.Addr{IPNet: whole(own[i]), Flags: unix.IFA_F_NODAD}) },
-			func() error { return neighbour(l.Attrs().Index, far[i], to.vxlanMAC()) },
+			func() error { return permanent(l.Attrs().Index, far[i], to.vxlanMAC()) },
 			func() error {
 				return netlink.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Gw: far[i].AsSlice(), Flags: int(netlink.FLAG_ONLINK),
 					Dst: &net.IPNet{IP: netip.PrefixFrom(far[i], bits).Masked().Addr().AsSlice(), Mask: net.CIDRMask(bits, far[i].BitLen())}})
@@ -132,8 +157,8 @@ func (h *handmade) tunnel(to *handmade) error {
 }
 
 // pod hangs pod i on the node.
-func (h *handmade) pod(t netnstest.T, i int) *pod {
-	p := &pod{netnstest.New(t), addresses(h.number, i+2)}
+func (h *handmade) pod(t netnstest.T, i int) *end {
+	p := &end{netnstest.New(t), addresses(h.number, i+2)}
 	wire := fmt.Sprintf("pod%d", i)
 	netnstest.Wire(h.Host, wire, p.Host, "eth0")
 	h.Do(func() error {
@@ -143,7 +168,7 @@ func (h *handmade) pod(t netnstest.T, i int) *pod {
 		}
 		for _, a := range p.addresses {
 			err := each([]func() error{
-				func() error { return neighbour(l.Attrs().Index, a, podWires) },
+				func() error { return permanent(l.Attrs().Index, a, podWires) },
 				func() error {
 					return netlink.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Dst: whole(a), Scope: netlink.SCOPE_LINK})
 				},
@@ -163,7 +188,7 @@ func (h *handmade) pod(t netnstest.T, i int) *pod {
 			everywhere := &net.IPNet{IP: make(net.IP, a.BitLen()/8), Mask: make(net.IPMask, a.BitLen()/8)}
 			err := each([]func() error{
 				func() error { return netlink.AddrAdd(l, &netlink.Addr{IPNet: whole(a), Flags: unix.IFA_F_NODAD}) },
-				func() error { return neighbour(l.Attrs().Index, gateways[j], nodeWires) },
+				func() error { return permanent(l.Attrs().Index, gateways[j], nodeWires) },
 				func() error {
 					return netlink.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Dst: everywhere,
 						Gw: gateways[j].AsSlice(), Flags: int(netlink.FLAG_ONLINK)})
@@ -190,7 +215,7 @@ func dress(name string, mac net.HardwareAddr) (netlink.Link, error) {
 	})
 }
 
-func neighbour(link int, a netip.Addr, mac net.HardwareAddr) error {
+func permanent(link int, a netip.Addr, mac net.HardwareAddr) error {
 	return netlink.NeighSet(&netlink.Neigh{LinkIndex: link, IP: a.AsSlice(), HardwareAddr: mac, State: netlink.NUD_PERMANENT})
 }
 
