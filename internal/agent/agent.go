@@ -52,6 +52,7 @@ type Agent struct {
 	builder      *source.Builder
 	renderer     *feature.Renderer
 	metrics      *metrics
+	clock        *clock
 
 	loop  *loop
 	asked atomic.Int64 // turns of the loop that were asked for
@@ -73,9 +74,9 @@ func New(c Config) (*Agent, error) {
 	a := &Agent{
 		config: c, book: book, capabilities: kernel.Probe(), observe: kernel.Observe,
 		builder: source.NewBuilder(c.Node), renderer: feature.NewRenderer(all.Features),
-		metrics: newMetrics(),
+		metrics: newMetrics(), clock: newClock(),
 	}
-	a.loop = newLoop(a.turn)
+	a.loop = newLoop(a.turn, a.peek)
 	a.snapshot.Store(&Snapshot{Reason: "starting", next: make(chan struct{})})
 	return a, nil
 }

@@ -8,25 +8,34 @@ import (
 
 // How often the loop looks by itself, and how soon again after a failure.
 const (
-	pollEvery    = 5 * time.Second       // for settings that announce nothing
-	fullEvery    = 60 * time.Second      // reads all that is ours, whatever was announced
-	settle       = 50 * time.Millisecond // the kernel's announcements come in crowds
-	settleFailed = time.Second           // they may be the failed turn's own
+	peekEvery    = time.Second            // at what announces nothing: settings, the clock
+	pollEvery    = 5 * time.Second        // at all inputs
+	fullEvery    = 60 * time.Second       // reads all that is ours, whatever was announced
+	settle       = 50 * time.Millisecond  // the kernel's announcements come in crowds
+	settleAtMost = 900 * time.Millisecond // repairs come within a second
+	settleFailed = time.Second            // they may be the failed turn's own
 	retryAtFirst = 100 * time.Millisecond
 	retryAtMost  = 10 * time.Second
 )
+
+// verifyShare bounds the time spent reading the kernel after announcements, most
+// of which tell of our own changes: one part in so many.
+const verifyShare = 20
 
 // A loop decides when to take a turn. Whatever is announced while one is taken
 // leads to one more.
 type loop struct {
 	turn  func() error
+	peek  func() bool   // looks at what announces nothing; true: something is not as it should be
 	wake  chan struct{} // something changed; holds at most one
-	drift atomic.Bool   // the kernel may not hold what we believe
+	noted atomic.Bool   // announcements came; a turn that reads the kernel is on its way
+	drift atomic.Bool   // the next turn reads the kernel
 	fails atomic.Bool   // the last turn did not apply everything
+	cost  atomic.Int64  // nanoseconds that reading the kernel took last
 }
 
-func newLoop(turn func() error) *loop {
-	l := &loop{turn: turn, wake: make(chan struct{}, 1)}
+func newLoop(turn func() error, peek func() bool) *loop {
+	l := &loop{turn: turn, peek: peek, wake: make(chan struct{}, 1)}
 	l.drift.Store(true)
 	return l
 }
@@ -39,21 +48,27 @@ func (l *loop) Wake() {
 	}
 }
 
-// Drifted notes that the kernel changed by somebody's hand, maybe ours.
+// Drifted notes that the kernel changed by somebody's hand, maybe ours. A turn
+// that reads it follows soon; turns that come before need not wait for that.
 func (l *loop) Drifted() {
-	if l.drift.Swap(true) {
+	if l.noted.Swap(true) {
 		return
 	}
-	wait := settle
+	wait := min(max(settle, verifyShare*time.Duration(l.cost.Load())), settleAtMost)
 	if l.fails.Load() {
 		wait = settleFailed
 	}
-	time.AfterFunc(wait, l.Wake)
+	time.AfterFunc(wait, func() {
+		l.noted.Store(false)
+		l.drift.Store(true)
+		l.Wake()
+	})
 }
 
 // run takes turns until ctx is done.
 func (l *loop) run(ctx context.Context) error {
-	poll, full := time.NewTicker(pollEvery), time.NewTicker(fullEvery)
+	peek, poll, full := time.NewTicker(peekEvery), time.NewTicker(pollEvery), time.NewTicker(fullEvery)
+	defer peek.Stop()
 	defer poll.Stop()
 	defer full.Stop()
 	var again <-chan time.Time // the one retry to come, if the last turn failed
@@ -64,6 +79,11 @@ func (l *loop) run(ctx context.Context) error {
 			return nil
 		case <-l.wake:
 		case <-again:
+		case <-peek.C:
+			if again != nil || !l.peek() {
+				continue
+			}
+			l.drift.Store(true)
 		case <-poll.C:
 		case <-full.C:
 			l.drift.Store(true)

@@ -13,13 +13,14 @@ import (
 
 // metrics are all the agent counts. Labels are bounded by the code.
 type metrics struct {
-	registry  *prometheus.Registry
-	sync      prometheus.Histogram
-	errors    prometheus.Counter
-	changes   prometheus.Counter
-	problems  prometheus.Gauge
-	ready     prometheus.Gauge
-	condition *prometheus.GaugeVec
+	registry   *prometheus.Registry
+	sync       prometheus.Histogram
+	errors     prometheus.Counter
+	changes    prometheus.Counter
+	clockJumps prometheus.Counter
+	problems   prometheus.Gauge
+	ready      prometheus.Gauge
+	condition  *prometheus.GaugeVec
 }
 
 func newMetrics() *metrics {
@@ -27,14 +28,16 @@ func newMetrics() *metrics {
 		registry: prometheus.NewRegistry(),
 		sync: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "fairlead_sync_seconds",
 			Help: "Time from looking at the inputs to a kernel that holds what it should.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}),
-		errors:   prometheus.NewCounter(prometheus.CounterOpts{Name: "fairlead_sync_errors_total", Help: "Turns of the loop that could not apply everything."}),
-		changes:  prometheus.NewCounter(prometheus.CounterOpts{Name: "fairlead_changes_total", Help: "Changes made to the kernel."}),
+		errors:  prometheus.NewCounter(prometheus.CounterOpts{Name: "fairlead_sync_errors_total", Help: "Turns of the loop that could not apply everything."}),
+		changes: prometheus.NewCounter(prometheus.CounterOpts{Name: "fairlead_changes_total", Help: "Changes made to the kernel."}),
+		clockJumps: prometheus.NewCounter(prometheus.CounterOpts{Name: "fairlead_clock_jumps_total",
+			Help: "Times that the wall clock was set, or the machine slept."}),
 		problems: prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_problems", Help: "Mistakes in objects that this node sees."}),
 		ready:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_ready", Help: "1 while the kernel holds what it should."}),
 		condition: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "fairlead_condition",
 			Help: "1 for the reason that holds of each condition of the node."}, []string{"type", "reason"}),
 	}
-	m.registry.MustRegister(m.sync, m.errors, m.changes, m.problems, m.ready, m.condition, conntrackCollector{})
+	m.registry.MustRegister(m.sync, m.errors, m.changes, m.clockJumps, m.problems, m.ready, m.condition, conntrackCollector{})
 	return m
 }
 

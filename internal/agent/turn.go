@@ -84,27 +84,48 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 }
 
 // apply makes the kernel hold want. Where nothing foreign happened, only what
-// differs from the state applied last is looked at.
+// differs from the state applied last is looked at; where that fails, something
+// did happen.
 func (a *Agent) apply(want datapath.State) (datapath.Changes, error) {
-	var changes datapath.Changes
-	drift := a.loop.drift.Swap(false)
-	if settled, err := want.Settled(); err != nil || !settled {
-		drift = true
+	settled, err := a.held.Settled()
+	if a.loop.drift.Swap(false) || err != nil || !settled {
+		return a.verify(want)
 	}
-	if drift {
-		have, err := datapath.Read(want)
-		if err != nil {
-			return changes, fmt.Errorf("read kernel: %w", err)
-		}
-		changes = datapath.Diff(have, want)
-	} else {
-		changes = datapath.DiffStates(a.held, want)
+	changes := datapath.DiffStates(a.held, want)
+	if err := datapath.Apply(changes); err != nil {
+		a.config.Log.Debug("the kernel is not as it was left; reading it", "error", err)
+		return a.verify(want)
 	}
+	a.held = want
+	return changes, nil
+}
+
+// verify reads what the kernel holds of ours and makes it hold want.
+func (a *Agent) verify(want datapath.State) (datapath.Changes, error) {
+	began := time.Now()
+	have, err := datapath.Read(want)
+	if err != nil {
+		return datapath.Changes{}, fmt.Errorf("read kernel: %w", err)
+	}
+	changes := datapath.Diff(have, want)
+	a.loop.cost.Store(int64(time.Since(began)))
 	if err := datapath.Apply(changes); err != nil {
 		return changes, err
 	}
 	a.held = want
 	return changes, nil
+}
+
+// peek looks at what announces nothing, and reports whether the kernel may not
+// hold what it should.
+func (a *Agent) peek() bool {
+	if by := a.clock.jumped(); by != 0 {
+		a.metrics.clockJumps.Inc()
+		a.config.Log.Warn("the clock was set, or the machine slept; looking at everything", "by", by.Round(time.Millisecond))
+		return true
+	}
+	settled, err := a.held.Settled()
+	return err != nil || !settled
 }
 
 // tell puts what is new into the log, the metrics and the node's report.

@@ -119,7 +119,8 @@ func TestWatchAnnouncesEveryChange(t *testing.T) {
 		"IPv6 route": {unix.NETLINK_ROUTE, rtnetlinkGroups, "ip -6 route add unreachable 2001:db8::%d/128"},
 		"neighbour":  {unix.NETLINK_ROUTE, rtnetlinkGroups, "ip neigh add 192.0.2.%d lladdr 02:00:00:00:00:09 dev eth0"},
 		"forwarding": {unix.NETLINK_ROUTE, rtnetlinkGroups, "bridge fdb add 02:00:00:00:00:%02d dev vx dst 192.0.2.9"},
-		"table":      {unix.NETLINK_NETFILTER, nftablesGroups, "nft add table inet other%d"},
+		"table":      {unix.NETLINK_NETFILTER, nftablesGroups, "nft add table inet fairlead-%d"},
+		"queue":      {unix.NETLINK_ROUTE, rtnetlinkGroups, "tc qdisc replace dev eth0 root handle %d: tbf rate 1gbit burst 64kb latency 50ms"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -27,7 +27,7 @@ func TestNeighboursThatTheKernelDiscoversDoNotMatter(t *testing.T) {
 	} {
 		data := make([]byte, unix.SizeofNdMsg)
 		binary.NativeEndian.PutUint16(data[8:], c.state)
-		if got := matters(netlink.Message{Header: netlink.Header{Type: c.typ}, Data: data}); got != c.want {
+		if got := mattersOfLinks(netlink.Message{Header: netlink.Header{Type: c.typ}, Data: data}); got != c.want {
 			t.Errorf("%s: matters %v, want %v", c.name, got, c.want)
 		}
 	}
