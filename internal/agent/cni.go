@@ -130,10 +130,11 @@ func (a *Agent) add(r *http.Request, q cni.Request) (any, *refusal) {
 	return wired(attachment, link, s.World.PodMTU()), nil
 }
 
-// failure is what kept the named link, or anything on it, from being made.
+// failure is what kept the named link, anything on it, or the rules that its
+// packets must meet from being made. What fails elsewhere is no pod's affair.
 func (s *Snapshot) failure(link string) error {
 	for _, f := range s.Failures {
-		if f.Link == link || f.Link == "" {
+		if f.Kind == datapath.KindRules || f.Link == link {
 			return f.Err
 		}
 	}

@@ -56,8 +56,8 @@ func wholeNode(netns string) datapath.State {
 			{Dst: prefix("fd00:1::/64")},
 			{Dst: prefix("10.244.1.2/32"), Link: pod},
 			{Dst: prefix("fd00:1::2/128"), Link: pod},
-			{Dst: prefix("10.244.2.0/24"), Via: addr("10.244.2.1"), Link: datapath.VXLANLink},
-			{Dst: prefix("fd00:2::/64"), Via: addr("fd00:2::1"), Link: datapath.VXLANLink},
+			{Dst: prefix("10.244.2.0/24"), Via: addr("10.244.2.1"), Link: datapath.VXLANLink, OnLink: true},
+			{Dst: prefix("fd00:2::/64"), Via: addr("fd00:2::1"), Link: datapath.VXLANLink, OnLink: true},
 		},
 		Settings: []sysctl.Setting{{Key: "net/ipv4/ip_forward", Value: "1"}, {Key: "net/ipv6/conf/all/forwarding", Value: "1"}},
 	}}

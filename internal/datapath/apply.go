@@ -46,9 +46,12 @@ func read(want State) (Kernel, error) {
 	return k, nil
 }
 
-// A Failure is a change that the kernel refused.
+// A Failure is a change that the kernel refused. It concerns whoever uses Link;
+// one of [KindRules] concerns everybody, and one of neither, such as a setting or
+// a route to nowhere, is the node's alone.
 type Failure struct {
-	Link string // the link it was about, if it was
+	Kind Kind
+	Link string // the link it was about, ours or not; "" for none
 	Err  error
 }
 
@@ -70,7 +73,7 @@ func (f Failures) Error() string {
 func Apply(c Changes) error {
 	var failed Failures
 	if err := nft.Apply(c.nft); err != nil {
-		failed = append(failed, Failure{Err: err})
+		failed = append(failed, Failure{Kind: KindRules, Err: err})
 	}
 	broken := map[string]bool{} // links that could not be made: nothing can hang on them
 	for _, s := range c.steps() {
@@ -78,7 +81,7 @@ func Apply(c Changes) error {
 			continue
 		}
 		if err := s.apply(); err != nil {
-			failed = append(failed, Failure{Link: s.link, Err: err})
+			failed = append(failed, Failure{Kind: s.kind, Link: s.link, Err: err})
 			broken[s.link] = s.makes
 		}
 	}
@@ -90,6 +93,7 @@ func Apply(c Changes) error {
 
 // A step is one change outside nftables.
 type step struct {
+	kind  Kind
 	link  string
 	text  func() string
 	apply func() error
@@ -101,27 +105,34 @@ func (c Changes) steps() []step {
 	var out []step
 	links := func(changes []link.Change) {
 		for _, l := range changes {
-			out = append(out, step{l.Link, l.String, l.Apply, l.New})
+			out = append(out, step{Kind(l.About), l.Link, l.String, l.Apply, l.New})
 		}
 	}
 	links(c.links)
 	for _, s := range c.settings {
-		out = append(out, step{text: s.String, apply: func() error { return sysctl.Apply(s) }})
+		out = append(out, step{kind: KindSetting, text: s.String, apply: func() error { return sysctl.Apply(s) }})
 	}
 	for _, n := range c.add.neighbours {
-		out = append(out, step{link: n.Link, text: n.AddText, apply: func() error { return neigh.Add(n) }})
+		out = append(out, step{kind: kindOf(n), link: n.Link, text: n.AddText, apply: func() error { return neigh.Add(n) }})
 	}
 	for _, r := range c.add.routes {
 		text := func() string { return r.AddText(RouteProtocol) }
-		out = append(out, step{link: r.Link, text: text, apply: func() error { return route.Add(r, RouteProtocol) }})
+		out = append(out, step{kind: KindRoute, link: r.Link, text: text, apply: func() error { return route.Add(r, RouteProtocol) }})
 	}
 	for _, r := range c.del.routes {
 		text := func() string { return r.DeleteText(RouteProtocol) }
-		out = append(out, step{link: r.Link, text: text, apply: func() error { return route.Delete(r, RouteProtocol) }})
+		out = append(out, step{kind: KindRoute, link: r.Link, text: text, apply: func() error { return route.Delete(r, RouteProtocol) }})
 	}
 	for _, n := range c.del.neighbours {
-		out = append(out, step{link: n.Link, text: n.DeleteText, apply: func() error { return neigh.Delete(n) }})
+		out = append(out, step{kind: kindOf(n), link: n.Link, text: n.DeleteText, apply: func() error { return neigh.Delete(n) }})
 	}
 	links(c.delLinks)
 	return out
+}
+
+func kindOf(n neigh.Neighbour) Kind {
+	if n.Forward {
+		return KindForwarding
+	}
+	return KindNeighbour
 }

@@ -70,8 +70,16 @@ type Change struct {
 	text  []string
 	apply func() error
 	Link  string
-	New   bool // the link is made anew: what hung on it is gone
+	About string // Itself, Address or Offload
+	New   bool   // the link is made anew: what hung on it is gone
 }
+
+// What a change can be about.
+const (
+	Itself  = "link"
+	Address = "address"
+	Offload = "offload"
+)
 
 // String is the change as commands of ip(8), one a line.
 func (c Change) String() string { return strings.Join(c.text, "\n") }
@@ -106,14 +114,14 @@ func Diff(have, want []*Link) (add, del []Change) {
 	}
 	for _, h := range have {
 		if _, left := old[h.Name]; left {
-			del = append(del, Change{Link: h.Name, text: []string{"ip link del " + h.Name}, apply: func() error { return remove(h.Name) }})
+			del = append(del, Change{Link: h.Name, About: Itself, text: []string{"ip link del " + h.Name}, apply: func() error { return remove(h.Name) }})
 		}
 	}
 	return add, del
 }
 
 func create(l *Link) Change {
-	return Change{Link: l.Name, New: true, text: l.commands(), apply: func() error { return build(l) }}
+	return Change{Link: l.Name, About: Itself, New: true, text: l.commands(), apply: func() error { return build(l) }}
 }
 
 func recreate(l *Link) Change {
@@ -131,24 +139,24 @@ func recreate(l *Link) Change {
 // alter changes in place what can be: MTU, offload and addresses.
 func alter(have, want *Link) []Change {
 	var out []Change
-	step := func(text string, apply func() error) {
-		out = append(out, Change{Link: want.Name, text: []string{text}, apply: apply})
+	step := func(about, text string, apply func() error) {
+		out = append(out, Change{Link: want.Name, About: about, text: []string{text}, apply: apply})
 	}
 	if have.MTU != want.MTU {
 		out = append(out, resize(want))
 	}
 	if have.NoTXChecksumOffload != want.NoTXChecksumOffload {
 		o := want.offload()
-		step(o.String(), func() error { return ethtool.Apply(o) })
+		step(Offload, o.String(), func() error { return ethtool.Apply(o) })
 	}
 	for _, a := range want.Addresses {
 		if !slices.Contains(have.Addresses, a) {
-			step(addressText(a, want.Name), func() error { return addAddress(want.Name, a) })
+			step(Address, addressText(a, want.Name), func() error { return addAddress(want.Name, a) })
 		}
 	}
 	for _, a := range have.Addresses {
 		if !slices.Contains(want.Addresses, a) {
-			step(fmt.Sprintf("ip address del %s dev %s", a, want.Name), func() error { return deleteAddress(want.Name, a) })
+			step(Address, fmt.Sprintf("ip address del %s dev %s", a, want.Name), func() error { return deleteAddress(want.Name, a) })
 		}
 	}
 	return out
@@ -156,7 +164,7 @@ func alter(have, want *Link) []Change {
 
 // resize sets the MTU: in the pod first, since only the node's end is compared.
 func resize(l *Link) Change {
-	c := Change{Link: l.Name, text: []string{fmt.Sprintf("ip link set %s mtu %d up", l.Name, l.MTU)}, apply: func() error { return setMTU(l) }}
+	c := Change{Link: l.Name, About: Itself, text: []string{fmt.Sprintf("ip link set %s mtu %d up", l.Name, l.MTU)}, apply: func() error { return setMTU(l) }}
 	if v := l.Veth; v != nil {
 		c.text = append([]string{fmt.Sprintf("nsenter --net=%s ip link set %s mtu %d", v.Netns, v.Peer.Name, l.MTU)}, c.text...)
 		c.apply = func() error {

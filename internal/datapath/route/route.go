@@ -17,9 +17,10 @@ import (
 
 // A Route leads to Dst: through Link, by way of Via if that is set, or nowhere.
 type Route struct {
-	Dst  netip.Prefix
-	Via  netip.Addr // the next hop, taken as directly reachable
-	Link string     // empty: packets are answered with "unreachable"
+	Dst    netip.Prefix
+	Via    netip.Addr // the next hop
+	Link   string     // ours or not; empty: packets are answered with "unreachable"
+	OnLink bool       // Via is at the other end of Link, whatever Link's addresses say
 }
 
 // Key is what the kernel tells two routes of ours apart by.
@@ -29,8 +30,10 @@ func (r Route) words() string {
 	switch {
 	case r.Link == "":
 		return fmt.Sprintf("unreachable %s", r.Dst)
-	case r.Via.IsValid():
+	case r.OnLink:
 		return fmt.Sprintf("%s via %s dev %s onlink", r.Dst, r.Via, r.Link)
+	case r.Via.IsValid():
+		return fmt.Sprintf("%s via %s dev %s", r.Dst, r.Via, r.Link)
 	default:
 		return fmt.Sprintf("%s dev %s", r.Dst, r.Link)
 	}
@@ -82,7 +85,7 @@ func from(r netlink.Route, family int, names map[int]string) Route {
 	if r.Type == unix.RTN_UNREACHABLE {
 		return out
 	}
-	out.Link = names[r.LinkIndex]
+	out.Link, out.OnLink = names[r.LinkIndex], r.Flags&int(netlink.FLAG_ONLINK) != 0
 	if via, ok := netip.AddrFromSlice(r.Gw); ok {
 		out.Via = via.Unmap()
 	}
@@ -163,7 +166,9 @@ func (r Route) netlink(protocol int) (*netlink.Route, error) {
 	nr.LinkIndex = link.Attrs().Index
 	if r.Via.IsValid() {
 		nr.Gw = r.Via.AsSlice()
-		nr.Flags = int(netlink.FLAG_ONLINK)
+		if r.OnLink {
+			nr.Flags = int(netlink.FLAG_ONLINK)
+		}
 		return nr, nil
 	}
 	nr.Scope = netlink.SCOPE_LINK

@@ -100,7 +100,7 @@ func peer(part *datapath.Part, self, p *world.Node) (world.Problem, bool) {
 			continue
 		}
 		part.Neighbours = append(part.Neighbours, neigh.Neighbour{Link: datapath.VXLANLink, Addr: via, MAC: mac})
-		part.Routes = append(part.Routes, route.Route{Dst: p.PodCIDRs[i], Via: via, Link: datapath.VXLANLink})
+		part.Routes = append(part.Routes, route.Route{Dst: p.PodCIDRs[i], Via: via, Link: datapath.VXLANLink, OnLink: true})
 	}
 	return world.Problem{}, true
 }
