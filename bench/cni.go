@@ -50,6 +50,14 @@ func (n *podNetwork) add(container, netns string) ([]netip.Addr, error) {
 	return addresses, nil
 }
 
+// del takes a container off again.
+func (n *podNetwork) del(container, netns string) error {
+	if err := n.runtime.DelNetworkList(context.Background(), n.list, attempt(container, netns)); err != nil {
+		return fmt.Errorf("del %s: %w", container, err)
+	}
+	return nil
+}
+
 // pluginDir is where the plugins of others are.
 func pluginDir(b *bench) string {
 	const needed = "bridge"

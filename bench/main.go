@@ -42,6 +42,7 @@ type bench struct {
 	rounds, repeats int
 	each            time.Duration
 	only            string
+	binary          string // the command, once built
 	cleanups        []func()
 }
 
@@ -56,6 +57,7 @@ type report struct {
 	Contests   []contestResult `json:"contests"`
 	Reuse      []reuseResult   `json:"reuse"`
 	Plugin     []pluginResult  `json:"plugin"`
+	Attach     []attachResult  `json:"attach"`
 }
 
 func (b *bench) run(asJSON bool) (err error) {
@@ -78,7 +80,8 @@ func (b *bench) run(asJSON bool) (err error) {
 	r.Contests = b.measureContests()
 	r.Reuse = b.measureReuse()
 	r.Plugin = b.measurePlugin()
-	if len(r.Contests)+len(r.Reuse)+len(r.Plugin) == 0 {
+	r.Attach = b.measureAttach()
+	if len(r.Contests)+len(r.Reuse)+len(r.Plugin)+len(r.Attach) == 0 {
 		return fmt.Errorf("no row's name contains %q: see the table in bench/RESULTS.md", b.only)
 	}
 	if asJSON {

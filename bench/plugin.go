@@ -24,29 +24,34 @@ type pluginResult struct {
 	Met    bool     `json:"met"`
 }
 
-// measurePlugin builds the binary and asks it for its version, again and again.
+// fairlead builds the binary, once, and returns its path.
+func (b *bench) fairlead() string {
+	if b.binary != "" {
+		return b.binary
+	}
+	b.binary = filepath.Join(b.dir("binary"), "fairlead")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", b.binary, "./cmd/fairlead")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		b.Fatalf("build fairlead: %v\n%s", err, out)
+	}
+	return b.binary
+}
+
+// measurePlugin asks the binary for its version, again and again.
 func (b *bench) measurePlugin() []pluginResult {
 	const name = "plugin VERSION"
 	if !b.chosen(name) {
 		return nil
 	}
 	b.progress("%s", name)
-	binary := filepath.Join(b.dir("binary"), "fairlead")
-	build := exec.Command("go", "build", "-trimpath", "-o", binary, "./cmd/fairlead")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		b.Fatalf("build fairlead: %v\n%s", err, out)
-	}
+	binary := b.fairlead()
 	var took []float64
 	for range pluginRuns {
 		ask := exec.Command(binary)
 		ask.Env = []string{"CNI_COMMAND=VERSION"}
 		ask.Stdin = strings.NewReader(`{"cniVersion":"1.0.0"}`)
-		began := time.Now()
-		if out, err := ask.CombinedOutput(); err != nil {
-			b.Fatalf("ask the plugin for its version: %v\n%s", err, out)
-		}
-		took = append(took, float64(time.Since(began).Microseconds())/1000)
+		took = append(took, b.time(ask.Run))
 	}
 	e := estimateOf(took)
 	return []pluginResult{{name, e, e.Low <= float64(pluginGoal.Milliseconds())}}
@@ -57,7 +62,7 @@ func printPlugin(w io.Writer, results []pluginResult) error {
 	t := newTable(w)
 	t.line("", "median", "95 %", fmt.Sprintf("goal %s", pluginGoal))
 	for _, r := range results {
-		t.line(r.Name, fmt.Sprintf("%.1f ms", r.Millis.Median), fmt.Sprintf("%.1f-%.1f", r.Millis.Low, r.Millis.High), verdict(r.Met))
+		t.line(r.Name, millis(r.Millis.Median), fmt.Sprintf("%.1f-%.1f", r.Millis.Low, r.Millis.High), verdict(r.Met))
 	}
 	return t.Flush()
 }

@@ -19,7 +19,12 @@ func (r report) print(w io.Writer) error {
 		}
 	}
 	if len(r.Plugin) > 0 {
-		return printPlugin(w, r.Plugin)
+		if err := printPlugin(w, r.Plugin); err != nil {
+			return err
+		}
+	}
+	if len(r.Attach) > 0 {
+		return printAttach(w, r.Attach)
 	}
 	return nil
 }

@@ -41,6 +41,11 @@ func median(sorted []float64) float64 {
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
+// quantile is the value of which the share q of sorted values is not above it.
+func quantile(sorted []float64, q float64) float64 {
+	return sorted[max(int(math.Ceil(q*float64(len(sorted))))-1, 0)]
+}
+
 // ratios divides pair by pair.
 func ratios(a, b []float64) []float64 {
 	out := make([]float64, min(len(a), len(b)))
