@@ -1,25 +1,25 @@
-// Package conntrack reads what the kernel counts of its connection table.
+// Package conntrack reads the kernel's connection table and what the kernel
+// counts of it.
 //
-// The counters of interest are those that alone tell of source NAT in trouble:
-// a forwarded SYN that finds no port, or loses a race for one, is dropped in
-// silence, and only insert_failed and drop grow.
+// Of the counters, insert_failed and drop alone tell of source NAT in trouble: a
+// forwarded SYN that finds no port, or loses a race for one, is dropped in
+// silence. The entries tell towards which destination: each holds one port of
+// the address that its source was given.
 //
-// Source: Linux net/netfilter/nf_conntrack_netlink.c, ctnetlink_ct_stat_cpu_*.
+// Source: Linux net/netfilter/nf_conntrack_netlink.c. The messages are read
+// without a library since a table has hundreds of thousands of entries: nothing
+// is allocated for one.
 package conntrack
 
 import (
-	"encoding/binary"
+	"errors"
 	"fmt"
-	"strconv"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
-
-	"fairlead.dev/fairlead/internal/datapath/sysctl"
 )
 
-// Stats is the state of the calling thread's network namespace's table. The
-// counters are sums over all CPUs since the namespace was made.
+// Stats is the state of a network namespace's table. The counters are sums over
+// all CPUs since the namespace was made.
 type Stats struct {
 	Entries       int    `json:"entries"`
 	Max           int    `json:"max"`
@@ -30,85 +30,84 @@ type Stats struct {
 	SearchRestart uint64 `json:"searchRestart"` // lookups that had to begin again
 }
 
-// From include/uapi/linux/netfilter/nfnetlink_conntrack.h: enum cntl_msg_types
-// and enum ctattr_stats_cpu.
+// From include/uapi/linux/netfilter/nfnetlink_conntrack.h: enum ctattr_stats_cpu
+// and enum ctattr_stats_global.
 const (
-	msgGetStatsCPU     = 4
 	statsInsertFailed  = 9
 	statsDrop          = 10
 	statsEarlyDrop     = 11
 	statsSearchRestart = 13
 	statsClashResolve  = 14
+
+	statsEntries    = 1
+	statsMaxEntries = 2
 )
 
-// Read returns the table's state.
-func Read() (Stats, error) {
-	var s Stats
-	var err error
-	if s.Entries, err = number("net/netfilter/nf_conntrack_count"); err != nil {
+// Read returns the state of the table of the calling thread's network namespace.
+func Read() (s Stats, err error) {
+	t, err := Open()
+	if err != nil {
 		return s, err
 	}
-	if s.Max, err = number("net/netfilter/nf_conntrack_max"); err != nil {
+	defer func() { err = errors.Join(err, t.Close()) }()
+	return t.Stats()
+}
+
+// Stats returns the table's state.
+func (t *Table) Stats() (s Stats, err error) {
+	if s.Entries, s.Max, err = t.Count(); err != nil {
 		return s, err
 	}
-	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
-	if err != nil {
-		return s, fmt.Errorf("open netlink: %w", err)
-	}
-	defer c.Close()
-	replies, err := c.Execute(netlink.Message{
-		Header: netlink.Header{
-			Type:  netlink.HeaderType(unix.NFNL_SUBSYS_CTNETLINK<<8 | msgGetStatsCPU),
-			Flags: netlink.Request | netlink.Dump,
-		},
-		Data: []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, 0},
-	})
-	if err != nil {
+	t.ask(msgGetStatsCPU, unix.NLM_F_DUMP, unix.AF_UNSPEC)
+	if err := t.send(s.add); err != nil {
 		return s, fmt.Errorf("read conntrack counters: %w", err)
-	}
-	for _, r := range replies {
-		if err := s.add(r.Data); err != nil {
-			return s, err
-		}
 	}
 	return s, nil
 }
 
-// add sums one CPU's counters.
-func (s *Stats) add(b []byte) error {
-	if len(b) < 4 {
-		return fmt.Errorf("conntrack counters: %d bytes are too few", len(b))
-	}
-	d, err := netlink.NewAttributeDecoder(b[4:])
-	if err != nil {
-		return fmt.Errorf("conntrack counters: %w", err)
-	}
-	d.ByteOrder = binary.BigEndian
-	for d.Next() {
-		switch d.Type() {
-		case statsInsertFailed:
-			s.InsertFailed += uint64(d.Uint32())
-		case statsDrop:
-			s.Drop += uint64(d.Uint32())
-		case statsEarlyDrop:
-			s.EarlyDrop += uint64(d.Uint32())
-		case statsSearchRestart:
-			s.SearchRestart += uint64(d.Uint32())
-		case statsClashResolve:
-			s.ClashResolve += uint64(d.Uint32())
+// Count returns how many entries there are, and how many fit (0: any number). It
+// is the cheapest look.
+func (t *Table) Count() (entries, limit int, err error) {
+	t.ask(msgGetStats, 0, unix.AF_UNSPEC)
+	err = t.send(func(body []byte) error {
+		if len(body) < netfilterHeader {
+			return fmt.Errorf("%d bytes are too few", len(body))
 		}
+		for kind, value := range attributes(body[netfilterHeader:]) {
+			switch kind {
+			case statsEntries:
+				entries = int(number32(value))
+			case statsMaxEntries:
+				limit = int(number32(value))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, 0, fmt.Errorf("count conntrack entries: %w", err)
 	}
-	return d.Err()
+	return entries, limit, nil
 }
 
-func number(key string) (int, error) {
-	v, err := sysctl.Read(key)
-	if err != nil {
-		return 0, err
+// add sums one CPU's counters.
+func (s *Stats) add(b []byte) error {
+	if len(b) < netfilterHeader {
+		return fmt.Errorf("%d bytes are too few", len(b))
 	}
-	n, err := strconv.Atoi(v)
-	if err != nil {
-		return 0, fmt.Errorf("%s is %q: conntrack is not there", key, v)
+	for kind, value := range attributes(b[netfilterHeader:]) {
+		n := uint64(number32(value))
+		switch kind {
+		case statsInsertFailed:
+			s.InsertFailed += n
+		case statsDrop:
+			s.Drop += n
+		case statsEarlyDrop:
+			s.EarlyDrop += n
+		case statsSearchRestart:
+			s.SearchRestart += n
+		case statsClashResolve:
+			s.ClashResolve += n
+		}
 	}
-	return n, nil
+	return nil
 }
