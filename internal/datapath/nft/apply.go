@@ -44,17 +44,39 @@ func deleteTable(name string) Change {
 }
 
 func addSet(table string, s *Set, id uint32) Change {
+	text := fmt.Sprintf("add %s inet %s %s { type %s; ", s.keyword(), table, s.Name, s.types())
 	var flags uint32
-	text := fmt.Sprintf("add set inet %s %s { type %s; }", table, s.Name, s.Type.Name())
 	if s.Interval {
-		flags = unix.NFT_SET_INTERVAL
-		text = fmt.Sprintf("add set inet %s %s { type %s; flags interval; }", table, s.Name, s.Type.Name())
+		flags |= unix.NFT_SET_INTERVAL
+		text += "flags interval; "
 	}
-	return Change{text, []step{{unix.NFT_MSG_NEWSET, netlink.Create, []attr{
-		str(unix.NFTA_SET_TABLE, table), str(unix.NFTA_SET_NAME, s.Name), u32(unix.NFTA_SET_FLAGS, flags),
+	attrs := []attr{
+		str(unix.NFTA_SET_TABLE, table), str(unix.NFTA_SET_NAME, s.Name),
 		u32(unix.NFTA_SET_KEY_TYPE, uint32(s.Type)), u32(unix.NFTA_SET_KEY_LEN, s.Type.size()), u32(unix.NFTA_SET_ID, id),
-	}}}}
+	}
+	if s.Data != 0 {
+		flags |= unix.NFT_SET_MAP
+		attrs = append(attrs, u32(unix.NFTA_SET_DATA_TYPE, uint32(s.Data)), u32(unix.NFTA_SET_DATA_LEN, s.dataSize()))
+	}
+	if s.DataInterval {
+		attrs = append(attrs, raw(unix.NFTA_SET_USERDATA, dataInterval))
+	}
+	attrs = append(attrs, u32(unix.NFTA_SET_FLAGS, flags))
+	return Change{text + "}", []step{{unix.NFT_MSG_NEWSET, netlink.Create, attrs}}}
 }
+
+// dataSize is the size of a value in bytes: of a range, first and last.
+func (s *Set) dataSize() uint32 {
+	if s.DataInterval {
+		return 2 * s.Data.size()
+	}
+	return s.Data.size()
+}
+
+// dataInterval is how nft(8) notes for itself, with the kernel, that values are
+// ranges: type, length and the number 1 (NFTNL_UDATA_SET_DATA_INTERVAL of
+// libnftnl). For the kernel, values are only twice as long.
+var dataInterval = append([]byte{6, 4}, host32(1)...)
 
 func addElements(table string, s *Set, elements []Element) []Change {
 	return elementVerb{"add", unix.NFT_MSG_NEWSETELEM, netlink.Create}.changes(table, s, elements)
@@ -76,11 +98,7 @@ func (v elementVerb) changes(table string, s *Set, elements []Element) []Change 
 	for chunk := range slices.Chunk(elements, elementsPerMessage) {
 		var items []attr
 		for _, e := range chunk {
-			items = append(items, nest(unix.NFTA_LIST_ELEM, data(unix.NFTA_SET_ELEM_KEY, []byte(e.Key))))
-			if s.Interval && e.End != "" {
-				items = append(items, nest(unix.NFTA_LIST_ELEM, data(unix.NFTA_SET_ELEM_KEY, []byte(e.End)),
-					u32(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)))
-			}
+			items = append(items, s.items(e)...)
 		}
 		attrs := []attr{
 			str(unix.NFTA_SET_ELEM_LIST_TABLE, table), str(unix.NFTA_SET_ELEM_LIST_SET, s.Name),
@@ -92,6 +110,28 @@ func (v elementVerb) changes(table string, s *Set, elements []Element) []Change 
 	return out
 }
 
+// items are e as the kernel takes it: a range is a start and an end.
+func (s *Set) items(e Element) []attr {
+	key := data(unix.NFTA_SET_ELEM_KEY, []byte(e.Key))
+	if e.Key == "" {
+		key = u32(unix.NFTA_SET_ELEM_FLAGS, nftSetElemCatchall)
+	}
+	start := []attr{key}
+	if s.Data != 0 {
+		start = append(start, data(unix.NFTA_SET_ELEM_DATA, []byte(e.Data)))
+	}
+	items := []attr{nest(unix.NFTA_LIST_ELEM, start...)}
+	if s.Interval && e.End != "" {
+		items = append(items, nest(unix.NFTA_LIST_ELEM, data(unix.NFTA_SET_ELEM_KEY, []byte(e.End)),
+			u32(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)))
+	}
+	return items
+}
+
+// nftSetElemCatchall is NFT_SET_ELEM_CATCHALL, not in x/sys: the element for
+// every key that has none.
+const nftSetElemCatchall = 2
+
 func addChain(table string, c *Chain) Change {
 	text := fmt.Sprintf("add chain inet %s %s", table, c.Name)
 	attrs := []attr{str(unix.NFTA_CHAIN_TABLE, table), str(unix.NFTA_CHAIN_NAME, c.Name)}
@@ -99,7 +139,7 @@ func addChain(table string, c *Chain) Change {
 		text += " { " + c.base() + " }"
 		attrs = append(attrs,
 			nest(unix.NFTA_CHAIN_HOOK,
-				u32(unix.NFTA_HOOK_HOOKNUM, hookNumbers[c.Hook]), u32(unix.NFTA_HOOK_PRIORITY, uint32(int32(c.Priority)))),
+				u32(unix.NFTA_HOOK_HOOKNUM, c.Hook.number()), u32(unix.NFTA_HOOK_PRIORITY, uint32(int32(c.Priority)))),
 			u32(unix.NFTA_CHAIN_POLICY, nfAccept), str(unix.NFTA_CHAIN_TYPE, string(c.Type)))
 	}
 	return Change{text, []step{{unix.NFT_MSG_NEWCHAIN, netlink.Create, attrs}}}
@@ -147,7 +187,7 @@ func send(steps []step) error {
 		return err
 	}
 	defer c.Close()
-	batch := []netlink.Message{mark(unix.NFNL_MSG_BATCH_BEGIN)}
+	batch := []netlink.Message{edge(unix.NFNL_MSG_BATCH_BEGIN)}
 	size := 0
 	for i, s := range steps {
 		flags := netlink.Request | s.flags
@@ -158,7 +198,7 @@ func send(steps []step) error {
 		size += len(m.Data) + unix.NLMSG_HDRLEN
 		batch = append(batch, m)
 	}
-	batch = append(batch, mark(unix.NFNL_MSG_BATCH_END))
+	batch = append(batch, edge(unix.NFNL_MSG_BATCH_END))
 	if err := c.SetWriteBuffer(2*size + 1<<16); err != nil {
 		return fmt.Errorf("make room for %d bytes: %w", size, err)
 	}
@@ -181,8 +221,8 @@ func plain(err error) error {
 	return op.Err
 }
 
-// mark begins or ends a batch.
-func mark(typ uint16) netlink.Message {
+// edge begins or ends a batch.
+func edge(typ uint16) netlink.Message {
 	return netlink.Message{
 		Header: netlink.Header{Type: netlink.HeaderType(typ), Flags: netlink.Request},
 		Data:   []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, unix.NFNL_SUBSYS_NFTABLES},

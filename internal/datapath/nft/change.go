@@ -70,7 +70,8 @@ func (f *Found) shapedLike(w *Table) bool {
 // set returns the kernel's set that is declared as s is.
 func (f *Found) set(s *Set) *Set {
 	i := slices.IndexFunc(f.Sets, func(h *Set) bool {
-		return h.Name == s.Name && h.Type == s.Type && h.Interval == s.Interval
+		return h.Name == s.Name && h.Type == s.Type && h.Interval == s.Interval &&
+			h.Data == s.Data && h.DataInterval == s.DataInterval
 	})
 	if i < 0 {
 		return nil

@@ -21,13 +21,32 @@ type attr struct {
 	nested []attr
 }
 
-func meta(key uint32) instruction {
-	return instruction{"meta", []attr{u32(unix.NFTA_META_KEY, key), u32(unix.NFTA_META_DREG, unix.NFT_REG_1)}}
+// register is the name of the kernel's small register i. The first of each
+// register of 16 bytes goes by that one's name, as the kernel lists it.
+func register(i int) uint32 {
+	if i%4 == 0 {
+		return unix.NFT_REG_1 + uint32(i/4)
+	}
+	return unix.NFT_REG32_00 + uint32(i)
+}
+
+func meta(key uint32) instruction { return metaTo(key, unix.NFT_REG_1) }
+
+func metaTo(key, to uint32) instruction {
+	return instruction{"meta", []attr{u32(unix.NFTA_META_KEY, key), u32(unix.NFTA_META_DREG, to)}}
+}
+
+func ct(key uint32) instruction {
+	return instruction{"ct", []attr{u32(unix.NFTA_CT_KEY, key), u32(unix.NFTA_CT_DREG, unix.NFT_REG_1)}}
 }
 
 func payload(base, offset, size uint32) instruction {
+	return payloadTo(unix.NFT_REG_1, base, offset, size)
+}
+
+func payloadTo(to, base, offset, size uint32) instruction {
 	return instruction{"payload", []attr{
-		u32(unix.NFTA_PAYLOAD_DREG, unix.NFT_REG_1), u32(unix.NFTA_PAYLOAD_BASE, base),
+		u32(unix.NFTA_PAYLOAD_DREG, to), u32(unix.NFTA_PAYLOAD_BASE, base),
 		u32(unix.NFTA_PAYLOAD_OFFSET, offset), u32(unix.NFTA_PAYLOAD_LEN, size),
 	}}
 }
@@ -40,11 +59,14 @@ func compare(op uint32, value []byte) instruction {
 	}}
 }
 
-func bitmask(mask []byte) instruction {
+func bitmask(mask []byte) instruction { return bitwise(mask, make([]byte, len(mask))) }
+
+// bitwise keeps the bits of mask, and turns those of xor.
+func bitwise(mask, xor []byte) instruction {
 	return instruction{"bitwise", []attr{
 		u32(unix.NFTA_BITWISE_SREG, unix.NFT_REG_1), u32(unix.NFTA_BITWISE_DREG, unix.NFT_REG_1),
 		u32(unix.NFTA_BITWISE_LEN, uint32(len(mask))), u32(nftaBitwiseOp, nftBitwiseBool),
-		data(unix.NFTA_BITWISE_MASK, mask), data(unix.NFTA_BITWISE_XOR, make([]byte, len(mask))),
+		data(unix.NFTA_BITWISE_MASK, mask), data(unix.NFTA_BITWISE_XOR, xor),
 	}}
 }
 
@@ -69,6 +91,9 @@ func nest(typ uint16, inner ...attr) attr { return attr{typ: typ, nested: inner}
 func data(typ uint16, value []byte) attr  { return nest(typ, raw(unix.NFTA_DATA_VALUE, value)) }
 func be32(v uint32) []byte                { return binary.BigEndian.AppendUint32(nil, v) }
 func be16(v uint16) []byte                { return binary.BigEndian.AppendUint16(nil, v) }
+
+// host32 is a number that the kernel keeps in the host's order.
+func host32(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }
 
 // code is the whole rule. A match that was made before in the same rule is not
 // repeated: two words may both need "this is IPv4", as nft(8) knows too.
@@ -204,5 +229,5 @@ var known = map[string]uint16{
 	"masq": unix.NFTA_MASQ_REG_PROTO_MAX, "lookup": unix.NFTA_LOOKUP_FLAGS, "meta": unix.NFTA_META_SREG,
 	"ct": unix.NFTA_CT_SREG, "payload": unix.NFTA_PAYLOAD_CSUM_FLAGS,
 	"bitwise": nftaBitwiseData, "cmp": unix.NFTA_CMP_DATA, "immediate": unix.NFTA_IMMEDIATE_DATA,
-	"byteorder": unix.NFTA_BYTEORDER_SIZE,
+	"byteorder": unix.NFTA_BYTEORDER_SIZE, "fib": unix.NFTA_FIB_FLAGS, "nat": unix.NFTA_NAT_FLAGS,
 }

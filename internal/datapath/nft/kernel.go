@@ -117,10 +117,13 @@ func readSets(c *netlink.Conn, t *Found) error {
 	inTable := []attr{str(unix.NFTA_SET_TABLE, t.Name)}
 	err := dump(c, unix.NFT_MSG_GETSET, inTable, func(a attrSet) error {
 		if a.str(unix.NFTA_SET_TABLE) == t.Name && a.u32(unix.NFTA_SET_FLAGS)&unix.NFT_SET_ANONYMOUS == 0 {
-			t.Sets = append(t.Sets, &Set{
+			s := &Set{
 				Name: a.str(unix.NFTA_SET_NAME), Type: Type(a.u32(unix.NFTA_SET_KEY_TYPE)),
 				Interval: a.u32(unix.NFTA_SET_FLAGS)&unix.NFT_SET_INTERVAL != 0,
-			})
+				Data:     Type(a.u32(unix.NFTA_SET_DATA_TYPE)),
+			}
+			s.DataInterval = s.Data != 0 && a.u32(unix.NFTA_SET_DATA_LEN) == 2*s.Data.size()
+			t.Sets = append(t.Sets, s)
 		}
 		return nil
 	})
@@ -138,23 +141,43 @@ func readSets(c *netlink.Conn, t *Found) error {
 // bound is one element as the kernel lists it: in an interval set, a start or
 // the first value behind a range.
 type bound struct {
-	key string
-	end bool
+	key  string
+	data string
+	end  bool
 }
 
+// readElements lists the elements of s. While the kernel moves the elements of a
+// growing hash table, a listing of more than one message misses some and does
+// not say so (nft_rhash_walk of net/netfilter/nft_set_hash.c): such a one counts
+// when the next is the same.
 func readElements(c *netlink.Conn, table string, s *Set) error {
+	for range 10 {
+		last := s.Elements
+		messages, err := listElements(c, table, s)
+		if err != nil || messages <= 1 || s.Interval || slices.Equal(last, s.Elements) {
+			return err
+		}
+	}
+	return errDumpChanged
+}
+
+func listElements(c *netlink.Conn, table string, s *Set) (messages int, err error) {
 	var bounds []bound
 	of := []attr{str(unix.NFTA_SET_ELEM_LIST_TABLE, table), str(unix.NFTA_SET_ELEM_LIST_SET, s.Name)}
-	err := dump(c, unix.NFT_MSG_GETSETELEM, of, func(a attrSet) error {
+	err = dump(c, unix.NFT_MSG_GETSETELEM, of, func(a attrSet) error {
+		messages++
 		list(a[unix.NFTA_SET_ELEM_LIST_ELEMENTS], func(_ uint16, body []byte) {
 			e := decode(body)
-			key := decode(e[unix.NFTA_SET_ELEM_KEY])[unix.NFTA_DATA_VALUE]
-			bounds = append(bounds, bound{string(key), e.u32(unix.NFTA_SET_ELEM_FLAGS)&unix.NFT_SET_ELEM_INTERVAL_END != 0})
+			bounds = append(bounds, bound{
+				key:  string(decode(e[unix.NFTA_SET_ELEM_KEY])[unix.NFTA_DATA_VALUE]),
+				data: string(decode(e[unix.NFTA_SET_ELEM_DATA])[unix.NFTA_DATA_VALUE]),
+				end:  e.u32(unix.NFTA_SET_ELEM_FLAGS)&unix.NFT_SET_ELEM_INTERVAL_END != 0,
+			})
 		})
 		return nil
 	})
-	s.Elements = elements(bounds)
-	return err
+	s.Elements = slices.Compact(elements(bounds))
+	return messages, err
 }
 
 // elements joins starts and ends to ranges. An end that closes nothing (nft(8)
@@ -174,7 +197,7 @@ func elements(bounds []bound) []Element {
 		if b.end {
 			continue
 		}
-		e := Element{Key: b.key}
+		e := Element{Key: b.key, Data: b.data}
 		if i+1 < len(bounds) && bounds[i+1].end {
 			e.End = bounds[i+1].key
 		}

@@ -15,6 +15,7 @@ package nft
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -26,12 +27,15 @@ type Table struct {
 }
 
 // A Set is named and holds elements of one type. Rules refer to it by name, so
-// its elements can change without touching a rule.
+// its elements can change without touching a rule. With Data it is a map: each
+// key leads to a value.
 type Set struct {
-	Name     string
-	Type     Type
-	Interval bool // elements are ranges
-	Elements []Element
+	Name         string
+	Type         Type
+	Interval     bool      // keys are ranges
+	Data         Type      // of the values of a map; zero: no map
+	DataInterval bool      // values are ranges
+	Elements     []Element // sorted, as [Sorted] does; a key once
 }
 
 // A Chain is a base chain when Hook is set, and one to jump to otherwise.
@@ -50,6 +54,7 @@ type ChainType string
 const (
 	Filter ChainType = "filter"
 	NAT    ChainType = "nat"
+	Route  ChainType = "route" // of the output hook: a packet whose mark changes is routed anew
 )
 
 // Hook is the place in the packet path where a base chain stands.
@@ -58,17 +63,21 @@ type Hook string
 // The hooks of the inet family in use.
 const (
 	Prerouting  Hook = "prerouting"
+	Input       Hook = "input"
 	Forward     Hook = "forward"
+	Output      Hook = "output"
 	Postrouting Hook = "postrouting"
 )
 
-var hookNumbers = map[Hook]uint32{Prerouting: 0, Forward: 2, Postrouting: 4}
+// hooks are the places in the kernel's order (enum nf_inet_hooks of
+// include/uapi/linux/netfilter.h).
+var hooks = []Hook{Prerouting, Input, Forward, Output, Postrouting}
+
+func (h Hook) number() uint32 { return uint32(slices.Index(hooks, h)) }
 
 func hookName(n uint32) Hook {
-	for name, number := range hookNumbers {
-		if number == n {
-			return name
-		}
+	if int(n) < len(hooks) {
+		return hooks[n]
 	}
 	return Hook(fmt.Sprintf("hook%d", n))
 }
@@ -92,7 +101,7 @@ func (t *Table) String() string {
 
 func (s *Set) block() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\tset %s {\n\t\ttype %s\n", s.Name, s.Type.Name())
+	fmt.Fprintf(&b, "\t%s %s {\n\t\ttype %s\n", s.keyword(), s.Name, s.types())
 	if s.Interval {
 		b.WriteString("\t\tflags interval\n")
 	}
@@ -101,6 +110,26 @@ func (s *Set) block() string {
 	}
 	b.WriteString("\t}\n")
 	return b.String()
+}
+
+func (s *Set) keyword() string {
+	if s.Data != 0 {
+		return "map"
+	}
+	return "set"
+}
+
+// types is what s holds, as nft(8) declares it.
+func (s *Set) types() string {
+	text := s.Type.Name()
+	if s.Data != 0 {
+		text += " : "
+		if s.DataInterval {
+			text += "interval "
+		}
+		text += s.Data.Name()
+	}
+	return text
 }
 
 func (s *Set) list(elements []Element) string {

@@ -2,52 +2,22 @@ package nft
 
 import (
 	"bytes"
-	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 )
 
-// A Type is what the elements of a set are.
-type Type uint32
-
-// The element types in use, with the kernel's numbers for them (nft's own
-// numbering; the kernel stores it for nft list and does not interpret it).
-const (
-	IPv4Addr  Type = 7
-	IPv6Addr  Type = 8
-	InetProto Type = 12
-)
-
-// Name is the type's name in nft(8).
-func (t Type) Name() string {
-	switch t {
-	case IPv4Addr:
-		return "ipv4_addr"
-	case IPv6Addr:
-		return "ipv6_addr"
-	case InetProto:
-		return "inet_proto"
-	default:
-		return fmt.Sprintf("type%d", uint32(t))
-	}
-}
-
-func (t Type) size() uint32 {
-	switch t {
-	case IPv4Addr:
-		return 4
-	case IPv6Addr:
-		return 16
-	default:
-		return 1
-	}
-}
-
 // An Element is one member of a set: a single key or, in an interval set, the
-// half-open range from Key to End. An empty End means up to the last value.
-type Element struct{ Key, End string }
+// half-open range from Key to End. An empty End means up to the last value. In
+// a map the key leads to Data. All are bytes as they stand in packets: see
+// [Addr], [Tuple] and [Block].
+type Element struct{ Key, End, Data string }
+
+// Sorted sorts elements, in place, into the order in which a [Set] has them.
+func Sorted(elements []Element) []Element {
+	slices.SortFunc(elements, compareElements)
+	return elements
+}
 
 // Prefixes returns the elements of an interval set that cover exactly ps. The
 // kernel refuses overlapping ranges, so prefixes inside others are left out.
@@ -69,7 +39,7 @@ func Prefixes(ps []netip.Prefix) []Element {
 			continue
 		}
 		last = p
-		out = append(out, Element{Key: string(p.Addr().AsSlice()), End: after(p)})
+		out = append(out, Element{Key: Addr(p.Addr()), End: after(p)})
 	}
 	return out
 }
@@ -90,28 +60,37 @@ func Protocols(numbers ...byte) []Element {
 	slices.Sort(numbers)
 	var out []Element
 	for _, n := range slices.Compact(numbers) {
-		out = append(out, Element{Key: string([]byte{n})})
+		out = append(out, Element{Key: Proto(n)})
 	}
 	return out
 }
 
 func (s *Set) text(e Element) string {
-	if s.Type == InetProto {
-		return strconv.Itoa(int(e.Key[0]))
+	text := s.Type.text(e.Key)
+	if first, ok := netip.AddrFromSlice([]byte(e.Key)); ok && s.Interval {
+		text = addrRange(first, e.End)
 	}
-	first, ok := netip.AddrFromSlice([]byte(e.Key))
-	if !ok {
-		return fmt.Sprintf("%x", e.Key)
+	if e.Key == "" {
+		text = "*" // whatever has no element of its own
 	}
-	if !s.Interval {
-		return first.String()
+	if s.Data == 0 {
+		return text
 	}
+	if s.DataInterval {
+		half := len(e.Data) / 2
+		return text + " : " + s.Data.rangeText(e.Data[:half], e.Data[half:])
+	}
+	return text + " : " + s.Data.text(e.Data)
+}
+
+// addrRange is the addresses from first to before end.
+func addrRange(first netip.Addr, end string) string {
 	for bits := range first.BitLen() {
-		if p, _ := first.Prefix(bits); p.Addr() == first && after(p) == e.End {
+		if p, _ := first.Prefix(bits); p.Addr() == first && after(p) == end {
 			return p.String()
 		}
 	}
-	if last := lastBefore(e.End, first); last != first {
+	if last := lastBefore(end, first); last != first {
 		return first.String() + "-" + last.String()
 	}
 	return first.String()
@@ -131,14 +110,20 @@ func compareElements(a, b Element) int {
 	if c := strings.Compare(a.Key, b.Key); c != 0 {
 		return c
 	}
-	return strings.Compare(a.End, b.End)
+	if c := strings.Compare(a.End, b.End); c != 0 {
+		return c
+	}
+	return strings.Compare(a.Data, b.Data)
 }
 
 // without returns the elements of s that are not in other; both are sorted.
 func without(s, other []Element) []Element {
 	var out []Element
 	for _, e := range s {
-		if _, found := slices.BinarySearchFunc(other, e, compareElements); !found {
+		for len(other) > 0 && compareElements(other[0], e) < 0 {
+			other = other[1:]
+		}
+		if len(other) == 0 || other[0] != e {
 			out = append(out, e)
 		}
 	}

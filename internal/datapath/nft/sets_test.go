@@ -21,6 +21,8 @@ func prefixes(ss ...string) []netip.Prefix {
 	return out
 }
 
+func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
+
 func goFiles() ([]string, error) { return filepath.Glob("*.go") }
 
 // between is a range that need not be a prefix, its last address included.
@@ -47,6 +49,33 @@ func TestEverySetIsTheSameInTextAndNetlink(t *testing.T) {
 		"addresses like prefixes": {Type: IPv4Addr, Elements: []Element{{Key: "\x00\x00\x00\x00"}, {Key: "\x80\x00\x00\x00"}}},
 		"protocols":               {Type: InetProto, Elements: Protocols(132, 6, 17, 6, 0, 255)},
 		"more than a message has": {Type: IPv4Addr, Interval: true, Elements: apart(1200)},
+		"protocol and port":       {Type: Concat(InetProto, InetService), Elements: Sorted([]Element{{Key: Tuple(Proto(17), Port(53))}, {Key: Tuple(Proto(6), Port(65535))}})},
+		"endpoints": {Type: Concat(InetProto, IPv4Addr, InetService), Elements: Sorted([]Element{
+			{Key: Tuple(Proto(132), Addr(addr("192.0.2.1")), Port(80))}, {Key: Tuple(Proto(6), Addr(addr("0.0.0.0")), Port(1))}})},
+		"IPv6 endpoints": {Type: Concat(InetProto, IPv6Addr, InetService), Elements: Sorted([]Element{{Key: Tuple(Proto(6), Addr(addr("fd00::1")), Port(80))}})},
+		"all others":     {Type: IPv4Addr, Elements: []Element{{}, {Key: Addr(addr("10.0.0.1"))}}},
+		"empty map":      {Type: IPv4Addr, Data: IPv4Addr},
+		"addresses":      {Type: IPv4Addr, Data: IPv4Addr, Elements: []Element{{Key: Addr(addr("10.0.0.1")), Data: Addr(addr("192.0.2.1"))}}},
+		"ports": {Type: Concat(InetProto, InetService), Data: Concat(IPv4Addr, InetService), Elements: []Element{
+			{Key: Tuple(Proto(6), Port(80)), Data: Endpoint(netip.MustParseAddrPort("10.0.0.1:8080"))},
+			{Key: Tuple(Proto(17), Port(80)), Data: Endpoint(netip.MustParseAddrPort("10.0.0.1:8080"))}}},
+		"ports to IPv6": {Type: Concat(InetProto, InetService), Data: Concat(IPv6Addr, InetService), Elements: []Element{
+			{Key: Tuple(Proto(6), Port(80)), Data: Endpoint(netip.MustParseAddrPort("[fd00::1]:8080"))}}},
+		"endpoints to endpoints": {Type: Concat(InetProto, IPv4Addr, InetService), Data: Concat(IPv4Addr, InetService), Elements: []Element{
+			{Key: Tuple(Proto(6), Addr(addr("192.0.2.1")), Port(80)), Data: Endpoint(netip.MustParseAddrPort("10.0.0.1:8080"))}}},
+		"IPv6 endpoints to endpoints": {Type: Concat(InetProto, IPv6Addr, InetService), Data: Concat(IPv6Addr, InetService), Elements: []Element{
+			{Key: Tuple(Proto(6), Addr(addr("fd00::2")), Port(80)), Data: Endpoint(netip.MustParseAddrPort("[fd00::1]:8080"))}}},
+		"blocks": {Type: IPv4Addr, Data: Concat(IPv4Addr, InetService), DataInterval: true, Elements: []Element{
+			{Key: Addr(addr("10.0.0.1")), Data: Block(addr("192.0.2.1"), 1024, 1535)},
+			{Key: Addr(addr("10.0.0.2")), Data: Block(addr("192.0.2.1"), 1536, 1536)},
+			{Key: Addr(addr("10.0.0.3")), Data: Block(addr("255.255.255.255"), 0, 65535)}}},
+		"IPv6 blocks": {Type: IPv6Addr, Data: Concat(IPv6Addr, InetService), DataInterval: true, Elements: []Element{
+			{Key: Addr(addr("fd00::1")), Data: Block(addr("2001:db8::1"), 1024, 1535)}}},
+		"all others' block": {Type: IPv4Addr, Data: Concat(IPv4Addr, InetService), DataInterval: true, Elements: []Element{
+			{Data: Block(addr("192.0.2.1"), 1024, 1535)}}},
+		"ranges to blocks": {Type: IPv4Addr, Interval: true, Data: Concat(IPv4Addr, InetService), DataInterval: true, Elements: []Element{
+			{Key: Addr(addr("10.0.0.0")), End: Addr(addr("10.0.1.0")), Data: Block(addr("192.0.2.1"), 1024, 1535)},
+			{Key: Addr(addr("10.0.1.0")), End: Addr(addr("10.0.2.0")), Data: Block(addr("192.0.2.2"), 1024, 1535)}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -62,7 +91,7 @@ func apart(n int) []Element {
 	for i := range uint32(n) {
 		first := binary.BigEndian.AppendUint32(nil, 10<<24+i*4)
 		end := binary.BigEndian.AppendUint32(nil, 10<<24+i*4+2)
-		out = append(out, Element{string(first), string(end)})
+		out = append(out, Element{Key: string(first), End: string(end)})
 	}
 	return out
 }
@@ -133,14 +162,14 @@ func FuzzElementsRoundTrip(f *testing.F) {
 			ps = append(ps, netip.PrefixFrom(netip.AddrFrom4([4]byte{b[0], b[0], 0, b[0]}), int(b[1])%33).Masked())
 		}
 		want := Prefixes(ps)
-		bounds := []bound{{string(make([]byte, 4)), true}} // as nft(8) writes it
+		bounds := []bound{{key: string(make([]byte, 4)), end: true}} // as nft(8) writes it
 		if len(want) > 0 && want[0].Key == string(make([]byte, 4)) {
 			bounds = nil
 		}
 		for _, e := range want {
-			bounds = append(bounds, bound{e.Key, false})
+			bounds = append(bounds, bound{key: e.Key})
 			if e.End != "" {
-				bounds = append(bounds, bound{e.End, true})
+				bounds = append(bounds, bound{key: e.End, end: true})
 			}
 		}
 		random := rand.New(rand.NewPCG(seed, seed))

@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -44,6 +45,45 @@ var words = []Rule{
 	{L4Proto(unix.IPPROTO_TCP), Masquerade{Low: 32768, High: 60999, FullyRandom: true}},
 	{L4Proto(unix.IPPROTO_UDP), Masquerade{Low: 40000, High: 40000}},
 	{L4Proto(unix.IPPROTO_ICMPV6), Masquerade{Low: 40000, High: 40000, FullyRandom: true}},
+	{In(IPv4, "services", FieldProto, FieldDport), Accept()},
+	{In(IPv4, "endpoints", FieldProto, FieldDaddr, FieldDport), Accept()},
+	{In(IPv6, "endpoints6", FieldProto, FieldDaddr, FieldDport), Accept()},
+	{Not(In(IPv6, "endpoints6", FieldProto, FieldDaddr, FieldDport)), Accept()},
+	{Daddr(netip.MustParsePrefix("127.0.0.0/8")), Accept()},
+	{Not(Daddr(netip.MustParsePrefix("127.0.0.0/8"))), Accept()},
+	{Saddr(netip.MustParsePrefix("127.0.0.1/32")), Accept()},
+	{Saddr(netip.MustParsePrefix("10.1.2.0/24")), Not(Daddr(netip.MustParsePrefix("10.1.0.0/17"))), Accept()},
+	{Daddr(netip.MustParsePrefix("0.0.0.0/0")), Accept()},
+	{Daddr(netip.MustParsePrefix("::1/128")), Accept()},
+	{Saddr(netip.MustParsePrefix("fe80::/10")), Accept()},
+	{Not(Saddr(netip.MustParsePrefix("fd00:1:2:3::/64"))), Accept()},
+	{Daddr(netip.MustParsePrefix("::/0")), Accept()},
+	{DaddrLocal(), Accept()},
+	{SaddrLocal(), Accept()},
+	{Not(DaddrLocal()), Not(SaddrLocal()), Drop()},
+	{Mark(0x10, 0x10), Accept()},
+	{Mark(0xff00, 0x1200), Accept()},
+	{Mark(0x10, 0), Accept()},
+	{Mark(0xffffffff, 7), Accept()},
+	{Not(Mark(0xff, 0x10)), Accept()},
+	{SetMark(0x10), Accept()},
+	{SetMark(0x80000001), Accept()},
+	{CTStatus(DestinationNATed), Accept()},
+	{CTStatus(SourceNATed), Accept()},
+	{CTStatus(SourceNATed | DestinationNATed), Accept()},
+	{CTDirection(Original), Accept()},
+	{CTDirection(Reply), Accept()},
+	{IIFName("fl-*"), Accept()},
+	{OIFName("fl-*"), Accept()},
+	{Not(IIFName("fl-*")), Not(OIFName("eth0")), Accept()},
+	{SNAT{Family: IPv4, Map: "sources"}},
+	{SNAT{Family: IPv6, Map: "sources6", FullyRandom: true}},
+	{L4Proto(unix.IPPROTO_TCP), SNAT{Family: IPv4, Map: "blocks", Ports: true}},
+	{L4Proto(unix.IPPROTO_UDP), SNAT{Family: IPv4, Map: "blocks", Ports: true, FullyRandom: true}},
+	{KeepSource(IPv4)},
+	{KeepSource(IPv6)},
+	{Jump("further")},
+	{Return()},
 	{Counter()},
 	{Accept()},
 	{Drop()},
@@ -57,9 +97,26 @@ func vocabulary() *Table {
 			{Name: "four", Type: IPv4Addr, Interval: true, Elements: Prefixes(prefixes("10.0.0.0/8"))},
 			{Name: "six", Type: IPv6Addr, Interval: true, Elements: Prefixes(prefixes("fd00::/8"))},
 			{Name: "protocols", Type: InetProto, Elements: Protocols(6, 17)},
+			{Name: "services", Type: Concat(InetProto, InetService)},
+			{Name: "endpoints", Type: Concat(InetProto, IPv4Addr, InetService)},
+			{Name: "endpoints6", Type: Concat(InetProto, IPv6Addr, InetService)},
+			{Name: "sources", Type: IPv4Addr, Data: IPv4Addr},
+			{Name: "sources6", Type: IPv6Addr, Data: IPv6Addr},
+			{Name: "blocks", Type: IPv4Addr, Data: Concat(IPv4Addr, InetService), DataInterval: true},
+			{Name: "ports", Type: Concat(InetProto, InetService), Data: Concat(IPv4Addr, InetService)},
+			{Name: "ports6", Type: Concat(InetProto, InetService), Data: Concat(IPv6Addr, InetService)},
+			{Name: "published", Type: Concat(InetProto, IPv4Addr, InetService), Data: Concat(IPv4Addr, InetService)},
+			{Name: "published6", Type: Concat(InetProto, IPv6Addr, InetService), Data: Concat(IPv6Addr, InetService)},
 		},
 		Chains: []*Chain{
 			{Name: "words", Type: NAT, Hook: Postrouting, Priority: 99, Rules: words},
+			{Name: "destinations", Type: NAT, Hook: Prerouting, Priority: -100, Rules: []Rule{
+				{DNAT(IPv4, "ports", FieldProto, FieldDport)},
+				{DNAT(IPv6, "ports6", FieldProto, FieldDport)},
+				{DNAT(IPv4, "published", FieldProto, FieldDaddr, FieldDport)},
+				{DNAT(IPv6, "published6", FieldProto, FieldDaddr, FieldDport)},
+				{DaddrLocal(), DNAT(IPv4, "ports", FieldProto, FieldDport)},
+			}},
 			{Name: "further", Rules: []Rule{{L4Proto(unix.IPPROTO_TCP), TCPFlags(ACK), Accept()}}},
 		},
 	}
@@ -73,12 +130,13 @@ func TestEveryWordIsTheSameInTextAndNetlink(t *testing.T) {
 func TestEveryHookIsTheSameInTextAndNetlink(t *testing.T) {
 	t.Parallel()
 	table := &Table{Name: "t"}
-	for i, hook := range []Hook{Prerouting, Forward, Postrouting} {
+	for i, hook := range []Hook{Prerouting, Input, Forward, Output, Postrouting} {
 		table.Chains = append(table.Chains, &Chain{Name: "filter-" + string(hook), Type: Filter, Hook: hook, Priority: -150 - i})
 	}
-	for i, hook := range []Hook{Prerouting, Postrouting} {
-		table.Chains = append(table.Chains, &Chain{Name: "nat-" + string(hook), Type: NAT, Hook: hook, Priority: 99 + i})
+	for i, hook := range []Hook{Prerouting, Input, Output, Postrouting} {
+		table.Chains = append(table.Chains, &Chain{Name: "nat-" + string(hook), Type: NAT, Hook: hook, Priority: 98*i - 101})
 	}
+	table.Chains = append(table.Chains, &Chain{Name: "route", Type: Route, Hook: Output, Priority: -151})
 	proveTwin(t, table)
 }
 
@@ -151,7 +209,7 @@ func constructors(f *ast.File) []string {
 		switch {
 		case !ok:
 		case fn.Recv == nil && fn.Name.IsExported() && fn.Type.Results != nil && len(fn.Type.Results.List) == 1:
-			if id, ok := fn.Type.Results.List[0].Type.(*ast.Ident); ok && id.Name == "Expr" {
+			if id, ok := fn.Type.Results.List[0].Type.(*ast.Ident); ok && (id.Name == "Expr" || id.Name == "Match") {
 				out = append(out, fn.Name.Name)
 			}
 		case fn.Recv != nil && fn.Name.Name == "text" && len(fn.Type.Params.List) == 0:

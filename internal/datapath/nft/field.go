@@ -1,0 +1,130 @@
+package nft
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Field is a part of a packet that keys of sets and maps are made of.
+type Field int
+
+// The fields in use, and the type that each has in a set.
+const (
+	FieldSaddr Field = iota // source address: [Family.AddrType]
+	FieldDaddr              // destination address: [Family.AddrType]
+	FieldProto              // transport protocol: [InetProto]
+	FieldDport              // destination port of TCP, UDP or SCTP: [InetService]
+)
+
+func (f Field) text(family Family) string {
+	switch f {
+	case FieldSaddr:
+		return family.keyword() + " saddr"
+	case FieldDaddr:
+		return family.keyword() + " daddr"
+	case FieldProto:
+		return "meta l4proto"
+	default:
+		return "th dport"
+	}
+}
+
+// load puts f into a small register, and the following ones if it is long.
+func (f Field) load(family Family, small int) instruction {
+	to := register(small)
+	switch f {
+	case FieldProto:
+		return metaTo(unix.NFT_META_L4PROTO, to)
+	case FieldDport:
+		return payloadTo(to, unix.NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2)
+	default:
+		offset, size := f.place(family)
+		return payloadTo(to, unix.NFT_PAYLOAD_NETWORK_HEADER, offset, size)
+	}
+}
+
+// place is where an address stands in the network header.
+func (f Field) place(family Family) (offset, size uint32) {
+	offset, size = 12, 4
+	if family == IPv6 {
+		offset, size = 8, 16
+	}
+	if f == FieldDaddr {
+		offset += size
+	}
+	return offset, size
+}
+
+func (f Field) typ(family Family) Type {
+	switch f {
+	case FieldProto:
+		return InetProto
+	case FieldDport:
+		return InetService
+	default:
+		return family.AddrType()
+	}
+}
+
+// A key is the fields of a packet that are looked up together.
+type key struct {
+	family Family
+	fields []Field
+}
+
+func (k key) text() string {
+	words := make([]string, len(k.fields))
+	for i, f := range k.fields {
+		words[i] = f.text(k.family)
+	}
+	return strings.Join(words, " . ")
+}
+
+// load puts the fields side by side from the first register on.
+func (k key) load() []instruction {
+	var out []instruction
+	if slices.Contains(k.fields, FieldSaddr) || slices.Contains(k.fields, FieldDaddr) {
+		out = isFamily(k.family)
+	}
+	small := 0
+	for _, f := range k.fields {
+		out = append(out, f.load(k.family, small))
+		small += int(aligned(f.typ(k.family).size())) / registerSize
+	}
+	return out
+}
+
+// find writes what the map has for the key from the first register on.
+func (k key) find(set string) []instruction {
+	return append(k.load(), instruction{"lookup", []attr{
+		str(unix.NFTA_LOOKUP_SET, set), u32(unix.NFTA_LOOKUP_SREG, unix.NFT_REG_1),
+		u32(unix.NFTA_LOOKUP_DREG, unix.NFT_REG_1), u32(unix.NFTA_LOOKUP_FLAGS, 0),
+	}})
+}
+
+// In matches packets whose fields, together, are in the named set.
+func In(f Family, set string, fields ...Field) Match { return in{key{f, fields}, set, is} }
+
+// SaddrIn matches packets whose source is in the named set.
+func SaddrIn(f Family, set string) Match { return In(f, set, FieldSaddr) }
+
+// DaddrIn matches packets whose destination is in the named set.
+func DaddrIn(f Family, set string) Match { return In(f, set, FieldDaddr) }
+
+// DaddrNotIn matches packets whose destination is not in the named set.
+func DaddrNotIn(f Family, set string) Expr { return Not(DaddrIn(f, set)) }
+
+type in struct {
+	key key
+	set string
+	relation
+}
+
+func (e in) not() Match   { e.relation = isNot; return e }
+func (e in) text() string { return fmt.Sprintf("%s %s@%s", e.key.text(), e.relation.text(), e.set) }
+func (e in) code() []instruction {
+	return append(e.key.load(), lookup(e.set, e.relation == isNot))
+}
