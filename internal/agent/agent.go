@@ -22,7 +22,6 @@ import (
 	"fairlead.dev/fairlead/internal/feature/all"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/kernel"
-	"fairlead.dev/fairlead/internal/world"
 )
 
 // Config is what an agent is told when it starts.
@@ -45,14 +44,13 @@ type Source interface {
 
 // An Agent keeps one node.
 type Agent struct {
-	config       Config
-	book         *cni.Book
-	capabilities world.Capabilities
-	observe      func(world.Capabilities, *world.Attachments) (*world.Kernel, error)
-	builder      *source.Builder
-	renderer     *feature.Renderer
-	metrics      *metrics
-	clock        *clock
+	config   Config
+	book     *cni.Book
+	kernel   *kernel.Observer
+	builder  *source.Builder
+	renderer *feature.Renderer
+	metrics  *metrics
+	clock    *clock
 
 	loop  *loop
 	asked atomic.Int64 // turns of the loop that were asked for
@@ -72,7 +70,7 @@ func New(c Config) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{
-		config: c, book: book, capabilities: kernel.Probe(), observe: kernel.Observe,
+		config: c, book: book, kernel: &kernel.Observer{Capabilities: kernel.Probe()},
 		builder: source.NewBuilder(c.Node), renderer: feature.NewRenderer(all.Features),
 		metrics: newMetrics(), clock: newClock(),
 	}
@@ -101,7 +99,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		}()
 	}
 	start("objects", func() error { return a.config.Objects.Watch(ctx, a.loop.Wake) })
-	start("kernel", func() error { return kernel.Watch(ctx, a.loop.Drifted) })
+	start("kernel", func() error { return a.kernel.Watch(ctx, a.loop.Drifted) })
 	start("serve", func() error { return a.serve(ctx, listeners) })
 	start("loop", func() error { return a.loop.run(ctx) })
 	for range cap(running) {

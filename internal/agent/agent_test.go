@@ -21,7 +21,7 @@ import (
 
 func TestAgentWithoutRandomPortsSaysSoLoudlyAndKeepsPodsOnTheNetwork(t *testing.T) {
 	n := newNode(t, nodes, randomize)
-	n.capabilities = world.Capabilities{FullyRandomPorts: world.Capability{Reason: "the rule is refused"}}
+	n.kernel.Capabilities = world.Capabilities{FullyRandomPorts: world.Capability{Reason: "the rule is refused"}}
 	n.mustTurn(t)
 
 	rules := n.snapshot.Load().Rendered.State.NFT()

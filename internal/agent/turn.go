@@ -68,7 +68,7 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 		return none, err
 	}
 	s.Observed = in.Objects.Revision
-	if in.Kernel, err = a.observe(a.capabilities, in.Attachments); err != nil {
+	if in.Kernel, err = a.kernel.Observe(in.Attachments); err != nil {
 		return none, fmt.Errorf("observe kernel: %w", err)
 	}
 	s.World, s.Problems = a.builder.Build(in)

@@ -107,7 +107,7 @@ func (n *Node) Apply(spec v1alpha1.AgentConfigSpec, peers ...*Node) *world.World
 	var w *world.World
 	n.Do(func() error {
 		attachments := n.attachments
-		observed, err := kernel.Observe(kernel.Probe(), &attachments)
+		observed, err := (&kernel.Observer{Capabilities: kernel.Probe()}).Observe(&attachments)
 		if err != nil {
 			return err
 		}

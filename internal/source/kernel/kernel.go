@@ -16,23 +16,19 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/internal/datapath"
-	"fairlead.dev/fairlead/internal/datapath/link"
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
 	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/world"
 )
 
-// Observe returns what the kernel of the calling thread's network namespace
-// shows now. Capabilities do not change while a kernel runs, so they are given.
-func Observe(c world.Capabilities, attachments *world.Attachments) (*world.Kernel, error) {
-	k := &world.Kernel{Capabilities: c}
-	var err error
-	if k.Interfaces, err = link.Whole(interfaces); err != nil {
+// Observe returns what the kernel of the calling thread's network namespace shows
+// now.
+func (o *Observer) Observe(attachments *world.Attachments) (*world.Kernel, error) {
+	seen, err := o.look()
+	if err != nil {
 		return nil, err
 	}
-	if k.Exits, err = link.Whole(exits); err != nil {
-		return nil, err
-	}
+	k := &world.Kernel{Capabilities: o.Capabilities, Interfaces: seen.interfaces, Exits: seen.exits}
 	if k.LocalPorts, err = localPorts(); err != nil {
 		return nil, err
 	}
@@ -52,15 +48,16 @@ func Observe(c world.Capabilities, attachments *world.Attachments) (*world.Kerne
 	return k, nil
 }
 
-// interfaces lists everybody's network devices but ours.
-func interfaces() ([]world.Interface, error) {
+// list lists everybody's network devices but ours, and the ways out.
+func list() (listed, error) {
+	out := listed{others: map[int32]bool{}}
 	links, err := netlink.LinkList()
 	if err != nil {
-		return nil, fmt.Errorf("list interfaces: %w", err)
+		return out, fmt.Errorf("list interfaces: %w", err)
 	}
 	addresses, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
-		return nil, fmt.Errorf("list addresses: %w", err)
+		return out, fmt.Errorf("list addresses: %w", err)
 	}
 	on := map[int][]netip.Prefix{}
 	for _, a := range addresses {
@@ -70,9 +67,8 @@ func interfaces() ([]world.Interface, error) {
 	}
 	advertised, err := advertisedRoutes()
 	if err != nil {
-		return nil, err
+		return out, err
 	}
-	var out []world.Interface
 	for _, l := range links {
 		a := l.Attrs()
 		if strings.HasPrefix(a.Name, datapath.LinkPrefix) {
@@ -80,10 +76,12 @@ func interfaces() ([]world.Interface, error) {
 		}
 		addrs := on[a.Index]
 		slices.SortFunc(addrs, netip.Prefix.Compare)
-		out = append(out, world.Interface{Name: a.Name, MTU: a.MTU, RoutesByRA: advertised[a.Index] && acceptsRA(a.Name), Addresses: addrs})
+		out.others[int32(a.Index)] = true
+		out.interfaces = append(out.interfaces, world.Interface{Name: a.Name, MTU: a.MTU, RoutesByRA: advertised[a.Index] && acceptsRA(a.Name), Addresses: addrs})
 	}
-	slices.SortFunc(out, func(a, b world.Interface) int { return strings.Compare(a.Name, b.Name) })
-	return out, nil
+	slices.SortFunc(out.interfaces, func(a, b world.Interface) int { return strings.Compare(a.Name, b.Name) })
+	out.exits, err = exits()
+	return out, err
 }
 
 // advertisedRoutes are the interfaces with routes from router advertisements.

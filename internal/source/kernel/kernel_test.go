@@ -11,7 +11,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/netns"
@@ -46,7 +45,7 @@ func TestObserveFindsRoutesThatForwardingWouldEnd(t *testing.T) {
 	look := func() bool {
 		var found bool
 		h.Do(func() error {
-			k, err := Observe(world.Capabilities{}, &world.Attachments{})
+			k, err := (&Observer{}).Observe(&world.Attachments{})
 			if err == nil {
 				found = k.Interfaces[0].RoutesByRA
 			}
@@ -88,7 +87,7 @@ func TestObserveShowsWhatOthersHave(t *testing.T) {
 		LiveNetns:     []string{pod.Path},
 	}
 	h.Do(func() error {
-		got, err := Observe(capabilities, attachments)
+		got, err := (&Observer{Capabilities: capabilities}).Observe(attachments)
 		if err != nil {
 			return err
 		}
@@ -109,18 +108,17 @@ func TestProbeFindsWhatThisKernelDoes(t *testing.T) {
 func TestWatchAnnouncesEveryChange(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
-		protocol int
-		groups   []uint32
-		change   string // with a number: each one is another
+		watched int
+		change  string // with a number: each one is another
 	}{
-		"link":       {unix.NETLINK_ROUTE, rtnetlinkGroups, "ip link add a%[1]d type veth peer name b%[1]d"},
-		"address":    {unix.NETLINK_ROUTE, rtnetlinkGroups, "ip address add 192.0.2.%d/32 dev lo"},
-		"route":      {unix.NETLINK_ROUTE, rtnetlinkGroups, "ip route add unreachable 192.0.2.%d/32"},
-		"IPv6 route": {unix.NETLINK_ROUTE, rtnetlinkGroups, "ip -6 route add unreachable 2001:db8::%d/128"},
-		"neighbour":  {unix.NETLINK_ROUTE, rtnetlinkGroups, "ip neigh add 192.0.2.%d lladdr 02:00:00:00:00:09 dev eth0"},
-		"forwarding": {unix.NETLINK_ROUTE, rtnetlinkGroups, "bridge fdb add 02:00:00:00:00:%02d dev vx dst 192.0.2.9"},
-		"table":      {unix.NETLINK_NETFILTER, nftablesGroups, "nft add table inet fairlead-%d"},
-		"queue":      {unix.NETLINK_ROUTE, rtnetlinkGroups, "tc qdisc replace dev eth0 root handle %d: tbf rate 1gbit burst 64kb latency 50ms"},
+		"link":       {links, "ip link add a%[1]d type veth peer name b%[1]d"},
+		"address":    {links, "ip address add 192.0.2.%d/32 dev lo"},
+		"route":      {links, "ip route add unreachable 192.0.2.%d/32"},
+		"IPv6 route": {links, "ip -6 route add unreachable 2001:db8::%d/128"},
+		"neighbour":  {links, "ip neigh add 192.0.2.%d lladdr 02:00:00:00:00:09 dev eth0"},
+		"forwarding": {links, "bridge fdb add 02:00:00:00:00:%02d dev vx dst 192.0.2.9"},
+		"table":      {rules, "nft add table inet fairlead-%d"},
+		"queue":      {links, "tc qdisc replace dev eth0 root handle %d: tbf rate 1gbit burst 64kb latency 50ms"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -136,7 +134,7 @@ func TestWatchAnnouncesEveryChange(t *testing.T) {
 				}
 			}
 			go func() {
-				ended <- netns.Do(h.Path, func() error { return watch(ctx, tt.protocol, tt.groups, tell) })
+				ended <- netns.Do(h.Path, func() error { return (&Observer{}).watch(ctx, tt.watched, tell) })
 			}()
 			<-announced // the watch stands
 			heard := false
@@ -186,7 +184,7 @@ func TestObserveWhileInterfacesComeAndGo(t *testing.T) {
 	}()
 	h.Do(func() error {
 		for range 30 {
-			if _, err := Observe(world.Capabilities{}, &world.Attachments{}); err != nil {
+			if _, err := (&Observer{}).Observe(&world.Attachments{}); err != nil {
 				return err
 			}
 			if _, err := datapath.Read(nil); err != nil {
@@ -209,7 +207,7 @@ func TestWatchAnnouncesWhatCameBefore(t *testing.T) {
 	defer stop()
 	announced := false
 	h.Do(func() error {
-		return watch(ctx, unix.NETLINK_ROUTE, rtnetlinkGroups, func() { announced = true; stop() })
+		return (&Observer{}).watch(ctx, links, func() { announced = true; stop() })
 	})
 	if !announced {
 		t.Error("nothing is announced while nothing changes")

@@ -14,31 +14,36 @@ import (
 	"fairlead.dev/fairlead/internal/datapath"
 )
 
-// rtnetlinkGroups are the announcements about links, addresses, routes,
-// neighbours, queues and forwarding; nftablesGroups those about rules.
-var (
-	rtnetlinkGroups = []uint32{
+// watched are the announcements that are heard, by socket.
+var watched = []struct {
+	protocol int
+	groups   []uint32
+}{
+	{unix.NETLINK_ROUTE, []uint32{
 		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
 		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_NEIGH, unix.RTNLGRP_TC,
 		unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF,
-	}
-	nftablesGroups = []uint32{unix.NFNLGRP_NFTABLES}
-)
+	}},
+	{unix.NETLINK_NETFILTER, []uint32{unix.NFNLGRP_NFTABLES}},
+}
 
 // Watch calls changed whenever the kernel announces a change that may be of
 // interfaces, addresses, routes, neighbours, queues, forwarding or our rules,
 // until ctx is done. Settings other than forwarding and reverse path filtering
 // announce nothing.
-func Watch(ctx context.Context, changed func()) error {
-	done := make(chan error, 2)
+func (o *Observer) Watch(ctx context.Context, changed func()) error {
+	done := make(chan error, len(watched))
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	go func() { done <- watch(ctx, unix.NETLINK_ROUTE, rtnetlinkGroups, changed) }()
-	go func() { done <- watch(ctx, unix.NETLINK_NETFILTER, nftablesGroups, changed) }()
+	for i := range watched {
+		go func() { done <- o.watch(ctx, i, changed) }()
+	}
 	err := <-done
 	stop()
-	if second := <-done; err == nil {
-		err = second
+	for range watched[1:] {
+		if next := <-done; err == nil {
+			err = next
+		}
 	}
 	return err
 }
@@ -46,7 +51,9 @@ func Watch(ctx context.Context, changed func()) error {
 // announcementsWaiting is room for what is announced while nobody reads, in bytes.
 const announcementsWaiting = 1 << 20
 
-func watch(ctx context.Context, protocol int, groups []uint32, changed func()) error {
+// watch hears the announcements of watched[i].
+func (o *Observer) watch(ctx context.Context, i int, changed func()) error {
+	protocol := watched[i].protocol
 	c, err := netlink.Dial(protocol, nil)
 	if err != nil {
 		return fmt.Errorf("watch kernel: %w", err)
@@ -55,16 +62,15 @@ func watch(ctx context.Context, protocol int, groups []uint32, changed func()) e
 	defer context.AfterFunc(ctx, func() { c.Close() })()
 	// Best effort: with less room, more is lost, which is noticed.
 	_ = c.SetReadBuffer(announcementsWaiting)
-	for _, g := range groups {
+	for _, g := range watched[i].groups {
 		if err := c.JoinGroup(g); err != nil {
 			return fmt.Errorf("watch kernel: join group %d: %w", g, err)
 		}
 	}
+	o.watches.Add(1)
+	defer o.watches.Add(-1)
+	o.stale.Store(true)
 	changed() // whatever came before the watch stood
-	matter := mattersOfLinks
-	if protocol == unix.NETLINK_NETFILTER {
-		matter = mattersOfRules
-	}
 	for {
 		messages, err := c.Receive()
 		if ctx.Err() != nil {
@@ -74,10 +80,49 @@ func watch(ctx context.Context, protocol int, groups []uint32, changed func()) e
 			return fmt.Errorf("watch kernel: %w", err)
 		}
 		// Announcements that were lost are announcements too.
+		if protocol == unix.NETLINK_ROUTE && (err != nil || slices.ContainsFunc(messages, o.lists)) {
+			o.stale.Store(true)
+		}
+		matter := mattersOfLinks
+		if protocol == unix.NETLINK_NETFILTER {
+			matter = mattersOfRules
+		}
 		if err != nil || slices.ContainsFunc(messages, matter) {
 			changed()
 		}
 	}
+}
+
+// lists reports whether an announcement may be about what an Observer lists:
+// others' interfaces, their addresses and settings, default and advertised
+// routes. The fields are those of struct ifinfomsg, ifaddrmsg and rtmsg.
+func (o *Observer) lists(m netlink.Message) bool {
+	switch m.Header.Type {
+	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+		return len(m.Data) < unix.SizeofIfInfomsg || !strings.HasPrefix(name(m.Data[unix.SizeofIfInfomsg:], unix.IFLA_IFNAME), datapath.LinkPrefix) ||
+			o.isOthers(int32(binary.NativeEndian.Uint32(m.Data[4:])))
+	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
+		return len(m.Data) < unix.SizeofIfAddrmsg || o.isOthers(int32(binary.NativeEndian.Uint32(m.Data[4:])))
+	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
+		return len(m.Data) < unix.SizeofRtMsg || m.Data[1] == 0 || m.Data[5] == unix.RTPROT_RA
+	case unix.RTM_NEWNEIGH, unix.RTM_DELNEIGH, unix.RTM_NEWQDISC, unix.RTM_DELQDISC, unix.RTM_NEWTFILTER, unix.RTM_DELTFILTER:
+		return false
+	}
+	return true
+}
+
+// name is the attribute of the given type, as a string; "" where there is none.
+func name(attributes []byte, typ uint16) string {
+	d, err := netlink.NewAttributeDecoder(attributes)
+	if err != nil {
+		return ""
+	}
+	for d.Next() {
+		if d.Type() == typ {
+			return d.String()
+		}
+	}
+	return ""
 }
 
 // transient are the states of neighbours that the kernel discovers by itself.
@@ -107,16 +152,7 @@ func mattersOfRules(m netlink.Message) bool {
 	if m.Header.Type == unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWGEN || len(m.Data) < sizeofNfgenmsg {
 		return false
 	}
-	d, err := netlink.NewAttributeDecoder(m.Data[sizeofNfgenmsg:])
-	if err != nil {
-		return true
-	}
-	for d.Next() {
-		if d.Type() == table {
-			return strings.HasPrefix(d.String(), datapath.TablePrefix)
-		}
-	}
-	return true
+	return strings.HasPrefix(name(m.Data[sizeofNfgenmsg:], table), datapath.TablePrefix)
 }
 
 const sizeofNfgenmsg = 4

@@ -3,14 +3,17 @@ package kernel
 import (
 	"context"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/netnstest"
+	"fairlead.dev/fairlead/internal/world"
 )
+
+// What is heard on which socket, as in watched.
+const links, rules = 0, 1
 
 // listen watches h and returns the announcements that matter, the first of which
 // says that the watch stands.
@@ -19,7 +22,7 @@ func listen(t *testing.T, h *netnstest.Host) <-chan struct{} {
 	announced, ended := make(chan struct{}, 1000), make(chan error, 1)
 	go func() {
 		ended <- netns.Do(h.Path, func() error {
-			return watch(ctx, unix.NETLINK_NETFILTER, nftablesGroups, func() { announced <- struct{}{} })
+			return (&Observer{}).watch(ctx, rules, func() { announced <- struct{}{} })
 		})
 	}()
 	t.Cleanup(func() {
@@ -75,7 +78,7 @@ func TestSettingsOfRoutingAreAnnounced(t *testing.T) {
 	announced, ended := make(chan struct{}, 1000), make(chan error, 1)
 	go func() {
 		ended <- netns.Do(h.Path, func() error {
-			return watch(ctx, unix.NETLINK_ROUTE, rtnetlinkGroups, func() { announced <- struct{}{} })
+			return (&Observer{}).watch(ctx, links, func() { announced <- struct{}{} })
 		})
 	}()
 	<-announced
@@ -94,5 +97,72 @@ func TestSettingsOfRoutingAreAnnounced(t *testing.T) {
 	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// A watching observer lists what others have again when somebody changes it, and
+// sees every change; what happens to our own links costs it nothing.
+func TestAnObserverThatWatchesSeesEveryChange(t *testing.T) {
+	t.Parallel()
+	h, far := netnstest.New(t), netnstest.New(t)
+	netnstest.Wire(h, "eth0", far, "eth0")
+	h.Run("ip", "link", "add", "fl-vxlan", "type", "vxlan", "id", "1", "local", "192.0.2.1", "dstport", "4789")
+	o := &Observer{}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, len(watched))
+	for i := range watched {
+		go func() { ended <- netns.Do(h.Path, func() error { return o.watch(ctx, i, func() {}) }) }()
+	}
+	seen := func() (k *world.Kernel) {
+		h.Do(func() (err error) {
+			k, err = o.Observe(&world.Attachments{})
+			return err
+		})
+		return k
+	}
+	plain := func() (k *world.Kernel) {
+		h.Do(func() (err error) {
+			k, err = (&Observer{}).Observe(&world.Attachments{})
+			return err
+		})
+		return k
+	}
+	for o.watches.Load() < int32(len(watched)) {
+		time.Sleep(time.Millisecond)
+	}
+	for _, command := range []string{
+		"address add 192.0.2.1/24 dev eth0", "link set eth0 mtu 1400", "route add default via 192.0.2.9", "route add default dev eth0 metric 1",
+		"link add eth1 type veth peer name eth2", "link set eth1 up", "address add 198.51.100.1/24 dev eth1", "link set fl-vxlan name vx",
+		"link set vx name fl-vxlan", "link set eth1 down", "link set eth1 name eth9", "link set eth0 down", "link del eth9",
+	} {
+		h.Run("ip", strings.Fields(command)...)
+		want := plain()
+		for deadline := time.Now().Add(20 * time.Second); !seen().Equal(want); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("after %q the observer sees %+v, want %+v", command, seen(), want)
+			}
+		}
+	}
+	listed := func() time.Time {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		return o.at
+	}
+	before := listed()
+	for range 20 {
+		h.Run("ip", "address", "add", "10.244.1.1/32", "dev", "fl-vxlan")
+		h.Run("ip", "link", "set", "fl-vxlan", "up")
+		seen()
+		h.Run("ip", "link", "set", "fl-vxlan", "down")
+		h.Run("ip", "address", "flush", "dev", "fl-vxlan")
+	}
+	if seen(); listed() != before {
+		t.Error("others' interfaces were listed again for what happened to ours")
+	}
+	stop()
+	for range watched {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
 	}
 }
