@@ -32,10 +32,12 @@ type loop struct {
 	drift atomic.Bool   // the next turn reads the kernel
 	fails atomic.Bool   // the last turn did not apply everything
 	cost  atomic.Int64  // nanoseconds that reading the kernel took last
+	start time.Time
+	ended atomic.Int64 // when the last turn ended, in nanoseconds since start
 }
 
 func newLoop(turn func() error, peek func() bool) *loop {
-	l := &loop{turn: turn, peek: peek, wake: make(chan struct{}, 1)}
+	l := &loop{turn: turn, peek: peek, wake: make(chan struct{}, 1), start: time.Now()}
 	l.drift.Store(true)
 	return l
 }
@@ -65,6 +67,16 @@ func (l *loop) Drifted() {
 	})
 }
 
+// stuckAfter is how long a loop that polls every few seconds, and tries again
+// every few, may go without ending a turn.
+const stuckAfter = 90 * time.Second
+
+// stuck reports for how long no turn has ended, if that is too long.
+func (l *loop) stuck() (time.Duration, bool) {
+	since := time.Since(l.start) - time.Duration(l.ended.Load())
+	return since, since > stuckAfter
+}
+
 // run takes turns until ctx is done.
 func (l *loop) run(ctx context.Context) error {
 	peek, poll, full := time.NewTicker(peekEvery), time.NewTicker(pollEvery), time.NewTicker(fullEvery)
@@ -89,6 +101,7 @@ func (l *loop) run(ctx context.Context) error {
 			l.drift.Store(true)
 		}
 		err := l.turn()
+		l.ended.Store(int64(time.Since(l.start)))
 		l.fails.Store(err != nil)
 		if err != nil {
 			l.drift.Store(true)

@@ -152,3 +152,25 @@ func TestLoopThatKeepsFailingStaysSlow(t *testing.T) {
 		}
 	})
 }
+
+// A loop that fails is alive; one whose turn does not end is not.
+func TestLoopThatHangsIsFoundOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hang := make(chan struct{})
+		l, _ := run(t, func(turn int) error {
+			if turn == 100 {
+				<-hang
+			}
+			return errors.New("no")
+		})
+		pass(5 * time.Minute)
+		if since, stuck := l.stuck(); stuck {
+			t.Errorf("a loop that only fails counts as stuck after %s", since)
+		}
+		pass(15 * time.Minute)
+		if _, stuck := l.stuck(); !stuck {
+			t.Error("a turn that does not end is not noticed")
+		}
+		close(hang)
+	})
+}

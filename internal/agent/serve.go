@@ -76,7 +76,13 @@ func (a *Agent) serve(ctx context.Context, l listeners) error {
 func (a *Agent) public() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", a.metrics.handler())
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		if since, stuck := a.loop.stuck(); stuck {
+			http.Error(w, fmt.Sprintf("no turn has ended for %s: the agent hangs and should be started anew", since.Round(time.Second)), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if s := a.snapshot.Load(); !s.Ready {
 			http.Error(w, s.Reason, http.StatusServiceUnavailable)

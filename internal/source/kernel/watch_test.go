@@ -113,16 +113,9 @@ func TestAnObserverThatWatchesSeesEveryChange(t *testing.T) {
 	for i := range watched {
 		go func() { ended <- netns.Do(h.Path, func() error { return o.watch(ctx, i, func() {}) }) }()
 	}
-	seen := func() (k *world.Kernel) {
+	see := func(o *Observer) (k *world.Kernel) {
 		h.Do(func() (err error) {
 			k, err = o.Observe(&world.Attachments{})
-			return err
-		})
-		return k
-	}
-	plain := func() (k *world.Kernel) {
-		h.Do(func() (err error) {
-			k, err = (&Observer{}).Observe(&world.Attachments{})
 			return err
 		})
 		return k
@@ -136,10 +129,10 @@ func TestAnObserverThatWatchesSeesEveryChange(t *testing.T) {
 		"link set vx name fl-vxlan", "link set eth1 down", "link set eth1 name eth9", "link set eth0 down", "link del eth9",
 	} {
 		h.Run("ip", strings.Fields(command)...)
-		want := plain()
-		for deadline := time.Now().Add(20 * time.Second); !seen().Equal(want); time.Sleep(time.Millisecond) {
+		want := see(&Observer{})
+		for deadline := time.Now().Add(20 * time.Second); !see(o).Equal(want); time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
-				t.Fatalf("after %q the observer sees %+v, want %+v", command, seen(), want)
+				t.Fatalf("after %q the observer sees %+v, want %+v", command, see(o), want)
 			}
 		}
 	}
@@ -152,11 +145,11 @@ func TestAnObserverThatWatchesSeesEveryChange(t *testing.T) {
 	for range 20 {
 		h.Run("ip", "address", "add", "10.244.1.1/32", "dev", "fl-vxlan")
 		h.Run("ip", "link", "set", "fl-vxlan", "up")
-		seen()
+		see(o)
 		h.Run("ip", "link", "set", "fl-vxlan", "down")
 		h.Run("ip", "address", "flush", "dev", "fl-vxlan")
 	}
-	if seen(); listed() != before {
+	if see(o); listed() != before {
 		t.Error("others' interfaces were listed again for what happened to ours")
 	}
 	stop()
