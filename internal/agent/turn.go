@@ -92,7 +92,7 @@ func (a *Agent) apply(want datapath.State) (datapath.Changes, error) {
 		return a.verify(want)
 	}
 	changes := datapath.DiffStates(a.held, want)
-	if err := datapath.Apply(changes); err != nil {
+	if err := a.makeChanges(changes); err != nil {
 		a.config.Log.Debug("the kernel is not as it was left; reading it", "error", err)
 		return a.verify(want)
 	}
@@ -109,7 +109,7 @@ func (a *Agent) verify(want datapath.State) (datapath.Changes, error) {
 	}
 	changes := datapath.Diff(have, want)
 	a.loop.cost.Store(int64(time.Since(began)))
-	if err := datapath.Apply(changes); err != nil {
+	if err := a.makeChanges(changes); err != nil {
 		return changes, err
 	}
 	a.held = want

@@ -17,6 +17,17 @@ type Kernel struct {
 	rest   Part
 }
 
+// Wires is the number of pods' wires that the kernel holds.
+func (k Kernel) Wires() int {
+	n := 0
+	for _, l := range k.rest.Links {
+		if l.Veth != nil {
+			n++
+		}
+	}
+	return n
+}
+
 // Changes turn what the kernel has into what it should have. They print
 // themselves in the order in which they are made.
 type Changes struct {
@@ -114,6 +125,9 @@ func (c Changes) Lines() []string {
 	}
 	return out
 }
+
+// Settings returns the settings that are changed.
+func (c Changes) Settings() []sysctl.Setting { return c.settings }
 
 // About returns the changes that concern the named link.
 func (c Changes) About(link string) string {

@@ -1,0 +1,177 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/datapath/sysctl"
+)
+
+// Everything else of ours in the kernel goes without a trace. A setting was
+// something before, so that is written down before it is changed: in the state
+// directory, for uninstall.
+
+// SettingsFile is the record's file in the state directory.
+func SettingsFile(stateDir string) string { return filepath.Join(stateDir, "settings.json") }
+
+// A settingsRecord says what settings were. It holds for one boot and one network
+// namespace, since settings begin anew with each; so the record need not survive
+// a crash of the machine.
+type settingsRecord struct {
+	Of       string       `json:"of"`
+	Settings []oldSetting `json:"settings"` // the last that was set comes first
+}
+
+type oldSetting struct {
+	Key    string       `json:"key"`
+	Before string       `json:"before"`
+	Set    string       `json:"set"`             // by us
+	Drags  []oldSetting `json:"drags,omitempty"` // what the kernel set along with it
+}
+
+// makeChanges applies c. Settings that cannot be written down are set all the
+// same: pods need their network more than uninstall needs the record.
+func (a *Agent) makeChanges(c datapath.Changes) error {
+	if err := remember(a.config.StateDir, c.Settings()); err != nil {
+		a.config.Log.Warn("settings will stay after uninstall: what they were is not written down", "error", err)
+	}
+	return datapath.Apply(c)
+}
+
+// remember writes down what the settings are now. What is written down already
+// stays: it was so before us.
+func remember(stateDir string, settings []sysctl.Setting) error {
+	settings = slices.DeleteFunc(slices.Clone(settings), ofOurs)
+	if len(settings) == 0 {
+		return nil // as nearly always
+	}
+	r, err := readSettings(stateDir)
+	if err != nil {
+		return err
+	}
+	for _, s := range settings {
+		if r.Settings, err = note(r.Settings, s); err != nil {
+			return err
+		}
+	}
+	content, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	return replaceFile(SettingsFile(stateDir), content)
+}
+
+// ofOurs reports whether s is about a link of ours, with which it goes.
+func ofOurs(s sysctl.Setting) bool { return strings.Contains(s.Key, "/"+datapath.LinkPrefix) }
+
+// note writes down what s, and what the kernel sets along with it, are now.
+func note(list []oldSetting, s sysctl.Setting) ([]oldSetting, error) {
+	i := slices.IndexFunc(list, func(o oldSetting) bool { return o.Key == s.Key })
+	if i < 0 {
+		before, err := sysctl.Read(s.Key)
+		if err != nil || before == "" {
+			return list, err // "": its interface went
+		}
+		list, i = append([]oldSetting{{Key: s.Key, Before: before}}, list...), 0
+	}
+	list[i].Set = s.Value
+	drags, err := s.Drags()
+	for _, d := range slices.DeleteFunc(drags, ofOurs) {
+		if list[i].Drags, err = note(list[i].Drags, d); err != nil {
+			break
+		}
+	}
+	return list, err
+}
+
+// readSettings reads the record. One of another boot or namespace, or that no
+// agent wrote, is empty.
+func readSettings(stateDir string) (settingsRecord, error) {
+	here, err := bootAndNamespace()
+	if err != nil {
+		return settingsRecord{}, err
+	}
+	r := settingsRecord{Of: here}
+	content, err := os.ReadFile(SettingsFile(stateDir))
+	if errors.Is(err, os.ErrNotExist) {
+		return r, nil
+	}
+	if err != nil {
+		return r, err
+	}
+	var found settingsRecord
+	if json.Unmarshal(content, &found) == nil && found.Of == here {
+		r = found
+	}
+	return r, nil
+}
+
+func bootAndNamespace() (string, error) {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", err
+	}
+	namespace, err := os.Readlink("/proc/thread-self/ns/net")
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("boot %s, %s", strings.TrimSpace(string(boot)), namespace), nil
+}
+
+// SettingsBefore returns what sets the settings back that agents changed, in
+// order. What somebody set since stays.
+func SettingsBefore(stateDir string) ([]sysctl.Setting, error) {
+	r, err := readSettings(stateDir)
+	if err != nil {
+		return nil, err
+	}
+	var out []sysctl.Setting
+	for _, s := range r.Settings {
+		back, err := s.back()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, back...)
+	}
+	return out, nil
+}
+
+// back returns what sets o back, and then what the kernel sets along with that
+// and was otherwise.
+func (o oldSetting) back() ([]sysctl.Setting, error) {
+	s, ours, err := o.before()
+	if err != nil || !ours {
+		return nil, err
+	}
+	drags, err := s.Drags()
+	if err != nil {
+		return nil, err
+	}
+	out := []sysctl.Setting{s}
+	for _, d := range o.Drags {
+		was, _, err := d.before()
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(drags, func(d sysctl.Setting) bool { return d.Key == was.Key && d.Value != was.Value }) {
+			out = append(out, was)
+		}
+	}
+	return out, nil
+}
+
+// before is what o is to be: as it was before us if it is still as we set it, as
+// it is otherwise.
+func (o oldSetting) before() (s sysctl.Setting, ours bool, err error) {
+	now, err := sysctl.Read(o.Key)
+	if now == o.Set {
+		return sysctl.Setting{Key: o.Key, Value: o.Before}, true, err
+	}
+	return sysctl.Setting{Key: o.Key, Value: now}, false, err
+}
