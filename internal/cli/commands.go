@@ -11,6 +11,7 @@ func commands() []*cobra.Command {
 		diffCommand(),
 		doctorCommand(),
 		getCommand(),
+		uninstallCommand(),
 		versionCommand(),
 	}
 }

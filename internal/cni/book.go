@@ -41,7 +41,8 @@ const network = "fairlead"
 // taken in the store by nobody in the book are given back: a crash came between.
 func OpenBook(stateDir string) (*Book, error) {
 	b := &Book{dir: stateDir, list: map[string]*world.Attachment{}}
-	if err := b.take(); err != nil {
+	var err error
+	if b.lock, err = Lock(stateDir); err != nil {
 		return nil, fmt.Errorf("open address book: %w", err)
 	}
 	if err := b.open(); err != nil {
@@ -50,41 +51,48 @@ func OpenBook(stateDir string) (*Book, error) {
 	return b, nil
 }
 
-// take makes this the only agent with this state directory. Two would give the
-// same address to two pods, and each would take the other's wires away.
-func (b *Book) take() error {
-	if err := os.MkdirAll(b.dir, 0o700); err != nil {
-		return err
+// Lock makes this the only process with the state directory, until the file is
+// closed. Two agents would give the same address to two pods, and each would take
+// the other's wires away.
+func Lock(stateDir string) (*os.File, error) {
+	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(b.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(filepath.Join(stateDir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return fmt.Errorf("another agent uses %s", b.dir)
+			return nil, fmt.Errorf("an agent has %s open", stateDir)
 		}
-		return fmt.Errorf("lock %s: %w", f.Name(), err)
+		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 	}
-	b.lock = f
-	return nil
+	return f, nil
+}
+
+const lockFile = "lock"
+
+// Files lists what the address book is made of in the state directory.
+func Files(stateDir string) []string {
+	return []string{records(stateDir), tombstones(stateDir), addresses(stateDir), filepath.Join(stateDir, lockFile)}
 }
 
 // Close lets another agent have the book.
 func (b *Book) Close() error { return b.lock.Close() }
 
 func (b *Book) open() error {
-	for _, dir := range []string{b.records(), tombstones(b.dir)} {
+	for _, dir := range []string{records(b.dir), tombstones(b.dir)} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}
 	}
 	var err error
-	if b.store, err = disk.New(network, filepath.Join(b.dir, "addresses")); err != nil {
+	if b.store, err = disk.New(network, addresses(b.dir)); err != nil {
 		return err
 	}
-	files, err := filepath.Glob(filepath.Join(b.records(), "*.json"))
+	files, err := filepath.Glob(filepath.Join(records(b.dir), "*.json"))
 	if err != nil {
 		return err
 	}
@@ -102,9 +110,11 @@ func (b *Book) open() error {
 	return nil
 }
 
-func (b *Book) records() string { return filepath.Join(b.dir, "attachments") }
+func records(stateDir string) string { return filepath.Join(stateDir, "attachments") }
 
-func (b *Book) record(key string) string { return filepath.Join(b.records(), key+".json") }
+func addresses(stateDir string) string { return filepath.Join(stateDir, "addresses") }
+
+func (b *Book) record(key string) string { return filepath.Join(records(b.dir), key+".json") }
 
 func readRecord(file string) (*world.Attachment, error) {
 	content, err := os.ReadFile(file)
@@ -271,7 +281,7 @@ func poolSize(c netip.Prefix) int {
 
 // taken lists the addresses in the store, with whom they belong to.
 func (b *Book) taken() (map[netip.Addr]string, error) {
-	dir := filepath.Join(b.dir, "addresses", network)
+	dir := filepath.Join(addresses(b.dir), network)
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err

@@ -34,7 +34,7 @@ func reopen(t *testing.T, b *Book) *Book {
 
 func TestBookBelongsToOneAgent(t *testing.T) {
 	b := open(t, t.TempDir())
-	if _, err := OpenBook(b.dir); err == nil || !strings.Contains(err.Error(), "another agent uses "+b.dir) {
+	if _, err := OpenBook(b.dir); err == nil || !strings.Contains(err.Error(), "an agent has "+b.dir+" open") {
 		t.Errorf("a second agent opens the book: %v", err)
 	}
 	reopen(t, b)

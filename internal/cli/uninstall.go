@@ -1,0 +1,244 @@
+package cli
+
+import (
+	"debug/buildinfo"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/internal/agent"
+	"fairlead.dev/fairlead/internal/cni"
+	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/datapath/sysctl"
+)
+
+func uninstallCommand() *cobra.Command {
+	var u uninstall
+	var dryRun, yes bool
+	cmd := &cobra.Command{
+		Use:   "uninstall",
+		Short: "Take everything of Fairlead's from this node, and leave what was there before",
+		Long: `Take everything of Fairlead's from this node, and leave what was there before.
+
+That is: its rules, links, routes and neighbours in the kernel; its files in the CNI
+directories; its address book and its socket. Kernel settings that the agent changed
+since the machine started become what they were, unless somebody else changed them
+meanwhile. Each step is printed as the command that would do it. The second time there
+is nothing left to do.
+
+Stop the agent first, and whatever would start it again. Pods whose network is Fairlead's
+lose it, so drain the node, or accept that with --yes.`,
+		Example: `  fairlead uninstall --dry-run
+  kubectl drain n1 --ignore-daemonsets && ssh n1 fairlead uninstall
+  fairlead uninstall --yes`,
+	}
+	f := cmd.Flags()
+	socket := socketFlag(cmd)
+	f.StringVar(&u.stateDir, "state-dir", cni.DefaultStateDir, "directory of the address book")
+	f.StringVar(&u.cniConfDir, "cni-conf-dir", "/etc/cni/net.d", "where the container runtime looks for network configurations")
+	f.StringVar(&u.cniBinDir, "cni-bin-dir", "/opt/cni/bin", "where the container runtime looks for CNI plugins")
+	f.BoolVar(&dryRun, "dry-run", false, "print the commands and do nothing")
+	f.BoolVar(&yes, "yes", false, "go on although pods lose their network")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		u.socket = *socket
+		if dryRun {
+			err := u.plan()
+			u.print(cmd.OutOrStdout())
+			return err
+		}
+		unlock, err := u.alone()
+		if err != nil {
+			return err
+		}
+		defer unlock()
+		if err := u.plan(); err != nil {
+			return err
+		}
+		if u.wires > 0 && !yes {
+			return fmt.Errorf("pods that would lose their network: %d; drain the node first, or say --yes", u.wires)
+		}
+		return u.run(cmd.OutOrStdout())
+	}
+	return cmd
+}
+
+// An uninstall takes Fairlead from a node in steps.
+type uninstall struct {
+	socket, stateDir, cniConfDir, cniBinDir string
+
+	steps []uninstallStep
+	wires int // pods whose network is ours
+}
+
+type uninstallStep struct {
+	text string // commands that would do it, one a line
+	do   func() error
+}
+
+func (u *uninstall) step(text string, do func() error) {
+	u.steps = append(u.steps, uninstallStep{text, do})
+}
+
+func (u *uninstall) print(w io.Writer) {
+	for _, s := range u.steps {
+		fmt.Fprintln(w, s.text)
+	}
+}
+
+// run takes the steps and prints each. One that fails does not stop the others.
+func (u *uninstall) run(w io.Writer) error {
+	var failed []error
+	for _, s := range u.steps {
+		if err := s.do(); err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		fmt.Fprintln(w, s.text)
+	}
+	return errors.Join(failed...)
+}
+
+// alone makes sure that no agent runs, and that none starts until unlock is
+// called.
+func (u *uninstall) alone() (unlock func(), err error) {
+	if c, err := net.DialTimeout("unix", u.socket, time.Second); err == nil {
+		c.Close()
+		return nil, fmt.Errorf("an agent answers on %s: stop it first, and whatever would start it again", u.socket)
+	}
+	if !slices.ContainsFunc(cni.Files(u.stateDir), exists) {
+		return func() {}, nil // no agent was here, and a lock would be the first trace
+	}
+	lock, err := cni.Lock(u.stateDir)
+	if err != nil {
+		return nil, fmt.Errorf("%w: stop it first, and whatever would start it again", err)
+	}
+	return func() { lock.Close() }, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// plan finds out what there is to do. The configuration goes first, so that no
+// pod is begun meanwhile, and the plugin, which ends pods, last.
+func (u *uninstall) plan() error {
+	if err := u.planConfiguration(); err != nil {
+		return err
+	}
+	if err := u.planKernel(); err != nil {
+		return err
+	}
+	u.planOwn(u.stateDir, append(cni.Files(u.stateDir), agent.SettingsFile(u.stateDir)))
+	var sockets []string
+	if info, err := os.Lstat(u.socket); err == nil && info.Mode().Type() == os.ModeSocket {
+		sockets = append(sockets, u.socket)
+	}
+	u.planOwn(filepath.Dir(u.socket), sockets)
+	if plugin := filepath.Join(u.cniBinDir, pluginType); isFairlead(plugin) {
+		u.planRemoval(plugin)
+	}
+	return nil
+}
+
+// What the container runtime knows us by.
+const (
+	pluginType = "fairlead"
+	confFile   = "10-fairlead.conflist"
+)
+
+// planConfiguration is about what the container runtime is told. Somebody else's
+// configuration that names our plugin would keep every pod from starting.
+func (u *uninstall) planConfiguration() error {
+	files, err := filepath.Glob(filepath.Join(u.cniConfDir, "*"))
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		switch {
+		case !namesPlugin(file):
+		case filepath.Base(file) == confFile:
+			u.planRemoval(file)
+		default:
+			return fmt.Errorf("%s names the plugin %s: take it out there first, or no pod can start on this node", file, pluginType)
+		}
+	}
+	return nil
+}
+
+func (u *uninstall) planKernel() error {
+	have, err := datapath.Read(nil)
+	if err != nil {
+		return err
+	}
+	u.wires = have.Wires()
+	if changes := datapath.Diff(have, nil); !changes.Empty() {
+		u.step(strings.TrimSpace(changes.String()), func() error { return datapath.Apply(changes) })
+	}
+	settings, err := agent.SettingsBefore(u.stateDir)
+	if err != nil {
+		return err
+	}
+	for _, s := range settings {
+		u.step(s.String(), func() error { return sysctl.Apply(s) })
+	}
+	return nil
+}
+
+// planOwn removes the paths in dir, and dir if nothing else is in it.
+func (u *uninstall) planOwn(dir string, paths []string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	left := len(entries)
+	for _, e := range entries {
+		if path := filepath.Join(dir, e.Name()); slices.Contains(paths, path) {
+			u.planRemoval(path)
+			left--
+		}
+	}
+	if left > 0 {
+		return
+	}
+	u.step("rmdir "+dir, func() error {
+		err := os.Remove(dir)
+		if errors.Is(err, unix.EBUSY) {
+			return nil // somebody mounted it for the agent
+		}
+		return err
+	})
+}
+
+func (u *uninstall) planRemoval(path string) {
+	u.step("rm -r "+path, func() error { return os.RemoveAll(path) })
+}
+
+// namesPlugin reports whether file is a network configuration with our plugin.
+func namesPlugin(file string) bool {
+	type plugin struct {
+		Type string `json:"type"`
+	}
+	var conf struct {
+		plugin
+		Plugins []plugin `json:"plugins"`
+	}
+	content, err := os.ReadFile(file)
+	return err == nil && json.Unmarshal(content, &conf) == nil && slices.Contains(append(conf.Plugins, conf.plugin), plugin{pluginType})
+}
+
+// isFairlead reports whether file is this program, of whatever version.
+func isFairlead(file string) bool {
+	theirs, err := buildinfo.ReadFile(file)
+	return err == nil && theirs.Main.Path == "fairlead.dev/fairlead"
+}
