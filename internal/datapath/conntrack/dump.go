@@ -2,6 +2,7 @@ package conntrack
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -14,26 +15,34 @@ type Filter struct {
 	Reply    Tuple // an address without a port matches all its ports
 }
 
-// Dump calls visit with every entry that f wants. The entry is good until visit
-// returns.
+// Dump calls visit with every entry that f wants, until visit has enough. The
+// entry is good until visit returns.
 //
 // The kernel leaves out what it can (Linux 5.8 and later), which is most of the
 // cost; what an older one lets through is left out here. A connection that
 // comes or goes meanwhile may be seen or not, and while the kernel resizes its
-// table one may be seen twice.
-func (t *Table) Dump(f Filter, visit func(*Entry)) error {
+// table one may be seen twice. Entries come in the order of a keyed hash: the
+// first of them are a random sample.
+func (t *Table) Dump(f Filter, visit func(*Entry) (more bool)) error {
 	t.ask(msgGet, unix.NLM_F_DUMP, f.family())
 	t.request = f.append(t.request)
-	return t.send(func(body []byte) error {
+	err := t.send(func(body []byte) error {
 		if err := t.entry.parse(body); err != nil {
 			return err
 		}
-		if f.wants(&t.entry) {
-			visit(&t.entry)
+		if f.wants(&t.entry) && !visit(&t.entry) {
+			return errEnough
 		}
 		return nil
 	})
+	if errors.Is(err, errEnough) {
+		return t.reopen()
+	}
+	return err
 }
+
+// errEnough: the rest of an answer is not wanted.
+var errEnough = errors.New("enough")
 
 func (f Filter) wants(e *Entry) bool {
 	return e.Status&f.Status == f.Status && (f.Protocol == 0 || f.Protocol == e.Protocol) &&

@@ -100,8 +100,8 @@ func dump(t *testing.T, f Filter) (out []Entry) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { err = errors.Join(err, table.Close()) }()
-	if err := table.Dump(f, func(e *Entry) { out = append(out, *e) }); err != nil {
+	err = table.Dump(f, func(e *Entry) bool { out = append(out, *e); return true })
+	if err := errors.Join(err, table.Close()); err != nil {
 		t.Fatal(err)
 	}
 	slices.SortFunc(out, func(a, b Entry) int {
@@ -186,6 +186,29 @@ func TestDumpLeavesOutWhatIsNotWanted(t *testing.T) {
 			}
 		}
 		return nil
+	})
+}
+
+func TestDumpEndsWhenThereIsEnough(t *testing.T) {
+	t.Parallel()
+	translated(t).Do(func() error {
+		table, err := Open()
+		if err != nil {
+			return err
+		}
+		for _, want := range []int{1, 5, 2} {
+			have := 0
+			if err := table.Dump(Filter{}, func(*Entry) bool { have++; return have < want }); err != nil {
+				return err
+			}
+			if have != want {
+				t.Errorf("%d entries, want %d", have, want)
+			}
+			if n, _, err := table.Count(); err != nil || n < 6*toEach {
+				t.Errorf("%d entries in all, %v", n, err)
+			}
+		}
+		return table.Close()
 	})
 }
 

@@ -37,18 +37,36 @@ const patience = 10 * time.Second
 
 // Open opens the connection table of the calling thread's network namespace.
 func Open() (*Table, error) {
+	t := &Table{request: make([]byte, 0, requestSize), replies: make([]byte, repliesSize)}
+	if err := t.connect(); err != nil {
+		return nil, fmt.Errorf("open conntrack: %w", err)
+	}
+	return t, nil
+}
+
+func (t *Table) connect() error {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 	if err != nil {
-		return nil, fmt.Errorf("open netlink: %w", err)
+		return os.NewSyscallError("socket", err)
 	}
 	timeout := unix.NsecToTimeval(int64(patience))
 	err = errors.Join(
 		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout),
-		unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}))
+		unix.Connect(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})) // to the kernel
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open netlink: %w", err), unix.Close(fd))
+		return errors.Join(err, unix.Close(fd))
 	}
-	return &Table{fd: fd, request: make([]byte, 0, requestSize), replies: make([]byte, repliesSize)}, nil
+	t.fd = fd
+	return nil
+}
+
+// reopen ends an answer that is not wanted any more: the kernel knows no other
+// way. The calling thread must be in the namespace where it called Open.
+func (t *Table) reopen() error {
+	if err := unix.Close(t.fd); err != nil {
+		return err
+	}
+	return t.connect()
 }
 
 // Close closes the socket.
@@ -83,8 +101,8 @@ func (t *Table) ask(message, flags uint16, family byte) {
 // ends with a message of its own, another request with the first answer.
 func (t *Table) send(visit func(body []byte) error) error {
 	binary.NativeEndian.PutUint32(t.request, uint32(len(t.request)))
-	if err := unix.Sendto(t.fd, t.request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return os.NewSyscallError("sendto", err)
+	if _, err := unix.Write(t.fd, t.request); err != nil {
+		return os.NewSyscallError("write", err)
 	}
 	var failed error
 	for {
@@ -104,7 +122,9 @@ func (t *Table) send(visit func(body []byte) error) error {
 			case m.kind == unix.NLMSG_ERROR || m.kind == unix.NLMSG_DONE:
 				return errors.Join(failed, m.status())
 			case failed == nil:
-				failed = visit(m.body)
+				if failed = visit(m.body); errors.Is(failed, errEnough) {
+					return failed
+				}
 			}
 			if !t.dumping { // no matter what NLM_F_MULTI says: it is set on the one answer to GET_STATS
 				return failed
@@ -115,16 +135,10 @@ func (t *Table) send(visit func(body []byte) error) error {
 
 func (t *Table) receive() (int, error) {
 	for {
-		n, _, flags, _, err := unix.RecvmsgBuffers(t.fd, [][]byte{t.replies}, nil, 0)
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case err != nil:
-			return 0, os.NewSyscallError("recvmsg", err)
-		case flags&unix.MSG_TRUNC != 0:
-			return 0, fmt.Errorf("conntrack: an answer is larger than %d bytes", len(t.replies))
+		n, err := unix.Read(t.fd, t.replies)
+		if !errors.Is(err, unix.EINTR) {
+			return n, os.NewSyscallError("read", err)
 		}
-		return n, nil
 	}
 }
 
