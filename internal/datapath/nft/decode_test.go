@@ -1,13 +1,14 @@
 package nft
 
 import (
+	"slices"
 	"testing"
 )
 
 // Whatever the kernel sends, reading it neither fails nor hangs, and only what
 // was asked for is taken for it.
 func FuzzDecode(f *testing.F) {
-	for _, r := range words {
+	for _, r := range slices.Concat(words, destinations) {
 		f.Add(encode(r.expressions()))
 	}
 	f.Add([]byte{})

@@ -237,7 +237,7 @@ func readChains(c *netlink.Conn, t *Found) error {
 }
 
 func dial() (*netlink.Conn, error) {
-	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{MessageBufferSize: 128 << 10})
 	if err != nil {
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}

@@ -153,3 +153,17 @@ func TestMapsAreRepaired(t *testing.T) {
 		})
 	}
 }
+
+// Whatever the kernel has for a type, a key and a value, they can be shown.
+func FuzzElementText(f *testing.F) {
+	block := Block(netip.MustParseAddr("192.0.2.1"), 1024, 1535)
+	f.Add(uint32(IPv4Addr), uint32(Concat(IPv4Addr, InetService)), []byte("\x0a\x00\x00\x01"), []byte(block), true)
+	f.Add(uint32(Concat(InetProto, IPv6Addr, InetService)), uint32(0xffffff00), []byte{}, []byte{}, false)
+	f.Fuzz(func(t *testing.T, typ, dataType uint32, key, value []byte, ranges bool) {
+		s := &Set{Type: Type(typ), Interval: ranges, Data: Type(dataType), DataInterval: ranges}
+		e := Element{Key: string(key), Data: string(value)}
+		if s.text(e) == "" || s.text(Element{Key: e.Key, End: e.Data}) == "" {
+			t.Error("an element without text")
+		}
+	})
+}

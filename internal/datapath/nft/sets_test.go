@@ -162,12 +162,15 @@ func FuzzElementsRoundTrip(f *testing.F) {
 			ps = append(ps, netip.PrefixFrom(netip.AddrFrom4([4]byte{b[0], b[0], 0, b[0]}), int(b[1])%33).Masked())
 		}
 		want := Prefixes(ps)
+		for i := range want {
+			want[i].Data = want[i].End // as good as any
+		}
 		bounds := []bound{{key: string(make([]byte, 4)), end: true}} // as nft(8) writes it
 		if len(want) > 0 && want[0].Key == string(make([]byte, 4)) {
 			bounds = nil
 		}
 		for _, e := range want {
-			bounds = append(bounds, bound{key: e.Key})
+			bounds = append(bounds, bound{key: e.Key, data: e.Data})
 			if e.End != "" {
 				bounds = append(bounds, bound{key: e.End, end: true})
 			}

@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -89,6 +90,15 @@ var words = []Rule{
 	{Drop()},
 }
 
+// destinations are the words that stand before routing only.
+var destinations = []Rule{
+	{DNAT(IPv4, "ports", FieldProto, FieldDport)},
+	{DNAT(IPv6, "ports6", FieldProto, FieldDport)},
+	{DNAT(IPv4, "published", FieldProto, FieldDaddr, FieldDport)},
+	{DNAT(IPv6, "published6", FieldProto, FieldDaddr, FieldDport)},
+	{DaddrLocal(), DNAT(IPv4, "ports", FieldProto, FieldDport)},
+}
+
 // vocabulary is a table that says every word.
 func vocabulary() *Table {
 	return &Table{
@@ -110,13 +120,7 @@ func vocabulary() *Table {
 		},
 		Chains: []*Chain{
 			{Name: "words", Type: NAT, Hook: Postrouting, Priority: 99, Rules: words},
-			{Name: "destinations", Type: NAT, Hook: Prerouting, Priority: -100, Rules: []Rule{
-				{DNAT(IPv4, "ports", FieldProto, FieldDport)},
-				{DNAT(IPv6, "ports6", FieldProto, FieldDport)},
-				{DNAT(IPv4, "published", FieldProto, FieldDaddr, FieldDport)},
-				{DNAT(IPv6, "published6", FieldProto, FieldDaddr, FieldDport)},
-				{DaddrLocal(), DNAT(IPv4, "ports", FieldProto, FieldDport)},
-			}},
+			{Name: "destinations", Type: NAT, Hook: Prerouting, Priority: -100, Rules: destinations},
 			{Name: "further", Rules: []Rule{{L4Proto(unix.IPPROTO_TCP), TCPFlags(ACK), Accept()}}},
 		},
 	}
@@ -148,13 +152,14 @@ func TestNoRuleIsTakenForAnother(t *testing.T) {
 	var found []FoundRule
 	h.Do(func() error {
 		tables, err := Read("t")
-		found = tables[0].Chains[0].Code
+		found = append(slices.Clone(tables[0].Chains[0].Code), tables[0].Chains[1].Code...)
 		return err
 	})
+	all := slices.Concat(words, destinations)
 	for i, f := range found {
-		for j, w := range words {
+		for j, w := range all {
 			if got, want := f.is(w), i == j; got != want {
-				t.Errorf("the kernel's %q is %q: %v, want %v", words[i], w, got, want)
+				t.Errorf("the kernel's %q is %q: %v, want %v", all[i], w, got, want)
 			}
 		}
 	}
