@@ -25,13 +25,18 @@ func main() {
 	flag.DurationVar(&b.each, "each", 200*time.Millisecond, "how long one measurement takes")
 	flag.IntVar(&b.repeats, "repeats", 7, "repetitions of each fast-reuse row")
 	flag.StringVar(&b.only, "only", "", "measure only rows whose name contains this")
+	peers := flag.Int("peers", 0, "for the program's own use: measure one size of cluster")
 	asJSON := flag.Bool("json", false, "print everything measured as JSON")
 	flag.Parse()
 	if flag.NArg() > 0 || b.rounds < 1 || b.repeats < 1 {
 		fmt.Fprintln(os.Stderr, "bench: usage: bench [-rounds N] [-repeats N] [-each DURATION] [-only NAME] [-json]")
 		os.Exit(2)
 	}
-	if err := b.run(*asJSON); err != nil {
+	do := func() error { return b.run(*asJSON) }
+	if *peers > 0 {
+		do = func() error { b.scale(*peers); return nil }
+	}
+	if err := b.guarded(do); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -58,9 +63,11 @@ type report struct {
 	Reuse      []reuseResult   `json:"reuse"`
 	Plugin     []pluginResult  `json:"plugin"`
 	Attach     []attachResult  `json:"attach"`
+	Scale      []scaleResult   `json:"scale"`
 }
 
-func (b *bench) run(asJSON bool) (err error) {
+// guarded does what ends with an error or a failure, and cleans up.
+func (b *bench) guarded(do func() error) (err error) {
 	defer func() {
 		switch f := recover().(type) {
 		case nil:
@@ -71,6 +78,10 @@ func (b *bench) run(asJSON bool) (err error) {
 		}
 	}()
 	defer b.clean()
+	return do()
+}
+
+func (b *bench) run(asJSON bool) error {
 	kernel, err := kernelRelease()
 	if err != nil {
 		return err
@@ -81,7 +92,8 @@ func (b *bench) run(asJSON bool) (err error) {
 	r.Reuse = b.measureReuse()
 	r.Plugin = b.measurePlugin()
 	r.Attach = b.measureAttach()
-	if len(r.Contests)+len(r.Reuse)+len(r.Plugin)+len(r.Attach) == 0 {
+	r.Scale = b.measureScale()
+	if len(r.Contests)+len(r.Reuse)+len(r.Plugin)+len(r.Attach)+len(r.Scale) == 0 {
 		return fmt.Errorf("no row's name contains %q: see the table in bench/RESULTS.md", b.only)
 	}
 	if asJSON {

@@ -24,7 +24,12 @@ func (r report) print(w io.Writer) error {
 		}
 	}
 	if len(r.Attach) > 0 {
-		return printAttach(w, r.Attach)
+		if err := printAttach(w, r.Attach); err != nil {
+			return err
+		}
+	}
+	if len(r.Scale) > 0 {
+		return printScale(w, r.Scale)
 	}
 	return nil
 }

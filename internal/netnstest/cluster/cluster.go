@@ -134,8 +134,13 @@ func (n *Node) Apply(spec v1alpha1.AgentConfigSpec, peers ...*Node) *world.World
 
 // object is n as the cluster knows it.
 func (n *Node) object() *corev1.Node {
-	o := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name(n.Number)}, Spec: corev1.NodeSpec{PodCIDRs: podCIDRs(n.Number)}}
-	for _, a := range n.Addresses {
+	return Object(name(n.Number), podCIDRs(n.Number), n.Addresses...)
+}
+
+// Object is a Node of the cluster, with its InternalIPs.
+func Object(name string, podCIDRs []string, addresses ...netip.Addr) *corev1.Node {
+	o := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.NodeSpec{PodCIDRs: podCIDRs}}
+	for _, a := range addresses {
 		o.Status.Addresses = append(o.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: a.String()})
 	}
 	return o
