@@ -34,7 +34,7 @@ func main() {
 	}
 	do := func() error { return b.run(*asJSON) }
 	if *peers > 0 {
-		do = func() error { b.scale(*peers); return nil }
+		do = func() error { return b.scale(*peers) }
 	}
 	if err := b.guarded(do); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -17,6 +20,7 @@ import (
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/feature/all"
+	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/netnstest"
 	"fairlead.dev/fairlead/internal/netnstest/cluster"
 	"fairlead.dev/fairlead/internal/source"
@@ -59,7 +63,7 @@ type stepTimes struct {
 
 func scaleName(peers int) string { return fmt.Sprintf("one changed pod, %d peers", peers) }
 
-// measureScale runs this program again for each size.
+// measureScale runs this program again for each size, inside a node.
 func (b *bench) measureScale() (out []scaleResult) {
 	for _, s := range scales {
 		if !b.chosen(scaleName(s.peers)) {
@@ -70,15 +74,18 @@ func (b *bench) measureScale() (out []scaleResult) {
 		if err != nil {
 			b.Fatalf("%v", err)
 		}
+		node := netnstest.New(b)
+		netnstest.Wire(node, "eth0", netnstest.New(b), "eth0")
+		node.Address("eth0", peerAddress(0).String()+"/12")
 		child := exec.Command(self, "-peers", strconv.Itoa(s.peers))
-		child.Stderr = os.Stderr
-		said, err := child.Output()
-		if err != nil {
+		var said bytes.Buffer
+		child.Stdout, child.Stderr = &said, os.Stderr
+		if err := netns.Do(node.Path, child.Run); err != nil {
 			b.Fatalf("%s: %v", scaleName(s.peers), err)
 		}
 		var r scaleResult
-		if err := json.Unmarshal(said, &r); err != nil {
-			b.Fatalf("%s: %v in %s", scaleName(s.peers), err, said)
+		if err := json.Unmarshal(said.Bytes(), &r); err != nil {
+			b.Fatalf("%s: %v in %s", scaleName(s.peers), err, said.String())
 		}
 		r.Goal = float64(s.goal.Milliseconds())
 		out = append(out, r)
@@ -88,10 +95,10 @@ func (b *bench) measureScale() (out []scaleResult) {
 
 // A line is the agent's line on one node, from inputs to kernel.
 type line struct {
+	kernel   *kernel.Observer
 	builder  *source.Builder
 	renderer *feature.Renderer
 	in       source.Inputs
-	probed   world.Capabilities
 	held     datapath.State
 }
 
@@ -107,7 +114,7 @@ func (l *line) turn() (t lineTimes, err error) {
 		*into = millisOf(now.Sub(lap))
 		lap = now
 	}
-	if l.in.Kernel, err = kernel.Observe(l.probed, l.in.Attachments); err != nil {
+	if l.in.Kernel, err = l.kernel.Observe(l.in.Attachments); err != nil {
 		return t, err
 	}
 	if settled, err := l.held.Settled(); err != nil || !settled {
@@ -134,12 +141,13 @@ func (l *line) turn() (t lineTimes, err error) {
 
 func millisOf(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// scale is what the process of one size does. It prints its result as JSON.
-func (b *bench) scale(peers int) {
-	node := netnstest.New(b)
-	netnstest.Wire(node, "eth0", netnstest.New(b), "eth0")
-	node.Address("eth0", peerAddress(0).String()+"/12")
-	l := &line{builder: source.NewBuilder(peerName(0)), renderer: feature.NewRenderer(all.Features), probed: kernel.Probe()}
+// scale is what the process of one size does, on the node that it is in. It
+// prints its result as JSON.
+func (b *bench) scale(peers int) error {
+	l := &line{kernel: &kernel.Observer{Capabilities: kernel.Probe()}, builder: source.NewBuilder(peerName(0)), renderer: feature.NewRenderer(all.Features)}
+	ctx, stop := context.WithCancel(context.Background())
+	watched := make(chan error, 1)
+	go func() { watched <- l.kernel.Watch(ctx, func() {}) }()
 	l.in.Objects = &source.Objects{}
 	for i := range peers + 1 {
 		l.in.Objects.Nodes = append(l.in.Objects.Nodes, cluster.Object(peerName(i), peerCIDRs(i), peerAddress(i)))
@@ -151,10 +159,12 @@ func (b *bench) scale(peers int) {
 	}
 	others := &world.Attachments{List: slices.Delete(slices.Clone(pods.List), scalePods/2, scalePods/2+1)}
 	r := scaleResult{Peers: peers}
-	node.Do(func() error { return l.measure(&r, pods, others) })
-	if err := json.NewEncoder(os.Stdout).Encode(r); err != nil {
-		b.Fatalf("%v", err)
+	err := l.measure(&r, pods, others)
+	stop()
+	if err := errors.Join(err, <-watched); err != nil {
+		return err
 	}
+	return json.NewEncoder(os.Stdout).Encode(r)
 }
 
 // measure fills in r: the first turn, then one pod going and coming, then what is

@@ -105,7 +105,8 @@ func (o *Observer) lists(m netlink.Message) bool {
 		return len(m.Data) < unix.SizeofIfAddrmsg || o.isOthers(int32(binary.NativeEndian.Uint32(m.Data[4:])))
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 		return len(m.Data) < unix.SizeofRtMsg || m.Data[1] == 0 || m.Data[5] == unix.RTPROT_RA
-	case unix.RTM_NEWNEIGH, unix.RTM_DELNEIGH, unix.RTM_NEWQDISC, unix.RTM_DELQDISC, unix.RTM_NEWTFILTER, unix.RTM_DELTFILTER:
+	case unix.RTM_NEWNEIGH, unix.RTM_DELNEIGH, unix.RTM_NEWQDISC, unix.RTM_DELQDISC, unix.RTM_NEWTFILTER, unix.RTM_DELTFILTER,
+		unix.RTM_NEWNETCONF, unix.RTM_DELNETCONF: // every link comes with the last
 		return false
 	}
 	return true

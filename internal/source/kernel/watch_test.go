@@ -141,6 +141,7 @@ func TestAnObserverThatWatchesSeesEveryChange(t *testing.T) {
 		defer o.mu.Unlock()
 		return o.at
 	}
+	pod := netnstest.New(t)
 	before := listed()
 	for range 20 {
 		h.Run("ip", "address", "add", "10.244.1.1/32", "dev", "fl-vxlan")
@@ -148,6 +149,8 @@ func TestAnObserverThatWatchesSeesEveryChange(t *testing.T) {
 		see(o)
 		h.Run("ip", "link", "set", "fl-vxlan", "down")
 		h.Run("ip", "address", "flush", "dev", "fl-vxlan")
+		netnstest.Wire(h, "fl-pod", pod, "eth0")
+		h.Run("ip", "link", "del", "fl-pod")
 	}
 	if see(o); listed() != before {
 		t.Error("others' interfaces were listed again for what happened to ours")
