@@ -17,7 +17,7 @@ func (b *Builder) keep(w *world.World) {
 	if last.Node != nil && w.Node != nil && last.Node.Equal(w.Node) {
 		w.Node = last.Node
 	}
-	if last.Peers != nil {
+	if last.Peers != nil && last.Peers != w.Peers {
 		byName := map[string]*world.Node{}
 		for _, n := range last.Peers.Nodes {
 			byName[n.Name] = n
