@@ -58,7 +58,9 @@ type Agent struct {
 	turning  sync.Mutex // the kernel and the snapshot are apart while a turn is taken
 	snapshot atomic.Pointer[Snapshot]
 	held     datapath.State // what the kernel holds, as far as we know; the loop's own
-	reported []byte         // the report last written; the loop's own
+	// repairs that were begun, and are not known to be done; the loop's own
+	repairing map[datapath.Repair]bool
+	reported  []byte // the report last written; the loop's own
 
 	conditions []metav1.Condition // in that report; the loop's own
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -228,5 +229,42 @@ func TestAConditionKeepsItsTimeUntilItChanges(t *testing.T) {
 	}
 	if strings.Contains(second["SNATPortsRandomized"], "1970") {
 		t.Errorf("SNATPortsRandomized changed, and its time did not: %s", second["SNATPortsRandomized"])
+	}
+}
+
+// Drift is counted by kind, once; what is new, or gone by itself, is none.
+func TestDriftIsCountedByKind(t *testing.T) {
+	n := newNode(t, nodes)
+	n.mustTurn(t)
+	counted := func() map[string]string {
+		w := httptest.NewRecorder()
+		n.public().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		out := map[string]string{}
+		for line := range strings.Lines(w.Body.String()) {
+			if of, ok := strings.CutPrefix(line, `fairlead_drift_repairs_total{kind="`); ok {
+				if kind, count, _ := strings.Cut(of, `"} `); strings.TrimSpace(count) != "0" {
+					out[kind] = strings.TrimSpace(count)
+				}
+			}
+		}
+		return out
+	}
+	n.write(t, "config.yaml", randomize)
+	n.loop.drift.Store(true)
+	n.mustTurn(t)
+	if got := counted(); len(got) > 0 {
+		t.Errorf("new settings are counted as drift: %v", got)
+	}
+	n.host.Run("ip", "route", "del", "10.244.2.0/24")
+	n.host.Run("ip", "neigh", "del", "10.244.2.1", "dev", "fl-vxlan")
+	for range 2 {
+		n.loop.drift.Store(true)
+		n.mustTurn(t)
+	}
+	if got, want := counted(), map[string]string{"route": "1", "neighbour": "1"}; !maps.Equal(got, want) {
+		t.Errorf("counted %v, want %v", got, want)
+	}
+	if log := n.log.String(); strings.Count(log, "somebody changed") != 1 {
+		t.Errorf("want one line about it:\n%s", log)
 	}
 }

@@ -18,6 +18,7 @@ type metrics struct {
 	errors     prometheus.Counter
 	changes    prometheus.Counter
 	clockJumps prometheus.Counter
+	repairs    *prometheus.CounterVec
 	problems   prometheus.Gauge
 	ready      prometheus.Gauge
 	condition  *prometheus.GaugeVec
@@ -30,6 +31,8 @@ func newMetrics() *metrics {
 			Help: "Time from looking at the inputs to a kernel that holds what it should.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}),
 		errors:  prometheus.NewCounter(prometheus.CounterOpts{Name: "fairlead_sync_errors_total", Help: "Turns of the loop that could not apply everything."}),
 		changes: prometheus.NewCounter(prometheus.CounterOpts{Name: "fairlead_changes_total", Help: "Changes made to the kernel."}),
+		repairs: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fairlead_drift_repairs_total",
+			Help: "Changes that undid what somebody else did to what is Fairlead's."}, []string{"kind"}),
 		clockJumps: prometheus.NewCounter(prometheus.CounterOpts{Name: "fairlead_clock_jumps_total",
 			Help: "Times that the wall clock was set, or the machine slept."}),
 		problems: prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_problems", Help: "Mistakes in objects that this node sees."}),
@@ -37,7 +40,10 @@ func newMetrics() *metrics {
 		condition: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "fairlead_condition",
 			Help: "1 for the reason that holds of each condition of the node."}, []string{"type", "reason"}),
 	}
-	m.registry.MustRegister(m.sync, m.errors, m.changes, m.clockJumps, m.problems, m.ready, m.condition, conntrackCollector{})
+	for _, k := range datapath.Kinds {
+		m.repairs.WithLabelValues(string(k))
+	}
+	m.registry.MustRegister(m.sync, m.errors, m.changes, m.repairs, m.clockJumps, m.problems, m.ready, m.condition, conntrackCollector{})
 	return m
 }
 

@@ -109,11 +109,31 @@ func (a *Agent) verify(want datapath.State) (datapath.Changes, error) {
 	}
 	changes := datapath.Diff(have, want)
 	a.loop.cost.Store(int64(time.Since(began)))
+	a.drifted(datapath.Repairs(have, a.held, want))
 	if err := a.makeChanges(changes); err != nil {
 		return changes, err
 	}
-	a.held = want
+	a.held, a.repairing = want, nil
 	return changes, nil
+}
+
+// drifted counts and tells what others changed and is about to be repaired, each
+// once, however many tries it takes.
+func (a *Agent) drifted(repairs []datapath.Repair) {
+	was := a.repairing
+	a.repairing = map[datapath.Repair]bool{}
+	kinds := map[datapath.Kind]int{}
+	for _, r := range repairs {
+		a.repairing[r] = true
+		if !was[r] {
+			kinds[r.Kind]++
+			a.metrics.repairs.WithLabelValues(string(r.Kind)).Inc()
+			a.config.Log.Debug("drift", "kind", r.Kind, "repair", r.Text)
+		}
+	}
+	if len(kinds) > 0 {
+		a.config.Log.Warn("somebody changed what is Fairlead's; putting it back", "changes", kinds)
+	}
 }
 
 // peek looks at what announces nothing, and reports whether the kernel may not
