@@ -51,6 +51,7 @@ type Agent struct {
 	renderer *feature.Renderer
 	metrics  *metrics
 	clock    *clock
+	events   *events
 
 	loop  *loop
 	asked atomic.Int64 // turns of the loop that were asked for
@@ -74,7 +75,7 @@ func New(c Config) (*Agent, error) {
 	a := &Agent{
 		config: c, book: book, kernel: &kernel.Observer{Capabilities: kernel.Probe()},
 		builder: source.NewBuilder(c.Node), renderer: feature.NewRenderer(all.Features),
-		metrics: newMetrics(), clock: newClock(),
+		metrics: newMetrics(), clock: newClock(), events: newEvents(c),
 	}
 	a.loop = newLoop(a.turn, a.peek)
 	a.snapshot.Store(&Snapshot{Reason: "starting", next: make(chan struct{})})
@@ -85,6 +86,7 @@ func New(c Config) (*Agent, error) {
 // keep their network while no agent runs.
 func (a *Agent) Run(ctx context.Context) error {
 	defer func() { _ = a.book.Close() }() // only a lock is given back
+	defer a.events.flush()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	listeners, err := a.listen()

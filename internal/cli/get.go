@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"path"
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,11 +18,11 @@ import (
 
 func getCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "get pods|nodes|snat|problems",
+		Use:   "get pods|nodes|snat|problems|events",
 		Short: "Show what this node's agent knows",
 		Example: `  fairlead get pods
   fairlead get snat -o json`,
-		ValidArgs: []string{"pods", "nodes", "snat", "problems"},
+		ValidArgs: []string{"pods", "nodes", "snat", "problems", "events"},
 	}
 	cmd.Args = func(c *cobra.Command, args []string) error {
 		if len(args) == 1 && slices.Contains(c.ValidArgs, args[0]) {
@@ -101,6 +103,16 @@ var views = map[string]func() view{
 		return &table[world.Problem]{header: []string{"OBJECT", "FIELD", "REASON", "HINT"}, none: "no problems",
 			row: func(p world.Problem) []string { return []string{p.Object, dash(p.Field), p.Reason, p.Hint} }}
 	},
+	"events": func() view { return eventTable() },
+}
+
+func eventTable() *table[agent.Event] {
+	return &table[agent.Event]{header: []string{"LAST", "TYPE", "REASON", "OBJECT", "COUNT", "MESSAGE"}, none: "no events",
+		row: func(e agent.Event) []string {
+			o := e.InvolvedObject
+			return []string{e.LastTimestamp.Local().Format(time.TimeOnly), e.Type, e.Reason,
+				o.Kind + " " + path.Join(o.Namespace, o.Name), fmt.Sprint(e.Count), e.Message}
+		}}
 }
 
 func join[T netip.Addr | netip.Prefix](items []T) string {

@@ -173,6 +173,13 @@ func printObjects(to io.Writer, found json.RawMessage, output string) error {
 		_, err := fmt.Fprintln(to, "none")
 		return err
 	}
+	if list.Items[0].Kind == "Event" {
+		events := eventTable()
+		if err := json.Unmarshal(found, &events.list); err != nil {
+			return err
+		}
+		return events.print(to)
+	}
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NAMESPACE\tNAME\tSTATUS\tADDRESS")
 	for _, o := range list.Items {
@@ -183,6 +190,7 @@ func printObjects(to io.Writer, found json.RawMessage, output string) error {
 
 // shown is what the table has of an object, whatever its kind.
 type shown struct {
+	Kind     string
 	Metadata struct{ Namespace, Name string }
 	Status   struct {
 		Phase, PodIP string

@@ -38,8 +38,11 @@ func (c *cluster) get(ctx context.Context, k kind, namespace, name string) (any,
 }
 
 func (c *cluster) collect(k kind) []*object {
-	if k == nodeReport {
+	switch k {
+	case nodeReport:
 		return c.reportsOfNodes()
+	case nodeEvent:
+		return c.eventsOfNodes()
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -50,18 +53,43 @@ func (c *cluster) collect(k kind) []*object {
 func (c *cluster) reportsOfNodes() []*object {
 	var out []*object
 	for _, n := range c.nodes {
-		b, err := os.ReadFile(filepath.Join(c.lab.reports(), n.Name+".json"))
-		if err != nil {
-			continue // none yet
-		}
 		o := &object{ref: ref{kind: nodeReport.name, name: n.Name}}
-		if err := json.Unmarshal(b, &o.fields); err != nil {
-			c.log.Warn("report is not JSON", "node", n.Name, "err", err)
-			continue
+		if c.written(n.Name+".json", &o.fields) {
+			out = append(out, o)
 		}
-		out = append(out, o)
 	}
 	return out
+}
+
+// eventsOfNodes are the Events that agents have written, node by node.
+func (c *cluster) eventsOfNodes() []*object {
+	var out []*object
+	for _, n := range c.nodes {
+		var events list
+		if !c.written(n.Name+".events.json", &events) {
+			continue
+		}
+		for _, fields := range events.Items {
+			o := &object{ref: ref{kind: nodeEvent.name}, fields: fields}
+			o.namespace, _ = o.metadata()["namespace"].(string)
+			o.name, _ = o.metadata()["name"].(string)
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// written reads what an agent has written, if it has.
+func (c *cluster) written(file string, into any) bool {
+	b, err := os.ReadFile(filepath.Join(c.lab.reports(), file))
+	if err != nil {
+		return false
+	}
+	if err := json.Unmarshal(b, into); err != nil {
+		c.log.Warn("what an agent wrote is not JSON", "file", file, "err", err)
+		return false
+	}
+	return true
 }
 
 // withStatus adds what the lab knows of a pod or a node.

@@ -68,13 +68,22 @@ func TestGetIsReadableByPeopleAndPrograms(t *testing.T) {
 	l := newLab(t, "get")
 	l.must("up")
 	l.must("agent", "stop", "n2")
+	const events = `{"items": [{"kind": "Event", "metadata": {"namespace": "default", "name": "n2.1"}, "reason": "Scarce", "type": "Warning",
+		"count": 3, "message": "little is left", "lastTimestamp": "2026-01-01T00:00:00Z", "involvedObject": {"kind": "Node", "name": "n2"}}]}`
+	if err := os.WriteFile(filepath.Join(l.dir, l.name, "reports", "n2.events.json"), []byte(events), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	for kind, want := range map[string]string{
-		"nodes": `(?m)^-  +n1  +Ready  +192\.168\.100\.1$\n^-  +n2  +NotReady  +192\.168\.100\.2$`,
-		"pods":  `^none\n$`,
+		"events": `(?m)^LAST +TYPE +REASON +OBJECT +COUNT +MESSAGE\n[0-9:]+ +Warning +Scarce +Node n2 +3 +little is left$`,
+		"nodes":  `(?m)^-  +n1  +Ready  +192\.168\.100\.1$\n^-  +n2  +NotReady  +192\.168\.100\.2$`,
+		"pods":   `^none\n$`,
 	} {
 		if have := l.must("get", kind); !regexp.MustCompile(want).MatchString(have) {
 			t.Errorf("get %s says\n%s", kind, have)
 		}
+	}
+	if have := l.must("get", "event", "default/n2.1", "-o", "json"); !strings.Contains(have, `"reason": "Scarce"`) {
+		t.Errorf("get event -o json is\n%s", have)
 	}
 	if have := l.must("get", "pods", "-o", "json"); have != "{\n  \"apiVersion\": \"v1\",\n  \"kind\": \"List\",\n  \"items\": []\n}\n" {
 		t.Errorf("get pods -o json is\n%s", have)

@@ -32,12 +32,15 @@ var kinds = []kind{
 	{v1alpha1.APIVersion, "AgentConfig", false, ""},
 }
 
-// nodeReport is a kind that only agents write.
-var nodeReport = kind{v1alpha1.APIVersion, "FairleadNode", false, ""}
+// nodeReport and nodeEvent are kinds that only agents write.
+var (
+	nodeReport = kind{v1alpha1.APIVersion, "FairleadNode", false, ""}
+	nodeEvent  = kind{"v1", "Event", true, "ev"}
+)
 
 // findKind understands Pod, pod, pods and po.
 func findKind(word string) (kind, error) {
-	all := append(slices.Clone(kinds), nodeReport)
+	all := append(slices.Clone(kinds), nodeReport, nodeEvent)
 	var names []string
 	for _, k := range all {
 		lower := strings.ToLower(k.name)

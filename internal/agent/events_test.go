@@ -1,0 +1,102 @@
+package agent
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"fairlead.dev/fairlead/internal/world"
+)
+
+func newTestEvents(t *testing.T) (*events, *logBuffer) {
+	log := &logBuffer{}
+	return newEvents(Config{Node: "n1", ReportFile: filepath.Join(t.TempDir(), "n1.json"), Log: slog.New(slog.NewTextHandler(log, nil))}), log
+}
+
+func scarce(subject string) world.Event {
+	return world.Event{Object: "Node n1", Type: world.Warning, Reason: "Scarce", Message: "there is little left", Subject: subject}
+}
+
+func TestEventsThatHappenAgainAreCounted(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		log := &logBuffer{}
+		c := Config{Node: "n1", ReportFile: filepath.Join(dir, "n1.json"), Log: slog.New(slog.NewTextHandler(log, nil))}
+		e := newEvents(c)
+		began := time.Now()
+		for range 3 {
+			e.record(scarce("a"))
+			time.Sleep(10 * time.Second)
+		}
+		e.record(scarce("b"))
+		e.record(world.Event{Object: "Pod default/p", Type: world.Normal, Reason: "Moved", Message: "it moved"})
+		time.Sleep(2 * writeEvents)
+		items := e.all().Items
+		if len(items) != 3 {
+			t.Fatalf("%d events, want 3: %v", len(items), items)
+		}
+		a, p := items[0], items[2]
+		if a.Count != 3 || !a.FirstTimestamp.Time.Equal(began) || a.LastTimestamp.Sub(began) != 20*time.Second {
+			t.Errorf("counted %d from %s to %s", a.Count, a.FirstTimestamp, a.LastTimestamp)
+		}
+		if a.InvolvedObject.Kind != "Node" || a.InvolvedObject.Name != "n1" || a.Namespace != "default" || a.Source.Host != "n1" || a.Type != "Warning" {
+			t.Errorf("%+v", a)
+		}
+		if p.InvolvedObject.Namespace != "default" || p.InvolvedObject.Name != "p" || p.Reason != "Moved" {
+			t.Errorf("%+v", p)
+		}
+		if lines := strings.Count(log.String(), "\n"); lines != 3 {
+			t.Errorf("%d lines in the log, want one an event:\n%s", lines, log)
+		}
+		again := newEvents(c)
+		again.record(scarce("a"))
+		if items := again.all().Items; len(items) != 3 || items[2].Name != a.Name || items[2].Count != 4 {
+			t.Errorf("the next agent goes on with %v", items)
+		}
+		again.flush()
+	})
+}
+
+func TestEventsAreFew(t *testing.T) {
+	e, log := newTestEvents(t)
+	for i := range 10 * maxEvents {
+		e.record(scarce(fmt.Sprint(i)))
+	}
+	if n := len(e.all().Items); n != maxEvents || len(e.logged) > maxEvents {
+		t.Errorf("%d events and %d names are kept, want %d", n, len(e.logged), maxEvents)
+	}
+	if lines := strings.Count(log.String(), "\n"); lines != logsAMinute {
+		t.Errorf("%d lines in the log, want %d", lines, logsAMinute)
+	}
+	e.flush()
+	b, err := os.ReadFile(e.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list struct {
+		APIVersion, Kind string
+		Items            []struct{ Reason string }
+	}
+	if err := json.Unmarshal(b, &list); err != nil || list.APIVersion != "v1" || list.Kind != "List" || len(list.Items) != maxEvents {
+		t.Errorf("the file is %.200s… %v", b, err)
+	}
+}
+
+func TestEventsOutliveABrokenFile(t *testing.T) {
+	e, log := newTestEvents(t)
+	if err := os.WriteFile(e.file, []byte("{"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	again := newEvents(Config{Node: "n1", ReportFile: strings.TrimSuffix(e.file, eventsSuffix) + ".json", Log: e.log})
+	again.record(scarce("a"))
+	again.flush()
+	if !strings.Contains(log.String(), "earlier events are lost") || len(again.all().Items) != 1 {
+		t.Errorf("%s %v", log, again.all())
+	}
+}
