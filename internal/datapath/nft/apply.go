@@ -78,6 +78,12 @@ func (s *Set) dataSize() uint32 {
 // libnftnl). For the kernel, values are only twice as long.
 var dataInterval = append([]byte{6, 4}, host32(1)...)
 
+func deleteSet(table string, s *Set) Change {
+	return Change{fmt.Sprintf("delete %s inet %s %s", s.keyword(), table, s.Name), []step{{unix.NFT_MSG_DELSET, 0, []attr{
+		str(unix.NFTA_SET_TABLE, table), str(unix.NFTA_SET_NAME, s.Name),
+	}}}}
+}
+
 func addElements(table string, s *Set, elements []Element) []Change {
 	return elementVerb{"add", unix.NFT_MSG_NEWSETELEM, netlink.Create}.changes(table, s, elements)
 }
@@ -143,6 +149,12 @@ func addChain(table string, c *Chain) Change {
 			u32(unix.NFTA_CHAIN_POLICY, nfAccept), str(unix.NFTA_CHAIN_TYPE, string(c.Type)))
 	}
 	return Change{text, []step{{unix.NFT_MSG_NEWCHAIN, netlink.Create, attrs}}}
+}
+
+func deleteChain(table, chain string) Change {
+	return Change{fmt.Sprintf("delete chain inet %s %s", table, chain), []step{{unix.NFT_MSG_DELCHAIN, 0, []attr{
+		str(unix.NFTA_CHAIN_TABLE, table), str(unix.NFTA_CHAIN_NAME, chain),
+	}}}}
 }
 
 func flushChain(table, chain string) Change {

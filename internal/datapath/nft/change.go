@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -15,8 +16,9 @@ type Change struct {
 func (c Change) String() string { return c.text }
 
 // Diff returns what turns the tables that the kernel has into those wanted. A
-// table whose sets and chains are in place gets new elements and new rules
-// only; one whose shape differs is replaced whole, in the same transaction.
+// table gets what it lacks and loses what is not wanted; one that has a set or a
+// chain of a wanted name but another kind is replaced whole, in the same
+// transaction.
 func Diff(have []*Found, want []*Table) []Change {
 	var out []Change
 	for _, h := range have {
@@ -29,7 +31,7 @@ func Diff(have []*Found, want []*Table) []Change {
 		switch {
 		case i < 0:
 			out = append(out, addTable(w)...)
-		case !have[i].shapedLike(w):
+		case !have[i].canBecome(w):
 			out = append(append(out, deleteTable(w.Name)), addTable(w)...)
 		default:
 			out = append(out, have[i].update(w)...)
@@ -48,66 +50,108 @@ func DiffTables(have, want []*Table) []Change {
 	return Diff(found, want)
 }
 
-// asFound is how the kernel would list t.
+// asFound is t as if the kernel had listed it, with rules for their bytecode.
 func (t *Table) asFound() *Found {
 	f := &Found{Name: t.Name, Sets: t.Sets}
 	for _, c := range t.Chains {
-		fc := FoundChain{Chain: Chain{Name: c.Name, Type: c.Type, Hook: c.Hook, Priority: c.Priority}}
-		for _, r := range c.Rules {
-			fc.Code = append(fc.Code, encode(r.expressions()))
-		}
-		f.Chains = append(f.Chains, fc)
+		f.Chains = append(f.Chains, &FoundChain{Chain: *c})
 	}
 	return f
 }
 
-func (f *Found) shapedLike(w *Table) bool {
-	return !f.Dormant && len(f.Sets) == len(w.Sets) && len(f.Chains) == len(w.Chains) &&
-		!slices.ContainsFunc(w.Sets, func(s *Set) bool { return f.set(s) == nil }) &&
-		!slices.ContainsFunc(w.Chains, func(c *Chain) bool { return f.chain(c) == nil })
+// canBecome reports whether what f has of w's names is of w's kinds.
+func (f *Found) canBecome(w *Table) bool {
+	sets, chains := byName(w.Sets, setName), byName(w.Chains, chainName)
+	return !f.Foreign &&
+		!slices.ContainsFunc(f.Sets, func(h *Set) bool {
+			s, ok := sets[h.Name]
+			return ok && !h.declaredAs(s)
+		}) &&
+		!slices.ContainsFunc(f.Chains, func(h *FoundChain) bool {
+			c, ok := chains[h.Name]
+			return ok && !h.declaredAs(c)
+		})
 }
 
-// set returns the kernel's set that is declared as s is.
-func (f *Found) set(s *Set) *Set {
-	i := slices.IndexFunc(f.Sets, func(h *Set) bool {
-		return h.Name == s.Name && h.Type == s.Type && h.Interval == s.Interval &&
-			h.Data == s.Data && h.DataInterval == s.DataInterval
-	})
-	if i < 0 {
-		return nil
+func (s *Set) declaredAs(w *Set) bool {
+	return s.Type == w.Type && s.Interval == w.Interval && s.Data == w.Data && s.DataInterval == w.DataInterval
+}
+
+func (c *Chain) declaredAs(w *Chain) bool {
+	return c.Type == w.Type && c.Hook == w.Hook && c.Priority == w.Priority
+}
+
+func setName(s *Set) string          { return s.Name }
+func chainName(c *Chain) string      { return c.Name }
+func foundName(c *FoundChain) string { return c.Name }
+
+func byName[T any](items []T, name func(T) string) map[string]T {
+	out := make(map[string]T, len(items))
+	for _, item := range items {
+		out[name(item)] = item
 	}
-	return f.Sets[i]
+	return out
 }
 
-// chain returns the kernel's chain that is declared as c is.
-func (f *Found) chain(c *Chain) *FoundChain {
-	i := slices.IndexFunc(f.Chains, func(h FoundChain) bool {
-		return h.Name == c.Name && h.Type == c.Type && h.Hook == c.Hook && h.Priority == c.Priority
-	})
-	if i < 0 {
-		return nil
-	}
-	return &f.Chains[i]
-}
-
+// update adds first and deletes last: a rule may need what is new, and nothing
+// that goes may still be needed.
 func (f *Found) update(w *Table) []Change {
 	var out []Change
-	for _, s := range w.Sets {
-		if h := f.set(s); h != s {
+	sets, chains := byName(f.Sets, setName), byName(f.Chains, foundName)
+	for i, s := range w.Sets {
+		h, ok := sets[s.Name]
+		if !ok {
+			out = append(out, addSet(w.Name, s, uint32(i+1)))
+			h = &Set{}
+		}
+		if h != s {
 			out = append(out, deleteElements(w.Name, s, without(h.Elements, s.Elements))...)
 			out = append(out, addElements(w.Name, s, without(s.Elements, h.Elements))...)
 		}
 	}
 	for _, c := range w.Chains {
-		if !f.chain(c).holds(c.Rules) {
-			out = append(out, flushChain(w.Name, c.Name))
-			out = append(out, addRules(w.Name, c)...)
+		if _, ok := chains[c.Name]; !ok {
+			out = append(out, addChain(w.Name, c))
 		}
 	}
-	return out
+	for _, c := range w.Chains {
+		h, ok := chains[c.Name]
+		if ok && h.holds(c.Rules) {
+			continue
+		}
+		if ok {
+			out = append(out, flushChain(w.Name, c.Name))
+		}
+		out = append(out, addRules(w.Name, c)...)
+	}
+	return append(out, f.deletions(w)...)
 }
 
+// deletions are what f has and w does not. Rules go first: they refer to sets
+// and chains. Then sets: maps of others may refer to chains.
+func (f *Found) deletions(w *Table) []Change {
+	sets, chains := byName(w.Sets, setName), byName(w.Chains, chainName)
+	var rules, delSets, delChains []Change
+	for _, c := range f.Chains {
+		if chains[c.Name] == nil {
+			rules = append(rules, flushChain(w.Name, c.Name))
+			delChains = append(delChains, deleteChain(w.Name, c.Name))
+		}
+	}
+	for _, s := range f.Sets {
+		if sets[s.Name] == nil {
+			delSets = append(delSets, deleteSet(w.Name, s))
+		}
+	}
+	return slices.Concat(rules, delSets, delChains)
+}
+
+// holds reports whether c has the rules. Rules that are the same in memory are
+// not looked at.
 func (c *FoundChain) holds(rules []Rule) bool {
+	if len(c.Rules) > 0 {
+		return reflect.DeepEqual(c.Rules, rules)
+	}
 	return slices.EqualFunc(c.Code, rules, FoundRule.is)
 }
 

@@ -3,6 +3,7 @@ package nft
 import (
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -44,6 +45,22 @@ func TestOnlyWhatDiffersIsSent(t *testing.T) {
 			"flush chain inet t outside\n" +
 				"add rule inet t outside meta l4proto 6 masquerade to :40000-50000\n" +
 				"add rule inet t outside masquerade\n",
+		},
+		"one more set and chain": {
+			with(func(t *Table) {
+				t.Sets = append(t.Sets, &Set{Name: "more", Type: IPv4Addr, Elements: []Element{{Key: Addr(addr("10.0.0.1"))}}})
+				t.Chains = append(t.Chains, &Chain{Name: "more", Rules: []Rule{{SaddrIn(IPv4, "more"), Accept()}}})
+			}),
+			"add set inet t more { type ipv4_addr; }\nadd element inet t more { 10.0.0.1 }\n" +
+				"add chain inet t more\nadd rule inet t more ip saddr @more accept\n",
+		},
+		"one less set and chain": {
+			with(func(t *Table) { t.Sets, t.Chains = t.Sets[1:], t.Chains[1:] }),
+			"flush chain inet t postrouting\ndelete set inet t inside\ndelete chain inet t postrouting\n",
+		},
+		"a chain of another kind": {
+			with(func(t *Table) { t.Sets, t.Chains = nil, []*Chain{{Name: "outside", Type: Filter, Hook: Input}} }),
+			"delete table inet t\nadd table inet t\nadd chain inet t outside { type filter hook input priority 0; policy accept; }\n",
 		},
 		"no table": {nil, "delete table inet t\n"},
 	} {
@@ -109,4 +126,63 @@ func TestBigTable(t *testing.T) {
 		t.Errorf("one element less is %s", fmt.Sprintf("%.200q, want %q", got, want))
 	}
 	apply(t, h)
+}
+
+// Any table becomes any other in one transaction, whatever refers to what.
+func TestAnyTableBecomesAnyOther(t *testing.T) {
+	t.Parallel()
+	byText, byNetlink := netnstest.New(t), netnstest.New(t)
+	random := rand.New(rand.NewPCG(5, 6))
+	var last []*Table
+	for round := range 100 {
+		next := randomTable(random)
+		load(t, byText, Text(DiffTables(last, []*Table{next})))
+		last = []*Table{next}
+		apply(t, byNetlink, next)
+		if left := diff(byText, next); len(left) > 0 {
+			t.Errorf("loaded, and still to do:\n%s", Text(left))
+		}
+		if t.Failed() {
+			t.Fatalf("round %d: want\n%s", round, next)
+		}
+	}
+}
+
+// randomTable has some of four maps or sets, and some of four chains that look
+// up every one of them and jump to each chain behind them.
+func randomTable(random *rand.Rand) *Table {
+	table := &Table{Name: "t"}
+	for i := range 4 {
+		s := &Set{Name: fmt.Sprintf("s%d", i), Type: IPv4Addr}
+		if random.IntN(4) == 0 {
+			s.Data = IPv4Addr
+		}
+		for n := range 4 {
+			e := Element{Key: Addr(inFamily(IPv4, uint32(n)))}
+			if s.Data != 0 {
+				e.Data = Addr(inFamily(IPv4, random.Uint32N(2)))
+			}
+			if random.IntN(2) == 0 {
+				s.Elements = append(s.Elements, e)
+			}
+		}
+		if random.IntN(2) == 0 {
+			table.Sets = append(table.Sets, s)
+		}
+	}
+	for i := range 4 {
+		c := &Chain{Name: fmt.Sprintf("c%d", i)}
+		for _, behind := range table.Chains {
+			c.Rules = append(c.Rules, Rule{Jump(behind.Name)})
+		}
+		for _, s := range table.Sets {
+			if s.Data == 0 {
+				c.Rules = append(c.Rules, Rule{SaddrIn(IPv4, s.Name), Accept()})
+			}
+		}
+		if random.IntN(2) == 0 {
+			table.Chains = append(table.Chains, c)
+		}
+	}
+	return table
 }

@@ -14,12 +14,13 @@ import (
 // A Found is a table as the kernel holds it.
 type Found struct {
 	Name    string
-	Dormant bool // somebody put it to sleep: it holds everything and does nothing
+	Foreign bool // it is as only others make it: asleep, or with chains that have no name
 	Sets    []*Set
-	Chains  []FoundChain
+	Chains  []*FoundChain
 }
 
-// A FoundChain is a chain as the kernel holds it; its rules are bytecode.
+// A FoundChain is a chain as the kernel holds it; its rules are bytecode, and
+// Rules are empty.
 type FoundChain struct {
 	Chain
 	Code []FoundRule
@@ -85,8 +86,13 @@ func Read(prefix string) ([]*Found, error) {
 	}
 }
 
-// tableDormant is NFT_TABLE_F_DORMANT of include/uapi/linux/netfilter/nf_tables.h.
-const tableDormant = 1
+// Not in x/sys; from include/uapi/linux/netfilter/nf_tables.h.
+const (
+	tableDormant = 1 << 0 // NFT_TABLE_F_DORMANT: it holds everything and does nothing
+	chainBinding = 1 << 2 // NFT_CHAIN_BINDING: it is part of the rule that jumps to it
+
+	nftaChainFlags = 10
+)
 
 func read(prefix string) ([]*Found, error) {
 	c, err := dial()
@@ -97,7 +103,7 @@ func read(prefix string) ([]*Found, error) {
 	var out []*Found
 	err = dump(c, unix.NFT_MSG_GETTABLE, nil, func(a attrSet) error {
 		if name := a.str(unix.NFTA_TABLE_NAME); strings.HasPrefix(name, prefix) {
-			out = append(out, &Found{Name: name, Dormant: a.u32(unix.NFTA_TABLE_FLAGS)&tableDormant != 0})
+			out = append(out, &Found{Name: name, Foreign: a.u32(unix.NFTA_TABLE_FLAGS)&tableDormant != 0})
 		}
 		return nil
 	})
@@ -207,12 +213,12 @@ func elements(bounds []bound) []Element {
 }
 
 func readChains(c *netlink.Conn, t *Found) error {
-	at := map[string]int{}
+	at := map[string]*FoundChain{}
 	err := dump(c, unix.NFT_MSG_GETCHAIN, nil, func(a attrSet) error {
 		if a.str(unix.NFTA_CHAIN_TABLE) != t.Name {
 			return nil
 		}
-		ch := FoundChain{Chain: Chain{Name: a.str(unix.NFTA_CHAIN_NAME), Type: ChainType(a.str(unix.NFTA_CHAIN_TYPE))}}
+		ch := &FoundChain{Chain: Chain{Name: a.str(unix.NFTA_CHAIN_NAME), Type: ChainType(a.str(unix.NFTA_CHAIN_TYPE))}}
 		if hook, ok := a[unix.NFTA_CHAIN_HOOK]; ok {
 			h := decode(hook)
 			ch.Hook = hookName(h.u32(unix.NFTA_HOOK_HOOKNUM))
@@ -221,7 +227,10 @@ func readChains(c *netlink.Conn, t *Found) error {
 				ch.Type += " with another policy" // somebody changed it: differs from anything wanted
 			}
 		}
-		at[ch.Name] = len(t.Chains)
+		if a.u32(nftaChainFlags)&chainBinding != 0 {
+			t.Foreign = true
+		}
+		at[ch.Name] = ch
 		t.Chains = append(t.Chains, ch)
 		return nil
 	})
@@ -229,8 +238,8 @@ func readChains(c *netlink.Conn, t *Found) error {
 		return err
 	}
 	return dump(c, unix.NFT_MSG_GETRULE, []attr{str(unix.NFTA_RULE_TABLE, t.Name)}, func(a attrSet) error {
-		if i, ok := at[a.str(unix.NFTA_RULE_CHAIN)]; ok && a.str(unix.NFTA_RULE_TABLE) == t.Name {
-			t.Chains[i].Code = append(t.Chains[i].Code, slices.Clone(a[unix.NFTA_RULE_EXPRESSIONS]))
+		if ch, ok := at[a.str(unix.NFTA_RULE_CHAIN)]; ok && a.str(unix.NFTA_RULE_TABLE) == t.Name {
+			ch.Code = append(ch.Code, slices.Clone(a[unix.NFTA_RULE_EXPRESSIONS]))
 		}
 		return nil
 	})

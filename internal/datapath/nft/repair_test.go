@@ -48,6 +48,8 @@ func TestWhatSomebodyChangesIsRepaired(t *testing.T) {
 		"set added":            "add set inet t more { type ipv4_addr; }",
 		"chain added":          "add chain inet t more",
 		"base chain added":     "add chain inet t more { type filter hook forward priority 0; policy drop; }",
+		"chain in a rule":      "add rule inet t outside jump { accept; }",
+		"chains in a circle":   "add chain inet t a; add chain inet t b; add rule inet t a jump b; add map inet t m { type ipv4_addr : verdict; }; add element inet t m { 10.0.0.1 : jump b }; add rule inet t a ip saddr vmap @m; add rule inet t outside jump a",
 		"another policy":       "add chain inet t postrouting { type nat hook postrouting priority 99; policy drop; }",
 		"table deleted":        "delete table inet t",
 		"table put to sleep":   "add table inet t { flags dormant; }",
