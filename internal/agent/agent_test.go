@@ -264,7 +264,7 @@ func TestDriftIsCountedByKind(t *testing.T) {
 	if got, want := counted(), map[string]string{"route": "1", "neighbour": "1"}; !maps.Equal(got, want) {
 		t.Errorf("counted %v, want %v", got, want)
 	}
-	if log := n.log.String(); strings.Count(log, "somebody changed") != 1 {
+	if log := n.log.String(); strings.Count(log, "1 of kind neighbour, 1 of kind route") != 1 {
 		t.Errorf("want one line about it:\n%s", log)
 	}
 }

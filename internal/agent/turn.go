@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"fairlead.dev/fairlead/internal/datapath"
@@ -131,8 +132,15 @@ func (a *Agent) drifted(repairs []datapath.Repair) {
 			a.config.Log.Debug("drift", "kind", r.Kind, "repair", r.Text)
 		}
 	}
-	if len(kinds) > 0 {
-		a.config.Log.Warn("somebody changed what is Fairlead's; putting it back", "changes", kinds)
+	var changed []string
+	for _, k := range datapath.Kinds {
+		if n := kinds[k]; n > 0 {
+			changed = append(changed, fmt.Sprintf("%d of kind %s", n, k))
+		}
+	}
+	if len(changed) > 0 {
+		a.events.record(world.Event{Object: "Node " + a.config.Node, Type: world.Warning, Reason: "DriftRepaired",
+			Message: "somebody changed what is Fairlead's, and it was put back: " + strings.Join(changed, ", ")})
 	}
 }
 
@@ -141,7 +149,8 @@ func (a *Agent) drifted(repairs []datapath.Repair) {
 func (a *Agent) peek() bool {
 	if by := a.clock.jumped(); by != 0 {
 		a.metrics.clockJumps.Inc()
-		a.config.Log.Warn("the clock was set, or the machine slept; looking at everything", "by", by.Round(time.Millisecond))
+		a.events.record(world.Event{Object: "Node " + a.config.Node, Type: world.Warning, Reason: "ClockJumped",
+			Message: fmt.Sprintf("the clock was set, or the machine slept, by %s; everything was looked at", by.Round(time.Millisecond))})
 		return true
 	}
 	settled, err := a.held.Settled()
