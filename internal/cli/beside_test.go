@@ -192,6 +192,7 @@ func (s *site) bystanders(pods []*theirPod) map[string]netip.Addr {
 		see("pod to pod", a.Host, at(b.addresses[i].String(), 8080))
 		see("pod to its node", a.Host, at(w.node, 8081))
 		see("pod to another node's pod", a.Host, at(farPods[i], 8080))
+		see("pod to another node", a.Host, at(farAddresses[i], 8080))
 		see("another node's pod to pod", s.far, at(a.addresses[i].String(), 8080))
 		see("node to pod", s.Host, at(a.addresses[i].String(), 8080))
 		see("node to outside", s.Host, at(outside[i], 8080))
