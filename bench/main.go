@@ -1,8 +1,8 @@
-// Command bench puts Fairlead's datapath beside the kernel's own forwarding and
-// prints ratios.
+// Command bench puts Fairlead's datapath beside Flannel's and the kernel's own
+// forwarding and prints ratios, and it times what the agent does.
 //
-// Everything happens in network namespaces of its own, on one machine; no other
-// program is needed. What is measured and how to read it is in README.md.
+// Everything happens in network namespaces of its own, on one machine. What is
+// measured and how to read it is in README.md.
 package main
 
 import (
@@ -21,7 +21,7 @@ import (
 
 func main() {
 	b := &bench{}
-	flag.IntVar(&b.rounds, "rounds", 25, "paired rounds of each forwarding row")
+	flag.IntVar(&b.rounds, "rounds", 21, "paired rounds of each forwarding row")
 	flag.DurationVar(&b.each, "each", 200*time.Millisecond, "how long one measurement takes")
 	flag.IntVar(&b.repeats, "repeats", 7, "repetitions of each fast-reuse row")
 	flag.StringVar(&b.only, "only", "", "measure only rows whose name contains this")
