@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
+	"fairlead.dev/fairlead/internal/replace"
 )
 
 // report writes the node's report to its file, if it says something new.
@@ -37,7 +38,10 @@ func (a *Agent) report(s *Snapshot) error {
 	if err != nil {
 		return err
 	}
-	if err := replaceFile(a.config.ReportFile, append(content, '\n')); err != nil {
+	if err := os.MkdirAll(filepath.Dir(a.config.ReportFile), 0o755); err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	if err := replace.File(a.config.ReportFile, append(content, '\n'), 0o644); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
 	a.reported, a.conditions = plain, conditions
@@ -66,16 +70,4 @@ func nodeReport(name string, s *Snapshot) *v1alpha1.FairleadNode {
 		n.Status.Conditions = append(n.Status.Conditions, c)
 	}
 	return n
-}
-
-// replaceFile writes a file whole; readers see the old one or the new one.
-func replaceFile(path string, content []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	temporary := path + ".new"
-	if err := os.WriteFile(temporary, content, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(temporary, path)
 }

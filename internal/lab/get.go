@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"fairlead.dev/fairlead/internal/replace"
 )
 
 // list is several objects, as an API server shows them.
@@ -148,7 +150,7 @@ func (c *cluster) report(p *pod) {
 	}
 	b, err := json.Marshal(p.status(c.hostIPs(w.spec.Spec.NodeName)))
 	if err == nil {
-		err = writeFile(c.lab.statusFile(p.ref), b)
+		err = replace.File(c.lab.statusFile(p.ref), b, 0o644)
 	}
 	if err != nil {
 		c.log.Warn("write pod status", "pod", p.String(), "err", err)

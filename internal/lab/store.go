@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"sigs.k8s.io/yaml"
+
+	"fairlead.dev/fairlead/internal/replace"
 )
 
 // store keeps the objects, in memory and as files that agents read: one for
@@ -73,7 +75,7 @@ func (s *store) write(put []*object, remove []ref) error {
 		o.metadata()["resourceVersion"] = strconv.FormatInt(next, 10)
 		b, err := yaml.JSONToYAML(o.json())
 		if err == nil {
-			err = writeFile(filepath.Join(s.dir, o.file()+".yaml"), b)
+			err = replace.File(filepath.Join(s.dir, o.file()+".yaml"), b, 0o644)
 		}
 		if err != nil {
 			return fmt.Errorf("store %s: %w", o.ref, err)
@@ -87,26 +89,10 @@ func (s *store) write(put []*object, remove []ref) error {
 		}
 		delete(s.objects, r)
 	}
-	if err := writeFile(filepath.Join(s.dir, "revision"), fmt.Appendf(nil, "%d\n", next)); err != nil {
+	if err := replace.File(filepath.Join(s.dir, "revision"), fmt.Appendf(nil, "%d\n", next), 0o644); err != nil {
 		return fmt.Errorf("store revision: %w", err)
 	}
 	s.revision = next
-	return nil
-}
-
-// writeFile replaces the file at path at once: nobody sees half of it.
-func writeFile(path string, content []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*.tmp")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
 	return nil
 }
 

@@ -1,0 +1,29 @@
+// Package replace puts files in place whole: whoever reads one sees the old
+// content or the new, never half of it.
+package replace
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// File makes content the content of the file at path, in an existing directory.
+// What is written is not waited for to be on the disk: a machine that loses
+// power may find the file empty.
+func File(path string, content []byte, mode fs.FileMode) error {
+	// The name ends as no manifest and no configuration does.
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*.tmp")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err = errors.Join(err, f.Chmod(mode), f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}
