@@ -32,6 +32,9 @@ type Config struct {
 	StateDir       string
 	Socket         string
 	MetricsAddress string
+	CNIConfDir     string // where the container runtime looks for networks; "": it is not shown ours
+	CNIBinDir      string // where it looks for plugins; "": ours is there already
+	BootID         string // names the time since the machine was started; "": the kernel's name for it
 	Log            *slog.Logger
 }
 
@@ -68,9 +71,18 @@ type Agent struct {
 
 // New prepares an agent: it opens the address book and probes the kernel.
 func New(c Config) (*Agent, error) {
-	book, err := cni.OpenBook(c.StateDir)
+	if c.BootID == "" {
+		var err error
+		if c.BootID, err = cni.BootID(); err != nil {
+			return nil, err
+		}
+	}
+	book, err := cni.OpenBook(c.StateDir, c.BootID)
 	if err != nil {
 		return nil, err
+	}
+	if n := book.Forgotten(); n > 0 {
+		c.Log.Info("attachments of an earlier boot forgotten", "attachments", n)
 	}
 	a := &Agent{
 		config: c, book: book, kernel: &kernel.Observer{Capabilities: kernel.Probe()},
@@ -93,7 +105,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	running := make(chan struct{}, 4)
+	running := make(chan struct{}, 5)
 	start := func(name string, run func() error) {
 		go func() {
 			defer func() { running <- struct{}{} }()
@@ -105,6 +117,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	start("objects", func() error { return a.config.Objects.Watch(ctx, a.loop.Wake) })
 	start("kernel", func() error { return a.kernel.Watch(ctx, a.loop.Drifted) })
 	start("serve", func() error { return a.serve(ctx, listeners) })
+	start("offer", func() error { return a.offer(ctx) })
 	start("loop", func() error { return a.loop.run(ctx) })
 	for range cap(running) {
 		<-running

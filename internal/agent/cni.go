@@ -1,10 +1,16 @@
 package agent
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
+
+	"github.com/containernetworking/cni/pkg/types"
 
 	"fairlead.dev/fairlead/internal/cni"
 	"fairlead.dev/fairlead/internal/datapath"
@@ -13,121 +19,134 @@ import (
 	"fairlead.dev/fairlead/internal/world"
 )
 
-// A refusal is an answer to the plugin that is no success. Status 503 makes the
-// runtime try again later.
-type refusal struct {
-	status int
-	text   string
+// A verb answers one of the plugin's commands. Its errors are CNI's; any other
+// is an internal one.
+type verb func(context.Context, cni.Request) (any, error)
+
+func refuse(code uint, format string, args ...any) error {
+	return types.NewError(code, fmt.Sprintf(format, args...), "")
 }
 
-func (r *refusal) Error() string { return r.text }
+// later makes the runtime try again.
+func later(format string, args ...any) error { return refuse(types.ErrTryAgainLater, format, args...) }
 
-func later(format string, args ...any) *refusal {
-	return &refusal{http.StatusServiceUnavailable, fmt.Sprintf(format, args...)}
-}
-
-func bad(format string, args ...any) *refusal {
-	return &refusal{http.StatusBadRequest, fmt.Sprintf(format, args...)}
-}
-
-func (a *Agent) serveAdd(w http.ResponseWriter, r *http.Request) {
-	a.withRequest(w, r, func(q cni.Request) (any, *refusal) { return a.add(r, q) })
-}
-
-func (a *Agent) serveDel(w http.ResponseWriter, r *http.Request) {
-	a.withRequest(w, r, func(q cni.Request) (any, *refusal) {
-		if err := a.del(r, q); err != nil {
-			return nil, later("%v", err)
+// about is a verb that concerns one attachment.
+func about(do verb) verb {
+	return func(ctx context.Context, q cni.Request) (any, error) {
+		if err := q.Validate(); err != nil {
+			return nil, refuse(types.ErrInvalidEnvironmentVariables, "%v", err)
 		}
-		return struct{}{}, nil
-	})
-}
-
-// del detaches a pod. It returns when its wire is gone.
-func (a *Agent) del(r *http.Request, q cni.Request) error {
-	if err := a.book.Detach(q.ContainerID, q.Interface); err != nil {
-		return err
+		return do(ctx, q)
 	}
-	_, err := a.Sync(r.Context())
-	return err
 }
 
-func (a *Agent) serveCheck(w http.ResponseWriter, r *http.Request) {
-	a.withRequest(w, r, func(q cni.Request) (any, *refusal) {
-		if a.book.Find(q) == nil {
-			return nil, bad("nothing is known of container %s, interface %s", q.ContainerID, q.Interface)
+// serveCNI answers the plugin: with what do says, or with an error as the
+// plugin passes it on.
+func (a *Agent) serveCNI(do verb) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var q cni.Request
+		// Fields of a newer plugin are passed over: a DEL must not fail for them.
+		err := json.NewDecoder(r.Body).Decode(&q)
+		var v any
+		if err == nil {
+			v, err = do(r.Context(), q)
 		}
-		changes, err := a.diff()
-		if err != nil {
-			return nil, later("%v", err)
+		if err == nil {
+			answer(w, v)
+			return
 		}
-		if missing := changes.About(pod.LinkName(q.ContainerID, q.Interface)); missing != "" {
-			return nil, bad("the pod's wire is not as it was made; missing:\n%s", missing)
+		var refused *types.Error
+		if !errors.As(err, &refused) {
+			refused = types.NewError(types.ErrInternal, err.Error(), "")
 		}
-		return struct{}{}, nil
-	})
+		a.config.Log.Warn("pod request refused", "pod", q.Namespace+"/"+q.Pod, "container", q.ContainerID, "reason", refused.Msg)
+		w.WriteHeader(http.StatusUnprocessableEntity)
+		answer(w, refused)
+	}
 }
 
-func (a *Agent) withRequest(w http.ResponseWriter, r *http.Request, do func(cni.Request) (any, *refusal)) {
-	var q cni.Request
-	// Fields of a newer plugin are passed over: a DEL must not fail for them.
-	if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	if err := q.Validate(); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	v, refused := do(q)
-	if refused != nil {
-		a.config.Log.Warn("pod request refused", "pod", q.Namespace+"/"+q.Pod, "container", q.ContainerID, "reason", refused.text)
-		http.Error(w, refused.text, refused.status)
-		return
-	}
-	answer(w, v)
-}
+// done is the answer that says nothing more.
+var done = struct{}{}
 
-// add attaches a pod: an address from the book, then a turn of the loop that
-// makes its wire. It answers when the pod's datapath is in the kernel.
-func (a *Agent) add(r *http.Request, q cni.Request) (any, *refusal) {
+// add attaches a pod: a record in the book, then a turn of the loop that makes
+// its wire. It answers when the pod's datapath is in the kernel.
+func (a *Agent) add(ctx context.Context, q cni.Request) (any, error) {
 	s := a.snapshot.Load()
-	if s.World == nil || s.World.Node == nil {
-		return nil, later("the agent is not ready: %s", s.Reason)
+	if err := s.unready(); err != nil {
+		return nil, err
 	}
-	if len(s.World.Node.PodCIDRs) == 0 {
-		return nil, later("Node %s has no pod CIDR yet", a.config.Node)
+	attachment, cidrs, err := s.place(q)
+	if err != nil {
+		return nil, err
 	}
-	if !netns.Alive(q.Netns) {
-		return nil, bad("%q is no network namespace", q.Netns)
-	}
-	if old := a.book.Find(q); old != nil && old.Netns != q.Netns {
+	if old := a.book.Find(attachment.Key()); old != nil && !asWritten(old, &attachment) {
 		// The runtime made the sandbox anew without saying so. The old wire has
 		// the name of the new one and goes first.
-		if err := a.del(r, q); err != nil {
-			return nil, later("%v", err)
+		if _, err := a.del(ctx, q); err != nil {
+			return nil, err
 		}
 	}
-	attachment, err := a.book.Attach(q, s.World.Node.PodCIDRs)
+	made, err := a.book.Attach(attachment, q.Network, cidrs)
 	if err != nil {
-		return nil, &refusal{http.StatusInternalServerError, err.Error()}
+		return nil, err
 	}
 	link := pod.LinkName(q.ContainerID, q.Interface)
-	s, err = a.Sync(r.Context())
+	s, err = a.Sync(ctx)
 	if err == nil {
 		err = s.failure(link)
 	}
 	if err != nil {
 		// The runtime will ask again, with this container or another.
-		if derr := a.book.Detach(q.ContainerID, q.Interface); derr != nil {
+		if derr := a.book.Detach(made.Key()); derr != nil {
 			err = fmt.Errorf("%w; and the address stays taken: %w", err, derr)
 		}
-		if _, serr := a.Sync(r.Context()); serr != nil {
+		if _, serr := a.Sync(ctx); serr != nil {
 			err = fmt.Errorf("%w; and the attempt is not cleared away: %w", err, serr)
 		}
-		return nil, &refusal{http.StatusInternalServerError, err.Error()}
+		return nil, err
 	}
-	return wired(attachment, link, s.World.PodMTU()), nil
+	return wired(made, link, s.World.PodMTU()), nil
+}
+
+// unready is why no pod can be attached yet.
+func (s *Snapshot) unready() error {
+	if s.World == nil || s.World.Node == nil {
+		return later("the agent is not ready: %s", s.Reason)
+	}
+	if s.World.Config.Overlay.Mode != world.None && len(s.World.Node.PodCIDRs) == 0 {
+		return later("Node %s has no pod CIDR yet", s.World.Node.Name)
+	}
+	return nil
+}
+
+// place says what a request asks for, and where its addresses come from: of the
+// plugin before this one where the pod network is another's, and of the pod CIDRs
+// where it is ours.
+func (s *Snapshot) place(q cni.Request) (world.Attachment, []netip.Prefix, error) {
+	out := q.Attachment()
+	if out.Inode = netns.Inode(q.Netns); out.Inode == 0 {
+		return out, nil, refuse(types.ErrInvalidNetNS, "%q is no network namespace", q.Netns)
+	}
+	mode := s.World.Config.Overlay.Mode
+	switch {
+	case mode != world.None && q.Before != nil:
+		return out, nil, refuse(types.ErrInvalidNetworkConfig,
+			"another plugin has made this pod's network, and overlay.mode is %s: set it to none, or take fairlead out of network %s", mode, q.Network)
+	case mode != world.None:
+		return out, s.World.Node.PodCIDRs, nil
+	case q.Before == nil:
+		return out, nil, refuse(types.ErrInvalidNetworkConfig,
+			"overlay.mode is none: write fairlead behind the plugin that makes the pods' network in network %s", q.Network)
+	}
+	out.Chained, out.Addresses = true, q.Before.Addresses
+	return out, nil, nil
+}
+
+// asWritten reports whether a request asks for what is in the book.
+func asWritten(old, asked *world.Attachment) bool {
+	return old.Netns == asked.Netns && old.Inode == asked.Inode && old.Chained == asked.Chained &&
+		(!asked.Chained || slices.Equal(old.Addresses, asked.Addresses)) &&
+		slices.Equal(old.HostPorts, asked.HostPorts) && old.Bandwidth == asked.Bandwidth
 }
 
 // failure is what kept the named link, anything on it, or the rules that its
@@ -152,4 +171,36 @@ func wired(a *world.Attachment, link string, mtu int) cni.Answer {
 		out.Gateways = append(out.Gateways, pod.Gateway(addr))
 	}
 	return out
+}
+
+// del detaches a pod. It returns when its wire is gone.
+func (a *Agent) del(ctx context.Context, q cni.Request) (any, error) {
+	attachment := q.Attachment()
+	if err := a.book.Detach(attachment.Key()); err != nil {
+		return nil, later("%v", err)
+	}
+	if _, err := a.Sync(ctx); err != nil {
+		return nil, later("%v", err)
+	}
+	return done, nil
+}
+
+// ready says whether the next ADD would be served; CNI spec, "STATUS".
+func (a *Agent) ready(context.Context, cni.Request) (any, error) {
+	s := a.snapshot.Load()
+	if err := s.unready(); err != nil {
+		return nil, refuse(types.ErrPluginNotAvailable, "%v", err)
+	}
+	if !s.Ready {
+		return nil, refuse(types.ErrLimitedConnectivity, "the kernel does not hold what it should: %s", s.Reason)
+	}
+	if s.World.Config.Overlay.Mode == world.None {
+		return done, nil
+	}
+	for _, p := range a.book.Pools(s.World.Node.PodCIDRs) {
+		if p.Used >= p.Size {
+			return nil, refuse(types.ErrPluginNotAvailable, "all %d addresses of pod CIDR %s are in use", p.Size, p.CIDR)
+		}
+	}
+	return done, nil
 }

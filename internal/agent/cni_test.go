@@ -30,8 +30,8 @@ func TestAddIsIdempotentAndDelFreesTheAddress(t *testing.T) {
 			t.Fatalf("del: %d %s", code, body)
 		}
 	}
-	if pools, err := n.book.Pools(n.snapshot.Load().World.Node.PodCIDRs); err != nil || pools[0].Used+pools[1].Used != 0 {
-		t.Errorf("addresses stay taken: %+v, %v", pools, err)
+	if pools := n.book.Pools(n.snapshot.Load().World.Node.PodCIDRs); pools[0].Used+pools[1].Used != 0 {
+		t.Errorf("addresses stay taken: %+v", pools)
 	}
 }
 
@@ -41,13 +41,13 @@ func TestAPodThatCannotBeWiredDisturbsNoOther(t *testing.T) {
 	good, occupied := netnstest.New(t), netnstest.New(t)
 	netnstest.Wire(occupied, "eth0", good, "other") // its eth0 is taken
 	code, body := n.post(t, "add", cni.Request{ContainerID: "c2", Interface: "eth0", Netns: occupied.Path})
-	if code != http.StatusInternalServerError || !strings.Contains(body, "file exists") {
+	if code == http.StatusOK || !strings.Contains(body, "file exists") {
 		t.Errorf("a pod whose eth0 is taken: %d %s", code, body)
 	}
 	if code, body := n.post(t, "add", cni.Request{ContainerID: "c1", Interface: "eth0", Netns: good.Path}); code != http.StatusOK {
 		t.Errorf("the next pod: %d %s", code, body)
 	}
-	if code, body := n.post(t, "add", cni.Request{ContainerID: "c3", Interface: "eth0", Netns: "/run/netns/nowhere"}); code != http.StatusBadRequest {
+	if code, body := n.post(t, "add", cni.Request{ContainerID: "c3", Interface: "eth0", Netns: "/run/netns/nowhere"}); code == http.StatusOK || !strings.Contains(body, "is no network namespace") {
 		t.Errorf("a pod without a namespace: %d %s", code, body)
 	}
 	if d := n.diffText(t); d != "" {

@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"fairlead.dev/fairlead/internal/replace"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -143,7 +144,7 @@ func (e *events) flush() {
 	e.writing = nil
 	content, err := json.MarshalIndent(e.show(), "", "  ")
 	if err == nil {
-		err = replaceFile(e.file, append(content, '\n'))
+		err = replace.File(e.file, append(content, '\n'), 0o644)
 	}
 	if err != nil {
 		e.log.Warn("events not written", "error", err)

@@ -19,6 +19,7 @@ type metrics struct {
 	changes    prometheus.Counter
 	clockJumps prometheus.Counter
 	repairs    *prometheus.CounterVec
+	collected  prometheus.Counter
 	problems   prometheus.Gauge
 	ready      prometheus.Gauge
 	condition  *prometheus.GaugeVec
@@ -35,6 +36,8 @@ func newMetrics() *metrics {
 			Help: "Changes that undid what somebody else did to what is Fairlead's."}, []string{"kind"}),
 		clockJumps: prometheus.NewCounter(prometheus.CounterOpts{Name: "fairlead_clock_jumps_total",
 			Help: "Times that the wall clock was set, or the machine slept."}),
+		collected: prometheus.NewCounter(prometheus.CounterOpts{Name: "fairlead_attachments_collected_total",
+			Help: "Pods that were detached without a DEL of the runtime."}),
 		problems: prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_problems", Help: "Mistakes in objects that this node sees."}),
 		ready:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_ready", Help: "1 while the kernel holds what it should."}),
 		condition: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "fairlead_condition",
@@ -43,7 +46,7 @@ func newMetrics() *metrics {
 	for _, k := range datapath.Kinds {
 		m.repairs.WithLabelValues(string(k))
 	}
-	m.registry.MustRegister(m.sync, m.errors, m.changes, m.repairs, m.clockJumps, m.problems, m.ready, m.condition, conntrackCollector{})
+	m.registry.MustRegister(m.sync, m.errors, m.changes, m.repairs, m.clockJumps, m.collected, m.problems, m.ready, m.condition, conntrackCollector{})
 	return m
 }
 

@@ -47,6 +47,7 @@ type node struct {
 	host *netnstest.Host
 	dir  string
 	log  *logBuffer
+	boot string // "": the machine's own
 }
 
 type logBuffer struct {
@@ -99,7 +100,7 @@ func (n *node) restart(t *testing.T) {
 	}
 	a, err := New(Config{
 		Node: "n1", Objects: dir.New(filepath.Join(n.dir, "objects")), ReportFile: filepath.Join(n.dir, "n1.json"),
-		StateDir: filepath.Join(n.dir, "state"), Log: slog.New(slog.NewTextHandler(n.log, nil)),
+		StateDir: filepath.Join(n.dir, "state"), BootID: n.boot, Log: slog.New(slog.NewTextHandler(n.log, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -150,4 +151,10 @@ func (n *node) post(t *testing.T, verb string, r cni.Request) (int, string) {
 	w := httptest.NewRecorder()
 	n.api().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/cni/"+verb, bytes.NewReader(body)))
 	return w.Code, w.Body.String()
+}
+
+func (n *node) metricsText() string {
+	w := httptest.NewRecorder()
+	n.public().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	return w.Body.String()
 }

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -37,9 +35,6 @@ func (a *Agent) report(s *Snapshot) error {
 	content, err := json.MarshalIndent(node, "", "  ")
 	if err != nil {
 		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(a.config.ReportFile), 0o755); err != nil {
-		return fmt.Errorf("report: %w", err)
 	}
 	if err := replace.File(a.config.ReportFile, append(content, '\n'), 0o644); err != nil {
 		return fmt.Errorf("report: %w", err)

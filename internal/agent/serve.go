@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // listeners are the agent's two doors: the socket for the plugin and the
@@ -47,11 +49,9 @@ func listenUnix(path string) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, err
-	}
-	return l, os.Chmod(path, 0o600)
+	// Of all that this process makes meanwhile, only the better: it has just begun.
+	defer unix.Umask(unix.Umask(0o177))
+	return net.Listen("unix", path)
 }
 
 func (a *Agent) serve(ctx context.Context, l listeners) error {
@@ -104,9 +104,11 @@ func (a *Agent) api() http.Handler {
 	mux.HandleFunc("GET /v1/render", a.serveRender)
 	mux.HandleFunc("GET /v1/diff", a.serveDiff)
 	mux.HandleFunc("GET /v1/doctor", a.serveDoctor)
-	mux.HandleFunc("POST /v1/cni/add", a.serveAdd)
-	mux.HandleFunc("POST /v1/cni/del", a.serveDel)
-	mux.HandleFunc("POST /v1/cni/check", a.serveCheck)
+	mux.HandleFunc("POST /v1/cni/add", a.serveCNI(about(a.add)))
+	mux.HandleFunc("POST /v1/cni/del", a.serveCNI(about(a.del)))
+	mux.HandleFunc("POST /v1/cni/check", a.serveCNI(about(a.check)))
+	mux.HandleFunc("POST /v1/cni/gc", a.serveCNI(a.keep))
+	mux.HandleFunc("POST /v1/cni/status", a.serveCNI(a.ready))
 	return mux
 }
 

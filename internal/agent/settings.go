@@ -9,8 +9,10 @@ import (
 	"slices"
 	"strings"
 
+	"fairlead.dev/fairlead/internal/cni"
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
+	"fairlead.dev/fairlead/internal/replace"
 )
 
 // Everything else of ours in the kernel goes without a trace. A setting was
@@ -64,7 +66,7 @@ func remember(stateDir string, settings []sysctl.Setting) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(SettingsFile(stateDir), content)
+	return replace.File(SettingsFile(stateDir), content, 0o644)
 }
 
 // ofOurs reports whether s is about a link of ours, with which it goes.
@@ -113,7 +115,7 @@ func readSettings(stateDir string) (settingsRecord, error) {
 }
 
 func bootAndNamespace() (string, error) {
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	boot, err := cni.BootID()
 	if err != nil {
 		return "", err
 	}
@@ -121,7 +123,7 @@ func bootAndNamespace() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("boot %s, %s", strings.TrimSpace(string(boot)), namespace), nil
+	return fmt.Sprintf("boot %s, %s", boot, namespace), nil
 }
 
 // SettingsBefore returns what sets the settings back that agents changed, in

@@ -173,6 +173,6 @@ func (a *Agent) serveDoctor(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	subject := doctor.Subject{World: s.World, Problems: s.Problems, Diff: a.diff,
-		Pools: func() ([]doctor.Pool, error) { return a.book.Pools(s.World.Node.PodCIDRs) }}
+		Pools: a.book.Pools(s.World.Node.PodCIDRs)}
 	answer(w, Findings{doctor.Run(r.Context(), subject, checks)})
 }

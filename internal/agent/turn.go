@@ -62,7 +62,7 @@ func (a *Agent) turn() error {
 // input has been read.
 func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 	var none datapath.Changes
-	unburied := a.book.Bury() // one more turn, and no reason to leave the rest undone
+	uncollected := a.collect() // one more turn, and no reason to leave the rest undone
 	in := source.Inputs{Attachments: a.book.Attachments()}
 	var err error
 	if in.Objects, err = a.config.Objects.Read(); err != nil {
@@ -81,7 +81,7 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 	s.Problems = append(s.Problems, s.Rendered.Problems...)
 	changes, err := a.apply(s.Rendered.State)
 	errors.As(err, &s.Failures)
-	return changes, errors.Join(err, unburied)
+	return changes, errors.Join(err, uncollected)
 }
 
 // apply makes the kernel hold want. Where nothing foreign happened, only what

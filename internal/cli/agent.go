@@ -60,6 +60,8 @@ stops, the network stays as it is.`,
 	f.StringVar(&c.StateDir, "state-dir", cni.DefaultStateDir, "directory of the address book")
 	f.StringVar(&c.Socket, "socket", cni.DefaultSocket, "unix socket for the CNI plugin and the command line")
 	f.StringVar(&c.MetricsAddress, "metrics-address", "127.0.0.1:9468", "address of metrics and health; empty: none")
+	f.StringVar(&c.CNIConfDir, "cni-conf-dir", "", "directory of the container runtime's network configurations, such as /etc/cni/net.d: "+cni.ConfigFile+" is written there; empty: none is")
+	f.StringVar(&c.CNIBinDir, "cni-bin-dir", "", "directory of the container runtime's plugins, such as /opt/cni/bin: the plugin is copied there; empty: it is not")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	return cmd
 }

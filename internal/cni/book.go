@@ -4,43 +4,64 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
 
-	"github.com/containernetworking/cni/pkg/types"
-	"github.com/containernetworking/plugins/plugins/ipam/host-local/backend/allocator"
-	"github.com/containernetworking/plugins/plugins/ipam/host-local/backend/disk"
 	"golang.org/x/sys/unix"
 
-	"fairlead.dev/fairlead/internal/doctor"
+	"fairlead.dev/fairlead/internal/netns"
+	"fairlead.dev/fairlead/internal/replace"
 	"fairlead.dev/fairlead/internal/world"
 )
 
 // A Book is the node's address book: which attachment has which addresses. It
-// lives on disk, one file an attachment, beside the host-local allocator's
-// store of taken addresses, and survives the agent.
+// lives on disk, one file an attachment, and survives the agent.
+//
+// It does not survive the machine: the files stand in a folder that has the
+// boot's name, since no sandbox outlives the kernel it is in. So nothing here is
+// waited for to be on the disk.
 type Book struct {
-	dir   string
-	store *disk.Store
-	lock  *os.File // held while the book is open
+	dir, boot string
+	lock      *os.File // held while the book is open
+	forgotten int
 
 	mu   sync.Mutex
-	list map[string]*world.Attachment
+	list map[string]*record // by the attachment's key
+	last given
+	gone map[string]bool    // keys of those whose namespace was not there at the last look
 	view *world.Attachments // what Attachments returns; a new pointer after every change
 }
 
-// network is the name of our allocations in the host-local store.
-const network = "fairlead"
+// A record is one attachment, as in its file.
+type record struct {
+	world.Attachment
+	Network string // the name in the runtime's configuration
+}
 
-// OpenBook opens the address book in the state directory. Addresses that are
-// taken in the store by nobody in the book are given back: a crash came between.
-func OpenBook(stateDir string) (*Book, error) {
-	b := &Book{dir: stateDir, list: map[string]*world.Attachment{}}
+// bootIDFile is the kernel's name for the time since it was started (random(4)).
+const bootIDFile = "/proc/sys/kernel/random/boot_id"
+
+// BootID names the time since the kernel was started.
+func BootID() (string, error) {
+	content, err := os.ReadFile(bootIDFile)
+	return strings.TrimSpace(string(content)), err
+}
+
+var bootForm = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
+
+// OpenBook opens the address book in the state directory. What was written in
+// another boot than the one named is forgotten.
+func OpenBook(stateDir, boot string) (*Book, error) {
+	b := &Book{dir: stateDir, boot: boot, list: map[string]*record{}, gone: map[string]bool{}}
+	if !bootForm.MatchString(boot) {
+		return nil, fmt.Errorf("open address book: boot id %q is none", boot)
+	}
 	var err error
 	if b.lock, err = Lock(stateDir); err != nil {
 		return nil, fmt.Errorf("open address book: %w", err)
@@ -76,53 +97,78 @@ const lockFile = "lock"
 
 // Files lists what the address book is made of in the state directory.
 func Files(stateDir string) []string {
-	return []string{records(stateDir), tombstones(stateDir), addresses(stateDir), filepath.Join(stateDir, lockFile)}
+	return []string{boots(stateDir), tombstones(stateDir), lastFile(stateDir), filepath.Join(stateDir, lockFile)}
 }
 
 // Close lets another agent have the book.
 func (b *Book) Close() error { return b.lock.Close() }
 
+// Forgotten is how many attachments of earlier boots were forgotten when the
+// book was opened.
+func (b *Book) Forgotten() int { return b.forgotten }
+
 func (b *Book) open() error {
-	for _, dir := range []string{records(b.dir), tombstones(b.dir)} {
+	for _, dir := range []string{b.records(), tombstones(b.dir)} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}
 	}
-	var err error
-	if b.store, err = disk.New(network, addresses(b.dir)); err != nil {
+	if err := b.forget(); err != nil {
 		return err
 	}
-	files, err := filepath.Glob(filepath.Join(records(b.dir), "*.json"))
+	b.last = readGiven(lastFile(b.dir))
+	files, err := filepath.Glob(filepath.Join(b.records(), "*.json"))
 	if err != nil {
 		return err
 	}
 	for _, file := range files {
-		a, err := readRecord(file)
+		r, err := readRecord(file)
 		if err != nil {
 			return fmt.Errorf("%s: %w; remove the file if its pod is gone", file, err)
 		}
-		b.list[keyOf(a)] = a
-	}
-	if err := b.releaseOrphans(); err != nil {
-		return err
+		b.list[r.Key()] = r
 	}
 	b.changed()
 	return nil
 }
 
-func records(stateDir string) string { return filepath.Join(stateDir, "attachments") }
+// forget removes what earlier boots left.
+func (b *Book) forget() error {
+	found, err := os.ReadDir(boots(b.dir))
+	if err != nil {
+		return err
+	}
+	for _, d := range found {
+		if d.Name() == b.boot {
+			continue
+		}
+		path := filepath.Join(boots(b.dir), d.Name())
+		old, err := filepath.Glob(filepath.Join(path, "*.json"))
+		if err != nil {
+			return err
+		}
+		if err := os.RemoveAll(path); err != nil {
+			return err
+		}
+		b.forgotten += len(old)
+	}
+	return nil
+}
 
-func addresses(stateDir string) string { return filepath.Join(stateDir, "addresses") }
+// boots is the folder of all records, with a folder for each boot.
+func boots(stateDir string) string { return filepath.Join(stateDir, "attachments") }
 
-func (b *Book) record(key string) string { return filepath.Join(records(b.dir), key+".json") }
+func (b *Book) records() string { return filepath.Join(boots(b.dir), b.boot) }
 
-func readRecord(file string) (*world.Attachment, error) {
+func (b *Book) record(key string) string { return filepath.Join(b.records(), key+".json") }
+
+func readRecord(file string) (*record, error) {
 	content, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
-	a := &world.Attachment{}
-	return a, json.Unmarshal(content, a)
+	r := &record{}
+	return r, json.Unmarshal(content, r)
 }
 
 // Attachments returns what is in the book now. The value never changes.
@@ -134,202 +180,93 @@ func (b *Book) Attachments() *world.Attachments {
 
 func (b *Book) changed() {
 	view := &world.Attachments{}
-	for _, a := range b.list {
-		view.List = append(view.List, a)
+	for _, key := range slices.Sorted(maps.Keys(b.list)) {
+		view.List = append(view.List, &b.list[key].Attachment)
 	}
-	slices.SortFunc(view.List, func(x, y *world.Attachment) int { return strings.Compare(keyOf(x), keyOf(y)) })
 	b.view = view
 }
 
-// Attach writes the attachment down, with an address of each CIDR. The same
-// request again gets the same answer.
-func (b *Book) Attach(r Request, cidrs []netip.Prefix) (*world.Attachment, error) {
+// Attach writes the attachment down, with an address of each CIDR besides those
+// it has. One that is in the book already is returned as it is there.
+func (b *Book) Attach(a world.Attachment, network string, cidrs []netip.Prefix) (*world.Attachment, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if a := b.list[r.key()]; a != nil {
-		if a.Netns == r.Netns {
-			return a, nil
-		}
-		// The runtime made the sandbox anew without saying so.
-		if err := b.detach(r.key()); err != nil {
-			return nil, err
-		}
+	if r := b.list[a.Key()]; r != nil {
+		return &r.Attachment, nil
 	}
-	a := &world.Attachment{Namespace: r.Namespace, Pod: r.Pod, ContainerID: r.ContainerID, Interface: r.Interface, Netns: r.Netns}
-	for i, cidr := range cidrs {
-		addr, err := b.allocate(r, cidr, i)
-		if err != nil {
-			return nil, errors.Join(err, b.release(r.ContainerID, r.Interface))
-		}
-		a.Addresses = append(a.Addresses, addr)
-	}
-	content, err := json.Marshal(a)
-	if err != nil {
+	if err := b.free(a.HostPorts); err != nil {
 		return nil, err
 	}
-	if err := writeFile(b.record(r.key()), content); err != nil {
-		return nil, errors.Join(err, b.release(r.ContainerID, r.Interface))
+	taken := b.taken()
+	a.Addresses = slices.Clone(a.Addresses)
+	for _, cidr := range cidrs {
+		addr, ok := pick(cidr, taken, b.last[cidr])
+		if !ok {
+			return nil, fmt.Errorf("pod CIDR %s: no address is left", cidr)
+		}
+		b.last[cidr] = addr
+		a.Addresses = append(a.Addresses, addr)
 	}
-	b.list[r.key()] = a
+	r := &record{a, network}
+	content, err := json.Marshal(r)
+	if err == nil {
+		err = errors.Join(replace.File(b.record(a.Key()), content, 0o600), b.last.write(lastFile(b.dir)))
+	}
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(b.record(a.Key())))
+	}
+	b.list[a.Key()] = r
 	b.changed()
-	return a, nil
+	return &r.Attachment, nil
 }
 
-func (b *Book) allocate(r Request, cidr netip.Prefix, id int) (netip.Addr, error) {
-	subnet := net.IPNet{IP: cidr.Addr().AsSlice(), Mask: net.CIDRMask(cidr.Bits(), cidr.Addr().BitLen())}
-	set := allocator.RangeSet{{Subnet: types.IPNet(subnet)}}
-	if err := set.Canonicalize(); err != nil {
-		return netip.Addr{}, fmt.Errorf("pod CIDR %s: %w", cidr, err)
+// free says who has one of the host ports, if anyone. A pod whose namespace is
+// gone keeps nobody out of its ports.
+func (b *Book) free(ports []world.HostPort) error {
+	for key, r := range b.list {
+		for _, p := range ports {
+			if !slices.ContainsFunc(r.HostPorts, p.Overlaps) {
+				continue
+			}
+			if netns.Is(r.Netns, r.Inode) {
+				return fmt.Errorf("host port %s is taken by pod %s/%s", p, r.Namespace, r.Pod)
+			}
+			if err := b.detach(key); err != nil {
+				return err
+			}
+			break
+		}
 	}
-	ip, err := allocator.NewIPAllocator(&set, b.store, id).Get(r.ContainerID, r.Interface, nil)
-	if err != nil {
-		return netip.Addr{}, fmt.Errorf("pod CIDR %s: %w", cidr, err)
-	}
-	addr, _ := netip.AddrFromSlice(ip.Address.IP)
-	return addr.Unmap(), nil
+	return nil
 }
 
 // Detach strikes the attachment out and frees its addresses. One that is not in
 // the book is no error.
-func (b *Book) Detach(containerID, ifname string) error {
+func (b *Book) Detach(key string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.detach(key(containerID, ifname))
+	return b.detach(key)
 }
 
-// detach removes the record first: addresses without a record are released when
-// the book is opened again.
 func (b *Book) detach(key string) error {
-	a := b.list[key]
-	if a == nil {
+	if b.list[key] == nil {
 		return nil
 	}
 	if err := os.Remove(b.record(key)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	delete(b.list, key)
+	delete(b.gone, key)
 	b.changed()
-	return b.release(a.ContainerID, a.Interface)
-}
-
-func (b *Book) release(containerID, ifname string) error {
-	if err := b.store.Lock(); err != nil {
-		return err
-	}
-	return errors.Join(b.store.ReleaseByID(containerID, ifname), b.store.Unlock())
-}
-
-// Find returns the attachment of a request, or nil.
-func (b *Book) Find(r Request) *world.Attachment {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.list[r.key()]
-}
-
-// Bury strikes out every attachment that has a tombstone.
-func (b *Book) Bury() error {
-	stones, err := os.ReadDir(tombstones(b.dir))
-	if err != nil {
-		return fmt.Errorf("read tombstones: %w", err)
-	}
-	var errs []error
-	for _, s := range stones {
-		b.mu.Lock()
-		err := b.detach(s.Name())
-		b.mu.Unlock()
-		if err == nil {
-			err = os.Remove(filepath.Join(tombstones(b.dir), s.Name()))
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("honour tombstone %s: %w", s.Name(), err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// Pools counts the addresses of each CIDR that are taken.
-func (b *Book) Pools(cidrs []netip.Prefix) ([]doctor.Pool, error) {
-	taken, err := b.taken()
-	if err != nil {
-		return nil, err
-	}
-	var out []doctor.Pool
-	for _, c := range cidrs {
-		p := doctor.Pool{CIDR: c.String(), Size: poolSize(c)}
-		for addr := range taken {
-			if c.Contains(addr) {
-				p.Used++
-			}
-		}
-		out = append(out, p)
-	}
-	return out, nil
-}
-
-// poolSize is what the allocator can give of c: not the first address, not the
-// node's own, and in IPv4 not the broadcast address.
-func poolSize(c netip.Prefix) int {
-	bits := c.Addr().BitLen() - c.Bits()
-	if bits > 30 {
-		return doctor.Countless
-	}
-	if c.Addr().Is6() {
-		return 1<<bits - 2
-	}
-	return 1<<bits - 3
-}
-
-// taken lists the addresses in the store, with whom they belong to.
-func (b *Book) taken() (map[netip.Addr]string, error) {
-	dir := filepath.Join(addresses(b.dir), network)
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
-	}
-	out := map[netip.Addr]string{}
-	for _, e := range entries {
-		addr, err := netip.ParseAddr(e.Name())
-		if err != nil {
-			continue // the store's own notes
-		}
-		content, err := os.ReadFile(filepath.Join(dir, e.Name()))
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		out[addr] = string(content)
-	}
-	return out, nil
-}
-
-func (b *Book) releaseOrphans() error {
-	taken, err := b.taken()
-	if err != nil {
-		return err
-	}
-	for _, owner := range taken {
-		containerID, ifname, _ := strings.Cut(owner, disk.LineBreak)
-		if b.list[key(containerID, ifname)] == nil {
-			if err := b.release(containerID, ifname); err != nil {
-				return err
-			}
-		}
-	}
 	return nil
 }
 
-// writeFile replaces a file whole: a crash leaves the old one or the new one.
-func writeFile(path string, content []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
+// Find returns the attachment, or nil.
+func (b *Book) Find(key string) *world.Attachment {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if r := b.list[key]; r != nil {
+		return &r.Attachment
 	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return nil
 }

@@ -9,13 +9,20 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"fairlead.dev/fairlead/internal/doctor"
+	"fairlead.dev/fairlead/internal/netns"
+	"fairlead.dev/fairlead/internal/netnstest"
+	"fairlead.dev/fairlead/internal/world"
 )
 
 var cidrs = []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("fd00:10:244:1::/64")}
 
+const boot = "a-boot"
+
 func open(t *testing.T, dir string) *Book {
 	t.Helper()
-	b, err := OpenBook(dir)
+	b, err := OpenBook(dir, boot)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +41,7 @@ func reopen(t *testing.T, b *Book) *Book {
 
 func TestBookBelongsToOneAgent(t *testing.T) {
 	b := open(t, t.TempDir())
-	if _, err := OpenBook(b.dir); err == nil || !strings.Contains(err.Error(), "an agent has "+b.dir+" open") {
+	if _, err := OpenBook(b.dir, boot); err == nil || !strings.Contains(err.Error(), "an agent has "+b.dir+" open") {
 		t.Errorf("a second agent opens the book: %v", err)
 	}
 	reopen(t, b)
@@ -60,13 +67,13 @@ func TestBookHonoursTheOtherTombstonesWhenOneCannotBe(t *testing.T) {
 	}
 }
 
-func request(id string) Request {
-	return Request{ContainerID: id, Interface: "eth0", Netns: "/run/netns/" + id}
+func request(id string) world.Attachment {
+	return world.Attachment{ContainerID: id, Interface: "eth0", Netns: "/run/netns/" + id}
 }
 
 func attach(t *testing.T, b *Book, id string) []netip.Addr {
 	t.Helper()
-	a, err := b.Attach(request(id), cidrs)
+	a, err := b.Attach(request(id), "fairlead", cidrs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,9 +106,8 @@ func TestBookGivesEveryoneAddressesOfHisOwn(t *testing.T) {
 	if len(owner) != 200 {
 		t.Errorf("%d addresses given, want 200", len(owner))
 	}
-	pools, err := b.Pools(cidrs)
-	if err != nil || pools[0].Used != 100 || pools[0].Size != 253 {
-		t.Errorf("pools %+v, %v", pools, err)
+	if pools := b.Pools(cidrs); pools[0].Used != 100 || pools[0].Size != 253 {
+		t.Errorf("pools %+v", pools)
 	}
 }
 
@@ -125,55 +131,27 @@ func TestBookKeepsItsViewWhileNothingChanges(t *testing.T) {
 	if b.Attachments() != before {
 		t.Error("the same request again changed the view")
 	}
-	if err := b.Detach("c9", "eth0"); err != nil || b.Attachments() != before {
+	if err := b.Detach("c9@eth0"); err != nil || b.Attachments() != before {
 		t.Errorf("detaching a stranger changed the view, or %v", err)
-	}
-}
-
-func TestBookGivesBackWhatACrashLeftTaken(t *testing.T) {
-	b := open(t, t.TempDir())
-	attach(t, b, "c1")
-	attach(t, b, "c2")
-	// The agent dies between writing the address and the record of c1.
-	if err := os.Remove(b.record("c1@eth0")); err != nil {
-		t.Fatal(err)
-	}
-	pools, err := reopen(t, b).Pools(cidrs)
-	if err != nil || pools[0].Used != 1 || pools[1].Used != 1 {
-		t.Errorf("pools %+v, %v; want one address taken of each", pools, err)
-	}
-}
-
-func TestBookFollowsASandboxMadeAnew(t *testing.T) {
-	b := open(t, t.TempDir())
-	attach(t, b, "c1")
-	anew := request("c1")
-	anew.Netns = "/run/netns/other"
-	if _, err := b.Attach(anew, cidrs); err != nil {
-		t.Fatal(err)
-	}
-	if list := b.Attachments().List; len(list) != 1 || list[0].Netns != anew.Netns {
-		t.Errorf("attachments %+v", list)
 	}
 }
 
 func TestBookWhenThePoolIsEmpty(t *testing.T) {
 	b := open(t, t.TempDir())
 	small := []netip.Prefix{cidrs[1], netip.MustParsePrefix("10.244.1.0/30")}
-	for i, want := range []string{"", "no IP addresses available"} {
-		_, err := b.Attach(request(fmt.Sprintf("c%d", i)), small)
+	for i, want := range []string{"", "10.244.1.0/30: no address is left"} {
+		_, err := b.Attach(request(fmt.Sprintf("c%d", i)), "fairlead", small)
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("pod %d: %v, want %q", i, err, want)
 		}
 	}
-	pools, err := b.Pools(small)
-	if err != nil || pools[0].Used != 1 {
-		t.Errorf("the pod that got nothing holds an address: %+v, %v", pools, err)
+	if pools := b.Pools(small); pools[0].Used != 1 {
+		t.Errorf("the pod that got nothing holds an address: %+v", pools)
 	}
-	if err := b.Detach("c0", "eth0"); err != nil {
+	if err := b.Detach("c0@eth0"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Attach(request("c9"), small); err != nil {
+	if _, err := b.Attach(request("c9"), "fairlead", small); err != nil {
 		t.Errorf("after one was freed: %v", err)
 	}
 }
@@ -187,24 +165,174 @@ func TestBookRefusesADamagedRecord(t *testing.T) {
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenBook(dir); err == nil || !strings.Contains(err.Error(), filepath.Base(b.record("c1@eth0"))) {
+	if _, err := OpenBook(dir, boot); err == nil || !strings.Contains(err.Error(), filepath.Base(b.record("c1@eth0"))) {
 		t.Errorf("error %v does not name the file", err)
 	}
 }
 
-func FuzzValidate(f *testing.F) {
-	f.Add("c1", "eth0")
-	f.Add("../../etc/passwd", "eth0")
-	f.Add("c1", "a/b")
-	f.Add("", "")
-	dir := f.TempDir()
-	f.Fuzz(func(t *testing.T, id, ifname string) {
-		r := Request{ContainerID: id, Interface: ifname}
-		if r.Validate() != nil {
-			return
+// An address that was given back rests until all others have been given.
+func TestBookLetsAddressesRest(t *testing.T) {
+	small := []netip.Prefix{netip.MustParsePrefix("10.244.1.0/29")} // .2 to .6
+	b := open(t, t.TempDir())
+	var given []string
+	for i := range 7 {
+		if i == 2 {
+			b = reopen(t, b)
 		}
-		if filepath.Dir(filepath.Join(dir, r.key())) != dir || strings.Count(r.key(), "@") != 1 {
-			t.Errorf("%q leaves the directory or is ambiguous", r.key())
+		a, err := b.Attach(request(fmt.Sprintf("c%d", i)), "fairlead", small)
+		if err != nil {
+			t.Fatal(err)
 		}
-	})
+		given = append(given, a.Addresses[0].String()[len("10.244.1."):])
+		if err := b.Detach(a.Key()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := []string{"2", "3", "4", "5", "6", "2", "3"}; !slices.Equal(given, want) {
+		t.Errorf("given %v, want %v", given, want)
+	}
+}
+
+func TestPoolsCountWhatPodsCanHave(t *testing.T) {
+	for cidr, want := range map[string]int{
+		"10.244.1.0/24": 253, "10.244.1.0/30": 1, "10.244.1.0/31": 0, "10.244.1.0/32": 0,
+		"fd00::/120": 254, "fd00::/127": 0, "fd00::/128": 0, "fd00::/64": doctor.Countless,
+	} {
+		c := netip.MustParsePrefix(cidr)
+		if got := poolSize(c); got != want {
+			t.Errorf("%s has %d addresses, want %d", cidr, got, want)
+		}
+		if want > 300 {
+			continue
+		}
+		taken := map[netip.Addr]bool{netip.MustParseAddr("192.0.2.1"): true}
+		for range want {
+			a, ok := pick(c, taken, netip.Addr{})
+			if !ok || taken[a] || !c.Contains(a) {
+				t.Fatalf("%s gives %s, %v", cidr, a, ok)
+			}
+			taken[a] = true
+		}
+		if a, ok := pick(c, taken, netip.Addr{}); ok {
+			t.Errorf("%s gives %s when it is empty", cidr, a)
+		}
+	}
+}
+
+// No sandbox outlives the machine.
+func TestBookForgetsWhatWasBeforeTheBoot(t *testing.T) {
+	dir := t.TempDir()
+	b := open(t, dir)
+	attach(t, b, "c1")
+	attach(t, b, "c2")
+	if err := os.WriteFile(b.record("c3@eth0"), nil, 0o600); err != nil { // as power loss leaves files
+		t.Fatal(err)
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	after, err := OpenBook(dir, "another-boot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = after.Close() })
+	if n := len(after.Attachments().List); n != 0 || after.Forgotten() != 3 {
+		t.Errorf("%d attachments left, %d forgotten", n, after.Forgotten())
+	}
+	if pools := after.Pools(cidrs); pools[0].Used != 0 {
+		t.Errorf("addresses stay taken: %+v", pools)
+	}
+}
+
+func keys(list []*world.Attachment) []string {
+	var out []string
+	for _, a := range list {
+		out = append(out, a.Key())
+	}
+	slices.Sort(out)
+	return out
+}
+
+func TestBookKeepsWhatTheRuntimeKnowsOfItsNetwork(t *testing.T) {
+	b := open(t, t.TempDir())
+	for id, network := range map[string]string{"c1": "fairlead", "c2": "fairlead", "c3": "other"} {
+		if _, err := b.Attach(request(id), network, cidrs); err != nil {
+			t.Fatal(err)
+		}
+	}
+	struck, err := b.Keep("fairlead", map[string]bool{"c1@eth0": true})
+	if err != nil || !slices.Equal(keys(struck), []string{"c2@eth0"}) {
+		t.Errorf("struck out %v, %v", keys(struck), err)
+	}
+	if left := keys(b.Attachments().List); !slices.Equal(left, []string{"c1@eth0", "c3@eth0"}) {
+		t.Errorf("left %v", left)
+	}
+}
+
+// living is an attachment in a namespace that lives as long as the test.
+func living(t *testing.T, id string) world.Attachment {
+	t.Helper()
+	a := request(id)
+	a.Netns = netnstest.New(t).Path
+	a.Inode = netns.Inode(a.Netns)
+	return a
+}
+
+func TestBookCollectsWhatIsGoneAtTwoLooks(t *testing.T) {
+	b := open(t, t.TempDir())
+	there, reused, gone := living(t, "there"), living(t, "reused"), living(t, "gone")
+	reused.Inode++ // its path names another namespace by now
+	for _, a := range []world.Attachment{there, reused, gone} {
+		if _, err := b.Attach(a, "fairlead", cidrs); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := netns.Delete(gone.Netns); err != nil {
+		t.Fatal(err)
+	}
+	for look, want := range [][]string{nil, {"gone@eth0", "reused@eth0"}, nil} {
+		struck, err := b.Collect()
+		if err != nil || !slices.Equal(keys(struck), want) {
+			t.Errorf("look %d: struck out %v, %v; want %v", look, keys(struck), err, want)
+		}
+	}
+	if left := keys(b.Attachments().List); !slices.Equal(left, []string{"there@eth0"}) {
+		t.Errorf("left %v", left)
+	}
+}
+
+func TestBookGivesAHostPortOnce(t *testing.T) {
+	b := open(t, t.TempDir())
+	first := living(t, "first")
+	first.Namespace, first.Pod = "default", "a"
+	one := netip.MustParseAddr("192.0.2.1")
+	first.HostPorts = []world.HostPort{{Port: 80, Protocol: 6}, {Address: one, Port: 81, Protocol: 6}}
+	if _, err := b.Attach(first, "fairlead", cidrs); err != nil {
+		t.Fatal(err)
+	}
+	for i, tt := range []struct {
+		port  world.HostPort
+		taken string
+	}{
+		{world.HostPort{Port: 80, Protocol: 6}, "host port 80/tcp is taken by pod default/a"},
+		{world.HostPort{Address: one, Port: 80, Protocol: 6}, "host port 192.0.2.1:80/tcp is taken"},
+		{world.HostPort{Port: 81, Protocol: 6}, "host port 81/tcp is taken"},
+		{world.HostPort{Port: 80, Protocol: 17}, ""},
+		{world.HostPort{Address: one.Next(), Port: 81, Protocol: 6}, ""},
+	} {
+		a := living(t, fmt.Sprintf("c%d", i))
+		a.HostPorts = []world.HostPort{tt.port}
+		_, err := b.Attach(a, "fairlead", cidrs)
+		if (err == nil) != (tt.taken == "") || err != nil && !strings.Contains(err.Error(), tt.taken) {
+			t.Errorf("%s: %v, want %q", tt.port, err, tt.taken)
+		}
+	}
+	if err := netns.Delete(first.Netns); err != nil {
+		t.Fatal(err)
+	}
+	again := living(t, "again")
+	again.HostPorts = []world.HostPort{{Port: 80, Protocol: 6}}
+	if _, err := b.Attach(again, "fairlead", cidrs); err != nil || b.Find(first.Key()) != nil {
+		t.Errorf("a pod that is gone keeps its port: %v", err)
+	}
 }

@@ -1,5 +1,5 @@
-// Package cni is both ends of the container network interface (CNI spec 1.0.0):
-// the plugin, which a container runtime runs once for every pod, and the
+// Package cni is both ends of the container network interface (CNI spec 0.3.0 to
+// 1.1.0): the plugin, which a container runtime runs once for every pod, and the
 // node's address book, in which the agent writes down who has which address.
 //
 // The plugin is thin. It passes the request to the agent over a unix socket and
@@ -21,11 +21,26 @@ import (
 
 // A Request is what the plugin asks of the agent.
 type Request struct {
-	ContainerID string `json:"containerID"`
-	Interface   string `json:"interface"`
-	Netns       string `json:"netns"`
-	Namespace   string `json:"namespace"` // of the pod, where the runtime says
-	Pod         string `json:"pod"`
+	ContainerID string `json:"containerID,omitempty"`
+	Interface   string `json:"interface,omitempty"`
+	Netns       string `json:"netns,omitempty"`
+	Namespace   string `json:"namespace,omitempty"` // of the pod, where the runtime says
+	Pod         string `json:"pod,omitempty"`
+
+	Network   string           `json:"network,omitempty"` // the name of the configuration
+	HostPorts []world.HostPort `json:"hostPorts,omitempty"`
+	Bandwidth world.Bandwidth  `json:"bandwidth,omitzero"`
+	// Before is what the pod has already: in ADD by the plugins before this one, in
+	// CHECK by the whole ADD. It is nil where there is none.
+	Before *Before `json:"before,omitempty"`
+	// Valid are the keys of the attachments that GC leaves alone.
+	Valid []string `json:"valid,omitempty"`
+}
+
+// Before is what a pod was given.
+type Before struct {
+	Addresses []netip.Addr `json:"addresses"`
+	Gateways  []netip.Addr `json:"gateways"` // next hops of its default routes
 }
 
 // Names that become file names and interface names; CNI spec, "Parameters", and
@@ -35,7 +50,7 @@ var (
 	interfaceForm   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$`)
 )
 
-// Validate says what is wrong with r, if anything.
+// Validate says what is wrong with the names of r's attachment, if anything.
 func (r Request) Validate() error {
 	if !containerIDForm.MatchString(r.ContainerID) {
 		return fmt.Errorf("container id %q: use up to 128 letters, digits, dots, dashes and underscores", r.ContainerID)
@@ -44,6 +59,14 @@ func (r Request) Validate() error {
 		return fmt.Errorf("interface name %q: use up to 15 letters, digits, dots, dashes and underscores", r.Interface)
 	}
 	return nil
+}
+
+// Attachment is what r asks for, without addresses.
+func (r Request) Attachment() world.Attachment {
+	return world.Attachment{
+		Namespace: r.Namespace, Pod: r.Pod, ContainerID: r.ContainerID, Interface: r.Interface,
+		Netns: r.Netns, HostPorts: r.HostPorts, Bandwidth: r.Bandwidth,
+	}
 }
 
 // An Answer is what the agent did for an ADD.
@@ -66,16 +89,10 @@ func bury(stateDir string, r Request) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	f, err := os.Create(filepath.Join(dir, r.key()))
+	a := r.Attachment()
+	f, err := os.Create(filepath.Join(dir, a.Key()))
 	if err != nil {
 		return err
 	}
 	return f.Close()
 }
-
-// key names the attachment in files. Neither part may hold the separator.
-func (r Request) key() string { return key(r.ContainerID, r.Interface) }
-
-func key(containerID, ifname string) string { return containerID + "@" + ifname }
-
-func keyOf(a *world.Attachment) string { return key(a.ContainerID, a.Interface) }

@@ -1,16 +1,9 @@
 package cni
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"net"
-	"net/http"
-	"strings"
-	"time"
+	"os"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
@@ -18,26 +11,10 @@ import (
 	"github.com/containernetworking/cni/pkg/version"
 )
 
-// config is the plugin's part of the network configuration.
-type config struct {
-	types.NetConf
-	Socket   string `json:"socket"`   // of the agent
-	StateDir string `json:"stateDir"` // of the agent: tombstones go there
-}
-
-// Where the agent of a node is unless the configuration says otherwise.
-const (
-	DefaultSocket   = "/run/fairlead/agent.sock"
-	DefaultStateDir = "/var/lib/fairlead"
-)
-
-// patience is how long the agent may take for one pod.
-const patience = 30 * time.Second
-
 // PluginMain answers the runtime and exits.
 func PluginMain() {
-	skel.PluginMainFuncs(skel.CNIFuncs{Add: add, Del: del, Check: check},
-		version.PluginSupports("0.3.0", "0.3.1", "0.4.0", "1.0.0"), "fairlead: the pod network of this node")
+	skel.PluginMainFuncs(skel.CNIFuncs{Add: add, Del: del, Check: check, GC: collect, Status: status},
+		version.PluginSupports("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"), "fairlead: the pod network of this node")
 }
 
 func add(args *skel.CmdArgs) error {
@@ -45,8 +22,18 @@ func add(args *skel.CmdArgs) error {
 	if err != nil {
 		return err
 	}
+	if err := conf.require(&request); err != nil {
+		return err
+	}
+	if request.Before, err = conf.before(); err != nil {
+		return err
+	}
 	var answer Answer
 	if err := conf.ask("add", request, &answer); err != nil {
+		return err
+	}
+	if request.Before != nil { // the pod has what it had, and nothing more
+		_, err := os.Stdout.Write(conf.Previous)
 		return err
 	}
 	return types.PrintResult(result(request, answer), conf.CNIVersion)
@@ -72,14 +59,15 @@ func result(r Request, a Answer) *current.Result {
 	return out
 }
 
+// del asks for nothing but the attachment's end: whatever else the runtime says
+// must not keep it from that.
 func del(args *skel.CmdArgs) error {
 	conf, request, err := parse(args)
 	if err != nil {
 		return err
 	}
 	err = conf.ask("del", request, nil)
-	var answer *types.Error
-	if errors.As(err, &answer) && answer.Code == types.ErrTryAgainLater {
+	if isTryAgain(err) {
 		return bury(conf.StateDir, request)
 	}
 	return err
@@ -91,67 +79,41 @@ func check(args *skel.CmdArgs) error {
 	if err != nil {
 		return err
 	}
+	if request.Before, err = conf.before(); err != nil {
+		return err
+	}
 	return conf.ask("check", request, nil)
 }
 
-func parse(args *skel.CmdArgs) (config, Request, error) {
-	conf := config{Socket: DefaultSocket, StateDir: DefaultStateDir}
-	r := Request{ContainerID: args.ContainerID, Interface: args.IfName, Netns: args.Netns}
-	if err := json.Unmarshal(args.StdinData, &conf); err != nil {
-		return conf, r, types.NewError(types.ErrDecodingFailure, "network configuration is not JSON of the expected shape", err.Error())
-	}
-	for pair := range strings.SplitSeq(args.Args, ";") {
-		name, value, _ := strings.Cut(pair, "=")
-		switch name {
-		case "K8S_POD_NAMESPACE":
-			r.Namespace = value
-		case "K8S_POD_NAME":
-			r.Pod = value
-		}
-	}
-	if err := r.Validate(); err != nil {
-		return conf, r, types.NewError(types.ErrInvalidEnvironmentVariables, "the runtime's request makes no sense", err.Error())
-	}
-	return conf, r, nil
-}
-
-// ask sends the request to the agent and fills answer in. An agent that cannot
-// be reached, or is not ready, is the CNI error "try again later".
-func (c config) ask(verb string, r Request, answer any) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	body, err := json.Marshal(r)
+// collect gives the agent the attachments that the runtime still has.
+func collect(args *skel.CmdArgs) error {
+	conf, err := parseConfig(args.StdinData)
 	if err != nil {
 		return err
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://agent/v1/cni/"+verb, bytes.NewReader(body))
+	valid, err := conf.valid()
 	if err != nil {
 		return err
 	}
-	request.Header.Set("Content-Type", "application/json")
-	response, err := agentClient(c.Socket).Do(request)
-	if err != nil {
-		return types.NewError(types.ErrTryAgainLater, "the fairlead agent is away", fmt.Sprintf("%v; is it running, and is %s its socket?", err, c.Socket))
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		message, _ := io.ReadAll(io.LimitReader(response.Body, 1<<16))
-		code := uint(types.ErrInternal)
-		if response.StatusCode == http.StatusServiceUnavailable {
-			code = types.ErrTryAgainLater
-		}
-		return types.NewError(code, strings.TrimSpace(string(message)), "")
-	}
-	if answer == nil {
-		return nil
-	}
-	return json.NewDecoder(io.LimitReader(response.Body, 1<<20)).Decode(answer)
+	return conf.ask("gc", Request{Network: conf.Name, Valid: valid}, nil)
 }
 
-func agentClient(socket string) *http.Client {
-	return &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-		},
-	}}
+// status asks whether an ADD would be served.
+func status(args *skel.CmdArgs) error {
+	conf, err := parseConfig(args.StdinData)
+	if err != nil {
+		return err
+	}
+	err = conf.ask("status", Request{Network: conf.Name}, nil)
+	var answer *types.Error
+	if errors.As(err, &answer) && answer.Code == types.ErrTryAgainLater {
+		// Pods keep their network while the agent is away.
+		return types.NewError(types.ErrPluginNotAvailable, answer.Msg, answer.Details)
+	}
+	return err
+}
+
+func isTryAgain(err error) bool {
+	var answer *types.Error
+	return errors.As(err, &answer) && answer.Code == types.ErrTryAgainLater
 }

@@ -22,7 +22,7 @@ type Subject struct {
 	World    *world.World
 	Problems []world.Problem                  // mistakes in objects
 	Diff     func() (datapath.Changes, error) // what the kernel lacks right now
-	Pools    func() ([]Pool, error)           // the node's pod addresses
+	Pools    []Pool                           // the node's pod addresses
 }
 
 // A Pool is the pod addresses of one family.

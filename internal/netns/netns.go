@@ -60,10 +60,22 @@ func Delete(path string) error {
 }
 
 // Alive reports whether path is a network namespace.
-func Alive(path string) bool {
+func Alive(path string) bool { return Inode(path) != 0 }
+
+// Inode is the number of the network namespace at path, or 0 where there is
+// none. A path may come to name another namespace, of another number; the number
+// of one that is gone may be given to a new one, at another path.
+func Inode(path string) uint64 {
 	var fs unix.Statfs_t
-	return unix.Statfs(path, &fs) == nil && fs.Type == unix.NSFS_MAGIC
+	var s unix.Stat_t
+	if unix.Statfs(path, &fs) != nil || fs.Type != unix.NSFS_MAGIC || unix.Stat(path, &s) != nil {
+		return 0
+	}
+	return s.Ino
 }
+
+// Is reports whether the network namespace at path is still that of the number.
+func Is(path string, inode uint64) bool { return inode != 0 && Inode(path) == inode }
 
 // Do runs f on a thread inside the namespace at path. Goroutines that f starts
 // are not inside it.

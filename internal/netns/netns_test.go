@@ -122,6 +122,29 @@ func TestAliveTellsNamespacesFromFiles(t *testing.T) {
 	}
 }
 
+// A path that names another namespace than before is not the old one.
+func TestIsTellsOneNamespaceFromAnotherAtItsPath(t *testing.T) {
+	path := newNetns(t)
+	inode := netns.Inode(path)
+	if !netns.Is(path, inode) || netns.Is(path, inode+1) || netns.Is(path, 0) {
+		t.Errorf("namespace %d is not known by its number", inode)
+	}
+	if err := unix.Mount("/proc/self/ns/net", path, "none", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	if netns.Is(path, inode) {
+		t.Error("another namespace passes for the old one")
+	}
+	for range 2 {
+		if err := unix.Unmount(path, unix.MNT_DETACH); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if netns.Is(path, 0) || netns.Inode(path) != 0 {
+		t.Error("a file that is no namespace has a number")
+	}
+}
+
 func TestDeleteTwiceAndNewTwice(t *testing.T) {
 	path := newNetns(t)
 	if err := netns.New(strings.TrimPrefix(path, netns.Dir+"/")); !errors.Is(err, os.ErrExist) {

@@ -9,10 +9,13 @@ import (
 	"path/filepath"
 )
 
-// File makes content the content of the file at path, in an existing directory.
-// What is written is not waited for to be on the disk: a machine that loses
+// File makes content the content of the file at path, and the directory if need
+// be. What is written is not waited for to be on the disk: a machine that loses
 // power may find the file empty.
 func File(path string, content []byte, mode fs.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
 	// The name ends as no manifest and no configuration does.
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*.tmp")
 	if err != nil {

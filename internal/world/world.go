@@ -11,6 +11,7 @@
 package world
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 )
@@ -66,6 +67,7 @@ type Attachment struct {
 	ContainerID    string
 	Interface      string // its name inside the pod
 	Netns          string // path of the pod's network namespace
+	Inode          uint64 `json:",omitempty"` // of that namespace; the path may come to name another
 	Addresses      []netip.Addr
 	// Chained: another CNI made the wire and gave the addresses; all we know of
 	// the pod is who it is.
@@ -83,6 +85,24 @@ type HostPort struct {
 	Port     uint16
 	Protocol byte // IPPROTO_TCP, IPPROTO_UDP or IPPROTO_SCTP
 	PodPort  uint16
+}
+
+// Overlaps reports whether p and q are the same port of the node, on at least
+// one address.
+func (p HostPort) Overlaps(q HostPort) bool {
+	return p.Port == q.Port && p.Protocol == q.Protocol && (p.Anywhere() || q.Anywhere() || p.Address == q.Address)
+}
+
+// Anywhere reports whether p is a port of all the node's addresses.
+func (p HostPort) Anywhere() bool { return !p.Address.IsValid() || p.Address.IsUnspecified() }
+
+// String is the port as people write it: 8080/tcp, or 192.0.2.1:8080/tcp.
+func (p HostPort) String() string {
+	name := map[byte]string{6: "tcp", 17: "udp", 132: "sctp"}[p.Protocol]
+	if p.Anywhere() {
+		return fmt.Sprintf("%d/%s", p.Port, name)
+	}
+	return fmt.Sprintf("%s/%s", netip.AddrPortFrom(p.Address, p.Port), name)
 }
 
 // Bandwidth bounds what a pod receives (ingress) and sends (egress). Rates are in

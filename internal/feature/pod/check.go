@@ -13,16 +13,12 @@ const poolTight = 90
 var addressPools = doctor.Check{
 	ID: "address-pools", Ask: "Are there addresses left for pods?",
 	Run: func(_ context.Context, s doctor.Subject) []doctor.Finding {
-		pools, err := s.Pools()
-		if err != nil {
-			return []doctor.Finding{{Status: doctor.Fail, Message: fmt.Sprintf("cannot read the address book: %v", err)}}
-		}
-		if len(pools) == 0 {
+		if len(s.Pools) == 0 {
 			return []doctor.Finding{{Status: doctor.Fail, Object: "Node " + s.World.Node.Name, Message: "the node has no pod CIDR",
 				Hint: "let the controller manager allocate them, or write spec.podCIDRs"}}
 		}
 		var out []doctor.Finding
-		for _, p := range pools {
+		for _, p := range s.Pools {
 			f := doctor.Finding{Status: doctor.OK, Object: p.CIDR, Message: fmt.Sprintf("%d of %s addresses are in use", p.Used, size(p)),
 				Evidence: map[string]any{"used": p.Used, "size": p.Size}}
 			if p.Used >= p.Size {

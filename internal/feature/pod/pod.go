@@ -48,7 +48,7 @@ func render(w *world.World) feature.Result {
 		p.Routes = append(p.Routes, route.Route{Dst: cidr})
 	}
 	for _, a := range w.Attachments.List {
-		if w.Kernel.NetnsAlive(a.Netns) {
+		if !a.Chained && w.Kernel.NetnsAlive(a.Netns) {
 			wire(&p, a, w.PodMTU())
 		}
 	}

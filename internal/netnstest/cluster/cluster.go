@@ -17,6 +17,7 @@ import (
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/feature/all"
+	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/netnstest"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/kernel"
@@ -79,7 +80,7 @@ func (n *Node) NewPod() *Pod {
 	n.Pods = append(n.Pods, p)
 	n.attachments.List = append(n.attachments.List, &world.Attachment{
 		Namespace: "default", Pod: fmt.Sprintf("p%d", i), ContainerID: fmt.Sprintf("%s-p%03d", name(n.Number), i),
-		Interface: Uplink, Netns: p.Path, Addresses: p.Addresses,
+		Interface: Uplink, Netns: p.Path, Inode: netns.Inode(p.Path), Addresses: p.Addresses,
 	})
 	return p
 }

@@ -40,7 +40,7 @@ func (o *Observer) Observe(attachments *world.Attachments) (*world.Kernel, error
 		return nil, err
 	}
 	for _, a := range attachments.List {
-		if netns.Alive(a.Netns) {
+		if netns.Is(a.Netns, a.Inode) {
 			k.LiveNetns = append(k.LiveNetns, a.Netns)
 		}
 	}

@@ -74,7 +74,9 @@ func TestObserveShowsWhatOthersHave(t *testing.T) {
 	h.Sysctl("net/ipv6/conf/eth0/disable_ipv6", "1", "net/ipv4/ip_local_port_range", "40000 50000",
 		"net/ipv4/ip_local_reserved_ports", "41000,42000-42010")
 	h.Address("eth0", "192.0.2.1/24")
-	attachments := &world.Attachments{List: []*world.Attachment{{Netns: pod.Path}, {Netns: "/run/netns/gone"}}}
+	attachments := &world.Attachments{List: []*world.Attachment{
+		{Netns: pod.Path, Inode: netns.Inode(pod.Path)}, {Netns: far.Path, Inode: 1}, {Netns: "/run/netns/gone"},
+	}}
 	capabilities := world.Capabilities{FullyRandomPorts: world.Capability{OK: true}}
 	want := &world.Kernel{
 		Interfaces: []world.Interface{

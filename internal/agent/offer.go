@@ -1,0 +1,105 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"fairlead.dev/fairlead/internal/cni"
+	"fairlead.dev/fairlead/internal/replace"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// An offering shows the pod network to the container runtime: the plugin's binary,
+// and a network configuration. Both stay when the agent ends.
+type offering struct {
+	config    Config
+	installed os.FileInfo // the binary in its place, as it was left
+}
+
+// offer makes the offering from the first time that pods can be attached on, until ctx
+// is done, and repairs it. Where another CNI makes the pods' network there is no
+// configuration of ours.
+func (a *Agent) offer(ctx context.Context) error {
+	o := offering{config: a.config}
+	var last string
+	for {
+		s := a.snapshot.Load()
+		if s.Ready && s.unready() == nil {
+			said := ""
+			if err := o.make(s.World.Config.Overlay.Mode); err != nil {
+				said = err.Error()
+			}
+			if said != "" && said != last {
+				a.config.Log.Error("the container runtime is not shown the pod network; trying again", "error", said)
+			}
+			last = said
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.next:
+		}
+	}
+}
+
+func (o *offering) make(mode world.OverlayMode) error {
+	// The configuration comes second: a runtime that sees it calls the plugin.
+	if dir := o.config.CNIBinDir; dir != "" {
+		if err := o.install(filepath.Join(dir, cni.PluginFile)); err != nil {
+			return fmt.Errorf("install the plugin: %w", err)
+		}
+	}
+	if dir := o.config.CNIConfDir; dir != "" {
+		if err := o.configure(filepath.Join(dir, cni.ConfigFile), mode); err != nil {
+			return fmt.Errorf("write the network configuration: %w", err)
+		}
+	}
+	return nil
+}
+
+func (o *offering) configure(path string, mode world.OverlayMode) error {
+	if mode == world.None {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	socket, err := filepath.Abs(o.config.Socket)
+	if err != nil {
+		return err
+	}
+	state, err := filepath.Abs(o.config.StateDir)
+	if err != nil {
+		return err
+	}
+	want, err := cni.Config(socket, state)
+	if err != nil {
+		return err
+	}
+	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, want) {
+		return nil
+	}
+	return replace.File(path, want, 0o644)
+}
+
+// install makes the file at path the program that is running.
+func (o *offering) install(path string) error {
+	if there, err := os.Stat(path); err == nil && o.installed != nil && os.SameFile(there, o.installed) && there.ModTime().Equal(o.installed.ModTime()) {
+		return nil
+	}
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		return err
+	}
+	if have, err := os.ReadFile(path); err != nil || !bytes.Equal(have, self) {
+		if err := replace.File(path, self, 0o755); err != nil {
+			return err
+		}
+	}
+	o.installed, err = os.Stat(path)
+	return err
+}

@@ -1,0 +1,61 @@
+package cni
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/types"
+)
+
+// patience is how long the agent may take for one pod.
+const patience = 30 * time.Second
+
+// ask sends the request to the agent and fills answer in. The agent's refusal is
+// a CNI error; one that cannot be reached is the error "try again later".
+func (c config) ask(verb string, r Request, answer any) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	body, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://agent/v1/cni/"+verb, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := agentClient(c.Socket).Do(request)
+	if err != nil {
+		return types.NewError(types.ErrTryAgainLater, "the fairlead agent is away", fmt.Sprintf("%v; is it running, and is %s its socket?", err, c.Socket))
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	if err != nil {
+		return types.NewError(types.ErrTryAgainLater, "the fairlead agent went away", err.Error())
+	}
+	if response.StatusCode != http.StatusOK {
+		refusal := &types.Error{}
+		if json.Unmarshal(content, refusal) != nil || refusal.Code == 0 {
+			refusal = types.NewError(types.ErrInternal, string(bytes.TrimSpace(content)), "")
+		}
+		return refusal
+	}
+	if answer == nil {
+		return nil
+	}
+	return json.Unmarshal(content, answer)
+}
+
+func agentClient(socket string) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		},
+	}}
+}

@@ -1,0 +1,72 @@
+package cni
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"fairlead.dev/fairlead/internal/netns"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// Bury strikes out every attachment that has a tombstone.
+func (b *Book) Bury() error {
+	stones, err := os.ReadDir(tombstones(b.dir))
+	if err != nil {
+		return fmt.Errorf("read tombstones: %w", err)
+	}
+	var errs []error
+	for _, s := range stones {
+		err := b.Detach(s.Name())
+		if err == nil {
+			err = os.Remove(filepath.Join(tombstones(b.dir), s.Name()))
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("honour tombstone %s: %w", s.Name(), err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Collect strikes out and returns the attachments whose network namespace is
+// gone, and was at the last look too: their DEL never came.
+func (b *Book) Collect() ([]*world.Attachment, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.strike(func(r *record) bool {
+		key := r.Key()
+		if netns.Is(r.Netns, r.Inode) {
+			delete(b.gone, key)
+			return false
+		}
+		before := b.gone[key]
+		b.gone[key] = true
+		return before
+	})
+}
+
+// Keep strikes out and returns all attachments to the network but those whose
+// keys are given.
+func (b *Book) Keep(network string, keys map[string]bool) ([]*world.Attachment, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.strike(func(r *record) bool { return r.Network == network && !keys[r.Key()] })
+}
+
+// strike strikes out those that are to go. One that cannot be is passed over.
+func (b *Book) strike(out func(*record) bool) ([]*world.Attachment, error) {
+	var struck []*world.Attachment
+	var errs []error
+	for key, r := range b.list {
+		if !out(r) {
+			continue
+		}
+		if err := b.detach(key); err != nil {
+			errs = append(errs, fmt.Errorf("strike out %s: %w", key, err))
+			continue
+		}
+		struck = append(struck, &r.Attachment)
+	}
+	return struck, errors.Join(errs...)
+}

@@ -1,0 +1,32 @@
+package cni
+
+import "encoding/json"
+
+// ConfigFile is the name of our network configuration among others: a runtime
+// takes the first.
+const ConfigFile = "10-fairlead.conflist"
+
+// PluginFile is the name of the plugin's binary, which configurations call it by.
+const PluginFile = "fairlead"
+
+// Config is the network configuration that leads a runtime to the agent with
+// that socket and state directory. The runtime takes the highest version of the
+// list that it knows; one that knows no list takes the first.
+func Config(socket, stateDir string) ([]byte, error) {
+	type plugin struct {
+		Type         string          `json:"type"`
+		Socket       string          `json:"socket"`
+		StateDir     string          `json:"stateDir"`
+		Capabilities map[string]bool `json:"capabilities"`
+	}
+	content, err := json.MarshalIndent(struct {
+		Version  string   `json:"cniVersion"`
+		Versions []string `json:"cniVersions"`
+		Name     string   `json:"name"`
+		Plugins  []plugin `json:"plugins"`
+	}{
+		"1.0.0", []string{"1.0.0", "1.1.0"}, "fairlead",
+		[]plugin{{PluginFile, socket, stateDir, map[string]bool{"portMappings": true, "bandwidth": true}}},
+	}, "", "  ")
+	return append(content, '\n'), err
+}
