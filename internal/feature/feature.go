@@ -26,4 +26,8 @@ type Result struct {
 	Part     datapath.Part
 	Reports  []world.Report
 	Problems []world.Problem
+	// Allocations are what the feature gives out, of the kinds that are its own;
+	// nil where it gives out nothing. Given back as the world's, they stay, pointer
+	// and all, and so does the rest of the result.
+	Allocations *world.Allocations
 }

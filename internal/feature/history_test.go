@@ -87,7 +87,8 @@ func (h *history) configs() []*v1alpha1.AgentConfig {
 		c := &v1alpha1.AgentConfig{ObjectMeta: metav1.ObjectMeta{Name: name}}
 		randomize := h.random.IntN(2) == 0
 		ports := []string{"auto", "kernel", "40000-49999", "50000-40000"}[h.random.IntN(4)]
-		c.Spec.NodeSNATRandomizePorts, c.Spec.NodeSNATPortRange = &randomize, &ports
+		block := []int{0, 512, 9000, 20000}[h.random.IntN(4)]
+		c.Spec.NodeSNATRandomizePorts, c.Spec.NodeSNATPortRange, c.Spec.NodeSNATPortBlock = &randomize, &ports, &block
 		if h.random.IntN(3) == 0 {
 			c.Spec.NonMasqueradeCIDRs = []string{"203.0.113.0/24", "10.0.0.0/8", "fd00::/8", "here"}[h.random.IntN(4):]
 		}

@@ -24,7 +24,7 @@ func NewRenderer(features []Feature) *Renderer {
 
 // Render returns what the enabled features make of w.
 func (r *Renderer) Render(w *world.World) Rendered {
-	var out Rendered
+	out := Rendered{Allocations: w.Allocations}
 	for i, f := range r.features {
 		if !w.Config.Enabled(f.Name) {
 			r.last[i] = memo{}
@@ -32,9 +32,10 @@ func (r *Renderer) Render(w *world.World) Rendered {
 		}
 		if read := f.Reads(w); r.last[i].result == nil || r.last[i].read != read {
 			result := f.Render(w)
-			r.last[i] = memo{read, &result}
+			r.last[i] = memo{readAgain(f, w, &result), &result}
 		}
 		result := r.last[i].result
+		out.Allocations = out.Allocations.With(result.Allocations)
 		out.State = append(out.State, &result.Part)
 		out.Reports = append(out.Reports, result.Reports...)
 		out.Problems = append(out.Problems, result.Problems...)
@@ -42,9 +43,18 @@ func (r *Renderer) Render(w *world.World) Rendered {
 	return out
 }
 
+// readAgain is what f reads once its own allocations are the world's: a turn that
+// follows for nothing else has nothing to render.
+func readAgain(f Feature, w *world.World, r *Result) any {
+	next := *w
+	next.Allocations = w.Allocations.With(r.Allocations)
+	return f.Reads(&next)
+}
+
 // Rendered is what all features make of the world together.
 type Rendered struct {
-	State    datapath.State
-	Reports  []world.Report
-	Problems []world.Problem
+	State       datapath.State
+	Reports     []world.Report
+	Problems    []world.Problem
+	Allocations *world.Allocations // the world's, and what was given out
 }

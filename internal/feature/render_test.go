@@ -30,7 +30,7 @@ func newLine() line { return line{source.NewBuilder("n1"), feature.NewRenderer(a
 func (l line) run(in source.Inputs) (*world.World, feature.Rendered) {
 	w, problems := l.builder.Build(in)
 	if w.Node == nil {
-		return w, feature.Rendered{Problems: problems}
+		return w, feature.Rendered{Problems: problems, Allocations: w.Allocations}
 	}
 	r := l.renderer.Render(w)
 	r.Problems = append(problems, r.Problems...)
@@ -74,6 +74,10 @@ func TestColdAndWarmAreEqual(t *testing.T) {
 			t.Fatalf("step %d: nothing that is read changed, and parts were rendered again", i)
 		}
 		lastWorld, last = w, r
+		h.in.Allocations = r.Allocations
+		if _, again := warm.run(h.in); !slices.Equal(again.State, r.State) || *again.Allocations != *r.Allocations {
+			t.Fatalf("step %d: what was given out is given back, and something else is rendered", i)
+		}
 	}
 }
 
@@ -84,6 +88,7 @@ func checkIdentity(t *testing.T, last, now *world.World) {
 		"peers":  last.Peers == now.Peers || !reflect.DeepEqual(last.Peers, now.Peers),
 		"config": last.Config == now.Config || !last.Config.Equal(now.Config),
 		"kernel": last.Kernel == now.Kernel || !last.Kernel.Equal(now.Kernel),
+		"blocks": last.Allocations == now.Allocations || *last.Allocations != *now.Allocations,
 	} {
 		if !same {
 			t.Fatalf("%s did not change and is another value", name)
@@ -116,6 +121,7 @@ func TestDifferencesAddUp(t *testing.T) {
 		if w.Node == nil {
 			continue
 		}
+		h.in.Allocations = r.Allocations
 		changes := datapath.DiffStates(held, r.State)
 		host.Do(func() error { return datapath.Apply(changes) })
 		held = r.State

@@ -37,8 +37,8 @@ func (b *Builder) keep(w *world.World) {
 	if last.Kernel != nil && last.Kernel.Equal(w.Kernel) {
 		w.Kernel = last.Kernel
 	}
-	if last.Allocations != nil && last.Allocations.Equal(w.Allocations) {
-		w.Allocations = last.Allocations
+	if last.Allocations != nil {
+		w.Allocations = w.Allocations.Keeping(last.Allocations)
 	}
 }
 
