@@ -138,7 +138,7 @@ func parseSighting(words []string) (s *sighting, err error) {
 }
 
 func parseEnd(s string) (e end, err error) {
-	if a, err := netip.ParseAddr(s); err == nil { // IPv6 has colons of its own
+	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil { // IPv6 has colons of its own
 		return end{addr: a}, nil
 	}
 	host, ports := s, ""

@@ -68,7 +68,7 @@ func read(t *testing.T, path string) *scenario {
 		t.Fatal(err)
 	}
 	s := &scenario{path: path, archive: archive, node: strings.TrimSpace(string(find(archive, "node")))}
-	known := []string{"cluster.yaml", "node", "kernel.yaml", "attachments.yaml", "want.nft", "want.ip", "want.reports", "packets"}
+	known := []string{"cluster.yaml", "node", "kernel.yaml", "attachments.yaml", "foreign.nft", "want.nft", "want.ip", "want.reports", "packets"}
 	for _, f := range archive.Files {
 		if !slices.Contains(known, f.Name) {
 			t.Fatalf("%s: %s is no file of a scenario", path, f.Name)

@@ -11,6 +11,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/feature/all"
+	"fairlead.dev/fairlead/internal/feature/pod"
 	"fairlead.dev/fairlead/internal/netnstest"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -47,7 +48,13 @@ func (s *scenario) setStage(t *testing.T) *stage {
 	for _, i := range st.world.Kernel.Interfaces {
 		st.wire(far, i)
 	}
-	st.side.apply(s.render(t, all.Features, st.side.netns).State)
+	state := s.render(t, all.Features, st.side.netns).State
+	if st.world.Config.Overlay.Mode == world.None {
+		wires := pod.Feature.Render(st.world) // another network's, which are as good as ours
+		state = append(state, &wires.Part)
+	}
+	st.side.nft(s.want("foreign.nft"))
+	st.side.apply(state)
 	for _, a := range s.pods {
 		if !a.Dead {
 			h := st.side.pods[inText(a)]
