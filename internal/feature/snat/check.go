@@ -20,13 +20,13 @@ var portRanges = doctor.Check{
 		add := func(status doctor.Status, message, hint string) {
 			out = append(out, doctor.Finding{Status: status, Message: message, Hint: hint, Evidence: evidence})
 		}
-		for _, problem := range p.problems {
+		for _, problem := range p.problems(s.World.Node.Name) {
 			add(doctor.Warn, problem.Reason, problem.Hint)
 		}
 		if p.Wanted && !p.Randomized {
 			add(doctor.Fail, "random source ports are asked for and not in force: "+p.Missing, "see kernel-capabilities")
 		}
-		if p.Range.High == 0 {
+		if p.Choice.Mode == world.PortsKernel {
 			add(doctor.Warn, "the kernel picks source ports from 1024-65535: a stateless firewall may drop replies",
 				"set nodeSNATPortRange: auto, or the range that the firewall lets in")
 		}
@@ -35,6 +35,40 @@ var portRanges = doctor.Check{
 		}
 		if len(out) == 0 {
 			add(doctor.OK, fmt.Sprintf("source ports come from %s, %s", p, chosen(p)), "")
+		}
+		return out
+	},
+}
+
+var portBlocks = doctor.Check{
+	ID: "snat-port-blocks", Ask: "Does every pod have source ports to itself?",
+	Run: func(_ context.Context, s doctor.Subject) []doctor.Finding {
+		p, a := InForce(s.World), Allot(s.World)
+		if p.Block == 0 {
+			return []doctor.Finding{{Status: doctor.OK, Message: "nodeSNATPortBlock is 0: all pods share the range of source ports"}}
+		}
+		evidence := map[string]any{
+			"range": p.String(), "size": p.Block, "blocks": p.Blocks(), "held": a.Held(), "sharing": len(a.Sharing),
+		}
+		var out []doctor.Finding
+		add := func(status doctor.Status, message, hint string) {
+			out = append(out, doctor.Finding{Status: status, Message: message, Hint: hint, Evidence: evidence})
+		}
+		for _, problem := range a.problems(p, s.World.Node.Name) {
+			add(doctor.Warn, problem.Reason, problem.Hint)
+		}
+		if noPodKnown(s.World) {
+			add(doctor.Warn, "no pod is known here, so none has a block: all share "+p.String(),
+				"chain the plugin fairlead behind the pod network's own, and make the pods anew")
+		}
+		for _, c := range s.World.Node.PodCIDRs {
+			if f := familyOf(c.Addr()); !wayOut(s.World, f).Address.IsValid() {
+				add(doctor.Warn, fmt.Sprintf("no address is known for packets out of %s: its pods share the range", c),
+					"give the node a default route of that family, or an interface the address of its Node")
+			}
+		}
+		if len(out) == 0 {
+			add(doctor.OK, fmt.Sprintf("%d of %d blocks of %d source ports are held", a.Held(), p.Blocks(), p.Block), "")
 		}
 		return out
 	},

@@ -10,29 +10,41 @@ import (
 // unless told otherwise (--service-node-port-range).
 var nodePorts = world.PortRange{Low: 30000, High: 32767}
 
+// kernelPorts is what the kernel chooses from where no range is given and the
+// original port is not below (net/netfilter/nf_nat_core.c,
+// nf_nat_l4proto_unique_tuple).
+var kernelPorts = world.PortRange{Low: 1024, High: 65535}
+
 // Ports is how source ports are chosen on a node right now.
 type Ports struct {
 	Choice     world.PortChoice // as configured
 	Range      world.PortRange  // in force; zero: the kernel's choice
+	Block      int              // ports of it that each pod has to itself; 0: all share it
 	Wanted     bool             // random ports are asked for
 	Randomized bool             // and given
 	Missing    string           // why they are not
 
-	problems []world.Problem
+	crowded bool // auto would leave nothing of the node's range
+	tooWide int  // a block as asked for that does not fit the range
 }
 
 // InForce returns how source ports are chosen in w.
 func InForce(w *world.World) Ports {
 	c := w.Config.NodeSNAT
-	p := Ports{Choice: c.Ports, Wanted: c.Randomize, Randomized: c.Randomize}
+	p := Ports{Choice: c.Ports, Wanted: c.Randomize, Randomized: c.Randomize, Block: c.Block}
 	if capable := w.Kernel.Capabilities.FullyRandomPorts; c.Randomize && !capable.OK {
 		p.Randomized, p.Missing = false, capable.Reason
 	}
-	switch c.Ports.Mode {
-	case world.PortsFixed:
+	switch {
+	case c.Ports.Mode == world.PortsFixed:
 		p.Range = c.Ports.Range
-	case world.PortsAuto:
+	case c.Ports.Mode == world.PortsAuto:
 		p.auto(w)
+	case p.Block > 0:
+		p.Range = kernelPorts
+	}
+	if p.Block > p.Range.Len() {
+		p.Block, p.tooWide = 0, p.Block
 	}
 	return p
 }
@@ -50,13 +62,28 @@ func (p *Ports) auto(w *world.World) {
 		}
 	}
 	if p.Range.High == 0 {
-		p.Range = w.Kernel.LocalPorts
-		p.problems = append(p.problems, world.Problem{
-			Object: "Node " + w.Node.Name, Field: "net.ipv4.ip_local_port_range",
+		p.Range, p.crowded = w.Kernel.LocalPorts, true
+	}
+}
+
+// problems is what of the settings could not be followed on the named node.
+func (p Ports) problems(node string) []world.Problem {
+	var out []world.Problem
+	if p.crowded {
+		out = append(out, world.Problem{
+			Object: "Node " + node, Field: "net.ipv4.ip_local_port_range",
 			Reason: fmt.Sprintf("%s leaves no port outside NodePort, NodePortLocal and ip_local_reserved_ports; it is used whole", p.Range),
 			Hint:   "widen the sysctl, or set nodeSNATPortRange: LOW-HIGH",
 		})
 	}
+	if p.tooWide > 0 {
+		out = append(out, world.Problem{
+			Object: "Node " + node, Field: "nodeSNATPortBlock",
+			Reason: fmt.Sprintf("a block of %d ports does not fit the range %s, which all pods share instead", p.tooWide, p.Range),
+			Hint:   "write a smaller nodeSNATPortBlock, or a wider nodeSNATPortRange",
+		})
+	}
+	return out
 }
 
 // String is the range in force, or "kernel" where there is none.

@@ -21,6 +21,7 @@ package snat
 
 import (
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -40,50 +41,85 @@ var Feature = feature.Feature{
 			node   *world.Node
 			peers  *world.Peers
 			config *world.Config
-			kernel *world.Kernel
-		}{w.Node, w.Peers, w.Config, w.Kernel}
+			ports  Ports
+			blocks blockReads
+		}{w.Node, w.Peers, w.Config, InForce(w), readsOfBlocks(w)}
 	},
-	Checks: []doctor.Check{portRanges},
-}
-
-// ported are the protocols with ports, or with identifiers in place of them.
-var ported = []byte{
-	unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_SCTP, unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6,
+	Checks: []doctor.Check{portRanges, portBlocks},
 }
 
 func render(w *world.World) feature.Result {
 	ports := InForce(w)
-	r := feature.Result{Problems: ports.problems}
+	r := feature.Result{Problems: ports.problems(w.Node.Name)}
 	r.Reports = append(r.Reports, ports.report(w.Node.Name))
 	t := &nft.Table{Name: datapath.SNATTable}
-	translate := &nft.Chain{
-		Name: "postrouting", Type: nft.NAT, Hook: nft.Postrouting, Priority: datapath.SNATPriority,
-	}
 	for _, f := range nft.Families {
-		pods, inside := "pods"+suffix(f), "inside"+suffix(f)
 		t.Sets = append(t.Sets,
-			&nft.Set{Name: pods, Type: f.AddrType(), Interval: true, Elements: nft.Prefixes(of(f, w.Node.PodCIDRs))},
-			&nft.Set{Name: inside, Type: f.AddrType(), Interval: true, Elements: nft.Prefixes(of(f, insideOf(w)))})
-		translate.Rules = append(translate.Rules,
-			nft.Rule{nft.SaddrIn(f, pods), nft.DaddrNotIn(f, inside), nft.Goto("outside")})
+			&nft.Set{Name: pods(f), Type: f.AddrType(), Interval: true, Elements: nft.Prefixes(of(f, w.Node.PodCIDRs))},
+			&nft.Set{Name: inside(f), Type: f.AddrType(), Interval: true, Elements: nft.Prefixes(of(f, insideOf(w)))})
 	}
-	outside := &nft.Chain{Name: "outside"}
-	for _, p := range ported {
-		outside.Rules = append(outside.Rules,
-			nft.Rule{nft.L4Proto(p), nft.Masquerade{Low: ports.Range.Low, High: ports.Range.High, FullyRandom: ports.Randomized}})
+	translate := &nft.Chain{
+		Name: "postrouting", Type: nft.NAT, Hook: nft.Postrouting, Priority: datapath.SNATPriority, Rules: translation(w),
 	}
-	outside.Rules = append(outside.Rules, nft.Rule{nft.Masquerade{}})
+	outside := &nft.Chain{Name: "outside", Rules: ports.masquerade(ported(nft.Families...), ports.Range)}
 	t.Chains = append(t.Chains, translate, outside)
+	if ports.Block > 0 {
+		addBlocks(w, t, &r)
+	}
 	r.Part.Tables = append(r.Part.Tables, t)
 	return r
 }
+
+// translation says which packets get which source.
+func translation(w *world.World) []nft.Rule {
+	var out []nft.Rule
+	for _, f := range nft.Families {
+		toOutside := nft.Rule{nft.SaddrIn(f, pods(f)), nft.DaddrNotIn(f, inside(f))}
+		if way := wayOut(w, f); InForce(w).Block > 0 && way.Address.IsValid() {
+			out = append(out, slices.Concat(way.matches(), toOutside, nft.Rule{nft.Goto(blocks(f))}))
+		}
+		out = append(out, slices.Concat(toOutside, nft.Rule{nft.Goto("outside")}))
+		if w.Config.Overlay.Mode == world.None {
+			out = append(out, nft.Rule{nft.SaddrIn(f, pods(f)), nft.Not(nft.Mark(kubeProxyMark, kubeProxyMark)), nft.KeepSource(f)})
+		}
+	}
+	return out
+}
+
+// kubeProxyMark is on the packets that kube-proxy will masquerade
+// (--iptables-masquerade-bit, 14 by default): those of a pod that a Service led
+// back to itself, among others, which would not come back otherwise.
+const kubeProxyMark = 0x4000
+
+// masquerade gives packets the address of the interface that they leave by, and
+// those of the given protocols a port out of from.
+func (p Ports) masquerade(protocols []byte, from world.PortRange) []nft.Rule {
+	var out []nft.Rule
+	for _, number := range protocols {
+		out = append(out, nft.Rule{nft.L4Proto(number), nft.Masquerade{Low: from.Low, High: from.High, FullyRandom: p.Randomized}})
+	}
+	return append(out, nft.Rule{nft.Masquerade{}})
+}
+
+// ported are the protocols with ports, or with identifiers in place of them.
+func ported(families ...nft.Family) []byte {
+	out := []byte{unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_SCTP}
+	for _, f := range families {
+		out = append(out, map[nft.Family]byte{nft.IPv4: unix.IPPROTO_ICMP, nft.IPv6: unix.IPPROTO_ICMPV6}[f])
+	}
+	return out
+}
+
+// Names of the sets of each family.
+func pods(f nft.Family) string   { return "pods" + suffix(f) }
+func inside(f nft.Family) string { return "inside" + suffix(f) }
 
 func suffix(f nft.Family) string { return map[nft.Family]string{nft.IPv4: "4", nft.IPv6: "6"}[f] }
 
 func of(f nft.Family, ps []netip.Prefix) []netip.Prefix {
 	var out []netip.Prefix
 	for _, p := range ps {
-		if p.Addr().Is4() == (f == nft.IPv4) {
+		if is(f, p.Addr()) {
 			out = append(out, p)
 		}
 	}
