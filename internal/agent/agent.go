@@ -22,6 +22,7 @@ import (
 	"fairlead.dev/fairlead/internal/feature/all"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/kernel"
+	"fairlead.dev/fairlead/internal/world"
 )
 
 // Config is what an agent is told when it starts.
@@ -66,6 +67,9 @@ type Agent struct {
 	repairing map[datapath.Repair]bool
 	reported  []byte // the report last written; the loop's own
 
+	given  givenOut           // until now; the loop's own
+	onDisk *world.Allocations // of it; the loop's own
+
 	conditions []metav1.Condition // in that report; the loop's own
 }
 
@@ -88,6 +92,11 @@ func New(c Config) (*Agent, error) {
 		config: c, book: book, kernel: &kernel.Observer{Capabilities: kernel.Probe()},
 		builder: source.NewBuilder(c.Node), renderer: feature.NewRenderer(all.Features),
 		metrics: newMetrics(), clock: newClock(), events: newEvents(c),
+	}
+	if a.given, err = readGivenOut(c.StateDir); err != nil {
+		c.Log.Error("what was given out before is not known: pods may get other blocks of ports", "error", err)
+	} else {
+		a.onDisk = a.given.allocations
 	}
 	a.loop = newLoop(a.turn, a.peek)
 	a.snapshot.Store(&Snapshot{Reason: "starting", next: make(chan struct{})})

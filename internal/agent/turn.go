@@ -27,7 +27,8 @@ type Snapshot struct {
 	Problems []world.Problem
 	Failures datapath.Failures
 
-	next chan struct{} // closed when the next snapshot is there
+	given givenOut
+	next  chan struct{} // closed when the next snapshot is there
 }
 
 // turn goes once through the whole line: objects, world, state, changes, kernel.
@@ -37,7 +38,7 @@ func (a *Agent) turn() error {
 	began := time.Now()
 	last := a.snapshot.Load()
 	s := &Snapshot{Turn: a.asked.Load(), Applied: last.Applied, Observed: last.Observed, World: last.World,
-		Rendered: last.Rendered, Problems: last.Problems, next: make(chan struct{})}
+		Rendered: last.Rendered, Problems: last.Problems, given: a.given, next: make(chan struct{})}
 	changes, err := a.reconcile(s)
 	s.Ready = err == nil && s.World != nil && s.World.Node != nil
 	if err != nil {
@@ -63,7 +64,7 @@ func (a *Agent) turn() error {
 func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 	var none datapath.Changes
 	uncollected := a.collect() // one more turn, and no reason to leave the rest undone
-	in := source.Inputs{Attachments: a.book.Attachments()}
+	in := source.Inputs{Attachments: a.book.Attachments(), Allocations: a.given.allocations}
 	var err error
 	if in.Objects, err = a.config.Objects.Read(); err != nil {
 		return none, err
@@ -79,9 +80,11 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 	}
 	s.Rendered = a.renderer.Render(s.World)
 	s.Problems = append(s.Problems, s.Rendered.Problems...)
+	unwritten := a.giveOut(s.Rendered.Allocations)
+	s.given = a.given
 	changes, err := a.apply(s.Rendered.State)
 	errors.As(err, &s.Failures)
-	return changes, errors.Join(err, uncollected)
+	return changes, errors.Join(err, uncollected, unwritten)
 }
 
 // apply makes the kernel hold want. Where nothing foreign happened, only what

@@ -1,0 +1,135 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// givenOut is what the node gave out until now: the allocations that the next
+// turn begins with, and when things were given back, which only people ask for.
+// It never changes; a turn that gives something out makes another.
+type givenOut struct {
+	allocations *world.Allocations
+	blocksFreed map[int]time.Time // by number
+}
+
+// allocationsFile is the file in the state directory that has them over restarts.
+type allocationsFile struct {
+	Blocks []blockRecord `json:"blocks,omitempty"`
+}
+
+type blockRecord struct {
+	world.Block
+	FreedAt time.Time `json:"freedAt,omitzero"`
+}
+
+// next is g after a turn that gave out a.
+func (g givenOut) next(a *world.Allocations, now time.Time) givenOut {
+	out := givenOut{a, map[int]time.Time{}}
+	if a.Blocks == nil {
+		return out
+	}
+	before := map[int]int64{}
+	if g.allocations.Blocks != nil {
+		for _, b := range g.allocations.Blocks.List {
+			before[b.Number] = b.Freed
+		}
+	}
+	for _, b := range a.Blocks.List {
+		if b.Freed == 0 {
+			continue
+		}
+		out.blocksFreed[b.Number] = now.UTC().Truncate(time.Second)
+		if b.Freed == before[b.Number] {
+			out.blocksFreed[b.Number] = g.blocksFreed[b.Number]
+		}
+	}
+	return out
+}
+
+func (g givenOut) encode() ([]byte, error) {
+	var file allocationsFile
+	if g.allocations.Blocks != nil {
+		for _, b := range g.allocations.Blocks.List {
+			file.Blocks = append(file.Blocks, blockRecord{b, g.blocksFreed[b.Number]})
+		}
+	}
+	return json.Marshal(file)
+}
+
+func decodeGivenOut(content []byte) (givenOut, error) {
+	out := givenOut{&world.Allocations{}, map[int]time.Time{}}
+	var file allocationsFile
+	if err := json.Unmarshal(content, &file); err != nil {
+		return out, err
+	}
+	if file.Blocks == nil {
+		return out, nil
+	}
+	blocks := &world.Blocks{}
+	for i, b := range file.Blocks {
+		if b.Number < 0 || b.Freed < 0 || b.Holder == "" || i > 0 && b.Number <= file.Blocks[i-1].Number {
+			return out, fmt.Errorf("block %d is %+v, which nobody wrote", i, b.Block)
+		}
+		blocks.List = append(blocks.List, b.Block)
+		if b.Freed != 0 {
+			out.blocksFreed[b.Number] = b.FreedAt
+		}
+	}
+	out.allocations.Blocks = blocks
+	return out, nil
+}
+
+// readGivenOut reads what an earlier agent gave out: nothing where there is no
+// file.
+func readGivenOut(stateDir string) (givenOut, error) {
+	content, err := os.ReadFile(allocationsPath(stateDir))
+	if errors.Is(err, os.ErrNotExist) {
+		content, err = []byte("{}"), nil
+	}
+	g, derr := decodeGivenOut(content)
+	return g, errors.Join(err, derr)
+}
+
+func allocationsPath(stateDir string) string { return filepath.Join(stateDir, "allocations.json") }
+
+// giveOut puts what a turn gives out on the disk, before the kernel holds it. Where
+// that fails it holds all the same, and every turn tries again: a full disk must
+// not keep a node from following its cluster.
+func (a *Agent) giveOut(now *world.Allocations) error {
+	if *now != *a.given.allocations {
+		a.given = a.given.next(now, time.Now())
+	}
+	if a.given.allocations == a.onDisk {
+		return nil
+	}
+	content, err := a.given.encode()
+	if err == nil {
+		err = writeDurably(allocationsPath(a.config.StateDir), content)
+	}
+	if err != nil {
+		return fmt.Errorf("what was given out is not on the disk: %w", err)
+	}
+	a.onDisk = a.given.allocations
+	return nil
+}
+
+// writeDurably puts a file in place whole, once its content is on the disk.
+func writeDurably(path string, content []byte) error {
+	temporary := path + ".new"
+	f, err := os.OpenFile(temporary, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(temporary, path)
+}

@@ -1,0 +1,161 @@
+package agent
+
+import (
+	"bytes"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"fairlead.dev/fairlead/internal/netns"
+	"fairlead.dev/fairlead/internal/netnstest"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+const portBlocks = `
+apiVersion: fairlead.dev/v1alpha1
+kind: AgentConfig
+metadata: {name: default}
+spec: {nodeSNATPortBlock: 512, nodeSNATPortRange: 32768-65535}
+`
+
+var podCIDRs = []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("fd00:10:244:1::/64")}
+
+// attach attaches a pod and returns its attachment.
+func (n *node) attach(t *testing.T, name string, pod *netnstest.Host) *world.Attachment {
+	t.Helper()
+	a, err := n.book.Attach(world.Attachment{Namespace: "default", Pod: name, ContainerID: name, Interface: "eth0",
+		Netns: pod.Path, Inode: netns.Inode(pod.Path)}, "test", podCIDRs)
+	must(t, err)
+	return a
+}
+
+// attached is the ports of a new pod, after a turn.
+func (n *node) attached(t *testing.T, name string) string {
+	t.Helper()
+	n.attach(t, name, netnstest.New(t))
+	n.mustTurn(t)
+	return n.portsOf(t, name)
+}
+
+// portsOf is what the kernel gives a pod's connections.
+func (n *node) portsOf(t *testing.T, name string) string {
+	t.Helper()
+	a := n.book.Find(name + "@eth0")
+	if a == nil {
+		t.Fatalf("%s is not attached", name)
+	}
+	_, ports, _ := strings.Cut(n.host.Run("nft", "get", "element", "inet", "fairlead-snat", "blocks4", "{ "+a.Addresses[0].String()+" }"), " : 192.168.100.1 . ")
+	ports, _, _ = strings.Cut(ports, " ")
+	return strings.TrimSpace(ports)
+}
+
+// Pods keep their blocks whatever becomes of the agent and of other pods, and a
+// block that a pod had is the last to be used again.
+func TestBlocksOutliveTheAgent(t *testing.T) {
+	n := newNode(t, nodes, portBlocks)
+	want := map[string]string{"a": "32768-33279", "b": "33280-33791"}
+	for _, name := range []string{"a", "b"} {
+		if ports := n.attached(t, name); ports != want[name] {
+			t.Fatalf("%s has %s, want %s", name, ports, want[name])
+		}
+	}
+	must(t, n.book.Detach("a@eth0"))
+	n.mustTurn(t)
+	n.restart(t)
+	n.mustTurn(t)
+	if ports := n.portsOf(t, "b"); ports != want["b"] {
+		t.Errorf("after a restart b has %s, want %s", ports, want["b"])
+	}
+	if freed := n.snapshot.Load().given.blocksFreed[0]; time.Since(freed) > time.Minute || time.Since(freed) < 0 {
+		t.Errorf("a's block was given back at %s", freed)
+	}
+	if ports := n.attached(t, "c"); ports != "33792-34303" {
+		t.Errorf("c has %s, want a block that nobody had", ports)
+	}
+}
+
+// Where the disk takes nothing the node follows its cluster, and says so.
+func TestAllocationsThatCannotBeWritten(t *testing.T) {
+	n := newNode(t, nodes, portBlocks)
+	n.mustTurn(t)
+	inTheWay := allocationsPath(n.config.StateDir) + ".new"
+	if err := os.Mkdir(inTheWay, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	n.attach(t, "a", netnstest.New(t))
+	turn := func() (err error) {
+		n.host.Do(func() error { err = n.turn(); return nil })
+		return err
+	}
+	for range 2 {
+		if err := turn(); err == nil || !strings.Contains(err.Error(), "what was given out is not on the disk") {
+			t.Errorf("the turn says %v", err)
+		}
+		if ports := n.portsOf(t, "a"); ports != "32768-33279" {
+			t.Errorf("the pod has %q", ports)
+		}
+	}
+	must(t, os.Remove(inTheWay))
+	if err := turn(); err != nil {
+		t.Error(err)
+	}
+	content, err := os.ReadFile(allocationsPath(n.config.StateDir))
+	if err != nil || !strings.Contains(string(content), `"holder":"a@eth0"`) {
+		t.Errorf("on disk is %s, %v", content, err)
+	}
+}
+
+func TestACorruptFileOfAllocationsIsNoStop(t *testing.T) {
+	n := newNode(t, nodes, portBlocks)
+	must(t, os.WriteFile(allocationsPath(n.config.StateDir), []byte(`{"blocks":[{"number":1,"holder":"a"},{"number":1,"holder":"b"}]}`), 0o600))
+	n.restart(t)
+	if log := n.log.String(); !strings.Contains(log, "pods may get other blocks of ports") {
+		t.Errorf("nothing of it in the log:\n%s", log)
+	}
+	if ports := n.attached(t, "a"); ports != "32768-33279" {
+		t.Errorf("a has %s", ports)
+	}
+}
+
+// What is read back is what was written; what nobody wrote is refused.
+func FuzzGivenOut(f *testing.F) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	g := givenOut{&world.Allocations{Blocks: &world.Blocks{List: []world.Block{
+		{Number: 0, Holder: "a@eth0", Pod: "default/a", Addresses: []netip.Addr{netip.MustParseAddr("10.244.1.2")}},
+		{Number: 7, Holder: "b@eth0", Pod: "default/b", Freed: 3},
+	}}}, map[int]time.Time{7: at}}
+	content, err := g.encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, s := range []string{string(content), "{}", `{"blocks":[]}`, `{"blocks":[{"number":-1,"holder":"a"}]}`, `{"blocks":[{"number":0}]}`, "null", "[]"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, content []byte) {
+		g, err := decodeGivenOut(content)
+		if err != nil {
+			return
+		}
+		once, err := g.encode()
+		if err != nil {
+			return // a time that JSON does not know
+		}
+		again, err := decodeGivenOut(once)
+		if err != nil {
+			t.Fatalf("%s was written and is refused: %v", once, err)
+		}
+		twice, err := again.encode()
+		if err != nil || !bytes.Equal(once, twice) {
+			t.Errorf("%s becomes %s, %v", once, twice, err)
+		}
+	})
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
