@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -62,6 +63,7 @@ func (s *scenario) setStage(t *testing.T) *stage {
 			st.pods[a.name()] = &podOnStage{attachment: a, out: openSender(t, h), in: openTap(t, h, "eth0")}
 		}
 	}
+	st.awaitAddresses()
 	for _, n := range st.world.Peers.Nodes {
 		for _, a := range n.Addresses {
 			if _, routed := st.world.Node.Address(a); routed {
@@ -70,6 +72,27 @@ func (s *scenario) setStage(t *testing.T) *stage {
 		}
 	}
 	return st
+}
+
+// awaitAddresses waits until the node takes packets for its own addresses: those
+// of IPv6 count only once the kernel has noticed that their link is up.
+func (st *stage) awaitAddresses() {
+	st.t.Helper()
+	deadline := time.Now().Add(seenWithin)
+	for _, i := range st.world.Kernel.Interfaces {
+		for _, a := range i.Addresses {
+			st.side.node.Do(func() error {
+				for time.Now().Before(deadline) {
+					routes, err := netlink.RouteGet(a.Addr().AsSlice())
+					if err == nil && len(routes) == 1 && routes[0].Type == unix.RTN_LOCAL {
+						return nil
+					}
+					time.Sleep(time.Millisecond)
+				}
+				return fmt.Errorf("packets for %s are not taken", a.Addr())
+			})
+		}
+	}
 }
 
 // wire gives the node one interface, and default routes by the first.
