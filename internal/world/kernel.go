@@ -29,7 +29,11 @@ type Interface struct {
 	// RoutesByRA: the interface has its default route from a router
 	// advertisement, and would lose it once the node forwards (accept_ra=1).
 	RoutesByRA bool
+	Down       bool           // by its operator: it takes no route
 	Addresses  []netip.Prefix // sorted
+	// Fleeting are those of the addresses that may go by themselves, the more
+	// lasting first: leased, temporary, deprecated (ip-address(8)).
+	Fleeting []netip.Addr
 }
 
 // Capabilities says what this kernel was seen to do.
@@ -53,7 +57,8 @@ func (k *Kernel) Equal(l *Kernel) bool {
 }
 
 func (i Interface) equal(j Interface) bool {
-	return i.Name == j.Name && i.MTU == j.MTU && i.RoutesByRA == j.RoutesByRA && slices.Equal(i.Addresses, j.Addresses)
+	return i.Name == j.Name && i.MTU == j.MTU && i.RoutesByRA == j.RoutesByRA && i.Down == j.Down &&
+		slices.Equal(i.Addresses, j.Addresses) && slices.Equal(i.Fleeting, j.Fleeting)
 }
 
 // Holding returns the interface that has address a.

@@ -7,15 +7,10 @@ package kernel
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
-
-	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
 	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/world"
@@ -46,62 +41,6 @@ func (o *Observer) Observe(attachments *world.Attachments) (*world.Kernel, error
 	}
 	slices.Sort(k.LiveNetns)
 	return k, nil
-}
-
-// list lists everybody's network devices but ours, and the ways out.
-func list() (listed, error) {
-	out := listed{others: map[int32]bool{}}
-	links, err := netlink.LinkList()
-	if err != nil {
-		return out, fmt.Errorf("list interfaces: %w", err)
-	}
-	addresses, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
-	if err != nil {
-		return out, fmt.Errorf("list addresses: %w", err)
-	}
-	on := map[int][]netip.Prefix{}
-	for _, a := range addresses {
-		ip, _ := netip.AddrFromSlice(a.IP)
-		bits, _ := a.Mask.Size()
-		on[a.LinkIndex] = append(on[a.LinkIndex], netip.PrefixFrom(ip.Unmap(), bits))
-	}
-	advertised, err := advertisedRoutes()
-	if err != nil {
-		return out, err
-	}
-	for _, l := range links {
-		a := l.Attrs()
-		if strings.HasPrefix(a.Name, datapath.LinkPrefix) {
-			continue
-		}
-		addrs := on[a.Index]
-		slices.SortFunc(addrs, netip.Prefix.Compare)
-		out.others[int32(a.Index)] = true
-		out.interfaces = append(out.interfaces, world.Interface{Name: a.Name, MTU: a.MTU, RoutesByRA: advertised[a.Index] && acceptsRA(a.Name), Addresses: addrs})
-	}
-	slices.SortFunc(out.interfaces, func(a, b world.Interface) int { return strings.Compare(a.Name, b.Name) })
-	out.exits, err = exits()
-	return out, err
-}
-
-// advertisedRoutes are the interfaces with routes from router advertisements.
-func advertisedRoutes() (map[int]bool, error) {
-	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V6, &netlink.Route{Protocol: unix.RTPROT_RA}, netlink.RT_FILTER_PROTOCOL)
-	if err != nil {
-		return nil, fmt.Errorf("list advertised routes: %w", err)
-	}
-	out := map[int]bool{}
-	for _, r := range routes {
-		out[r.LinkIndex] = true
-	}
-	return out, nil
-}
-
-// acceptsRA reports whether advertisements are taken only while the node does
-// not forward. A setting that cannot be read is not 1.
-func acceptsRA(ifname string) bool {
-	v, err := sysctl.Read(datapath.AcceptRA(ifname))
-	return err == nil && v == "1"
 }
 
 func localPorts() (world.PortRange, error) {

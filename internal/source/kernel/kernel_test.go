@@ -215,3 +215,37 @@ func TestWatchAnnouncesWhatCameBefore(t *testing.T) {
 		t.Error("nothing is announced while nothing changes")
 	}
 }
+
+// What may go is known from what stays, and an interface that takes no routes
+// from one that does.
+func TestObserveTellsHowLongAddressesStay(t *testing.T) {
+	t.Parallel()
+	h, far := netnstest.New(t), netnstest.New(t)
+	netnstest.Wire(h, "eth0", far, "eth0")
+	h.Sysctl("net/ipv6/conf/eth0/addr_gen_mode", "1")
+	for _, add := range []string{
+		"192.0.2.1/24", "192.0.2.2/24 valid_lft 3600 preferred_lft 3600", "192.0.2.3/24", // the last is secondary
+		"2001:db8::1/64 nodad", "2001:db8::2/64 nodad preferred_lft 0", "2001:db8::3/64 nodad valid_lft 3600 preferred_lft 3600",
+	} {
+		h.Run("ip", strings.Fields("address add dev eth0 "+add)...)
+	}
+	look := func() world.Interface {
+		var i world.Interface
+		h.Do(func() error {
+			k, err := (&Observer{}).Observe(&world.Attachments{})
+			if err == nil {
+				i = k.Interfaces[0]
+			}
+			return err
+		})
+		return i
+	}
+	i := look()
+	if got, want := fmt.Sprint(i.Fleeting), "[192.0.2.2 2001:db8::3 2001:db8::2]"; got != want || i.Down {
+		t.Errorf("fleeting are %s, want %s; down: %v; all are %v", got, want, i.Down, i.Addresses)
+	}
+	h.Run("ip", "link", "set", "eth0", "down")
+	if !look().Down {
+		t.Error("the interface is not seen to be down")
+	}
+}
