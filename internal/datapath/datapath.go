@@ -86,6 +86,21 @@ func (s State) flatten() Part {
 // routes from router advertisements: 1 only while it does not forward, 2 always.
 func AcceptRA(ifname string) string { return "net/ipv6/conf/" + ifname + "/accept_ra" }
 
+// ReversePathFilter is the key of the setting that says which IPv4 packets an
+// interface takes: 0 all, 1 those whose answers would leave by it, 2 those that
+// can be answered at all. The greater of it and that of "all" holds (Linux
+// Documentation/networking/ip-sysctl.rst).
+func ReversePathFilter(ifname string) string { return "net/ipv4/conf/" + ifname + "/rp_filter" }
+
+// linkOf is the link that a setting is about, if it is about one: it is born and
+// goes with it.
+func linkOf(s sysctl.Setting) string {
+	if words := strings.Split(s.Key, "/"); len(words) == 5 && words[2] == "conf" {
+		return words[3]
+	}
+	return ""
+}
+
 // Settled reports whether the kernel's settings are those of s. Settings
 // announce no change, so one has to look.
 func (s State) Settled() (bool, error) {

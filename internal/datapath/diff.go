@@ -74,7 +74,7 @@ func diffRest(have, want Part) Changes {
 	c.add.routes, c.del.routes = diffBy(have.Routes, want.Routes, route.Route.Key,
 		func(r route.Route) bool { return left(r.Link) })
 	c.settings, _ = diffBy(have.Settings, want.Settings, func(s sysctl.Setting) string { return s.Key },
-		func(sysctl.Setting) bool { return true })
+		func(s sysctl.Setting) bool { return left(linkOf(s)) })
 	return c
 }
 
