@@ -101,6 +101,10 @@ type FairleadNodeStatus struct {
 	// the agent last read and last made true.
 	ObservedRevision int64 `json:"observedRevision"`
 	AppliedRevision  int64 `json:"appliedRevision"`
+	// OverlayAddresses carry the node's end of the overlay, at most one of each
+	// family, that of the tunnel first. Absent where overlay.interface is not set:
+	// the Node's InternalIPs do then.
+	OverlayAddresses []string `json:"overlayAddresses,omitempty"`
 	// Conditions of the node's network.
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 	// Problems in objects, as this node sees them.

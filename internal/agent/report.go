@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
+	"fairlead.dev/fairlead/internal/feature/overlay"
 	"fairlead.dev/fairlead/internal/replace"
 )
 
@@ -47,6 +48,11 @@ func nodeReport(name string, s *Snapshot) *v1alpha1.FairleadNode {
 	n := &v1alpha1.FairleadNode{
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.APIVersion, Kind: "FairleadNode"},
 		ObjectMeta: metav1.ObjectMeta{Name: name},
+	}
+	if s.World != nil && s.World.Node != nil && s.World.Config.Enabled(overlay.Feature.Name) {
+		for _, e := range s.World.ReportedEnds() {
+			n.Status.OverlayAddresses = append(n.Status.OverlayAddresses, e.Address.String())
+		}
 	}
 	n.Status.ObservedRevision, n.Status.AppliedRevision = s.Observed, s.Applied
 	for _, p := range s.Problems {

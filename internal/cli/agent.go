@@ -39,10 +39,15 @@ stops, the network stays as it is.`,
 			if info, err := os.Stat(objects); err != nil || !info.IsDir() {
 				return misuse{fmt.Errorf("--objects %q is no directory: make it, or name the one with the manifests", objects)}
 			}
-			c.Objects = dir.New(objects)
+			from := dir.New(objects)
 			if reports != "" {
+				if err := os.MkdirAll(reports, 0o755); err != nil {
+					return err
+				}
+				from.WithReports(reports)
 				c.ReportFile = filepath.Join(reports, c.Node+".json")
 			}
+			c.Objects = from
 			c.Log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: l})).With("node", c.Node)
 			a, err := agent.New(c)
 			if err != nil {
@@ -56,7 +61,7 @@ stops, the network stays as it is.`,
 	f := cmd.Flags()
 	f.StringVar(&c.Node, "node", os.Getenv("NODE_NAME"), "name of this machine's Node object ($NODE_NAME)")
 	f.StringVar(&objects, "objects", "/etc/fairlead/objects", "directory of manifests")
-	f.StringVar(&reports, "reports", "", "directory for this node's report; empty: none is written")
+	f.StringVar(&reports, "reports", "", "directory of all nodes' reports; empty: none is written or read")
 	f.StringVar(&c.StateDir, "state-dir", cni.DefaultStateDir, "directory of the address book")
 	f.StringVar(&c.Socket, "socket", cni.DefaultSocket, "unix socket for the CNI plugin and the command line")
 	f.StringVar(&c.MetricsAddress, "metrics-address", "127.0.0.1:9468", "address of metrics and health; empty: none")

@@ -33,11 +33,13 @@ func newHistory(seed uint64, netns []string) *history {
 // step changes one thing.
 func (h *history) step() {
 	o := *h.in.Objects
-	switch h.random.IntN(6) {
+	switch h.random.IntN(8) {
 	case 0, 1:
 		o.Nodes = h.nodes(o.Nodes)
-	case 2:
+	case 2, 6:
 		o.Configs = h.configs()
+	case 7:
+		o.Reports = h.reports()
 	case 3:
 		h.in.Attachments = h.attachments()
 	case 4:
@@ -75,7 +77,33 @@ func (h *history) nodes(now []*corev1.Node) []*corev1.Node {
 	case 2:
 		cidr = "10.244.0.0/16"
 	}
-	return append(out, node(name, fmt.Sprintf("192.168.100.%d", h.random.IntN(2)*100+i), cidr, fmt.Sprintf("fd00:%d::/64", i)))
+	address := fmt.Sprintf("192.168.%d.%d", []int{100, 100, 101}[h.random.IntN(3)], h.random.IntN(2)*100+i)
+	switch h.random.IntN(8) {
+	case 0:
+		address = fmt.Sprintf("fd00:100::%d", i)
+	case 1:
+		address = "192.168.100.2"
+	}
+	n := node(name, address, cidr, fmt.Sprintf("fd00:%d::/64", i))
+	for _, more := range []string{fmt.Sprintf("fd00:100::%d", i), fmt.Sprintf("10.9.0.%d", i)} {
+		if h.random.IntN(2) == 0 {
+			n.Status.Addresses = append(n.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: more})
+		}
+	}
+	return append(out, n)
+}
+
+// reports are what some agents say of their nodes, this one's among them.
+func (h *history) reports() []*v1alpha1.FairleadNode {
+	var out []*v1alpha1.FairleadNode
+	for i := range 8 {
+		r := &v1alpha1.FairleadNode{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("n%d", i+1)}}
+		r.Status.OverlayAddresses = [][]string{nil, {fmt.Sprintf("10.9.0.%d", i+1)}, {fmt.Sprintf("fd00:100::%d", i+1), "192.168.100.9"}, {"nowhere"}}[h.random.IntN(4)]
+		if h.random.IntN(2) == 0 {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 func (h *history) configs() []*v1alpha1.AgentConfig {
@@ -92,9 +120,10 @@ func (h *history) configs() []*v1alpha1.AgentConfig {
 		if h.random.IntN(3) == 0 {
 			c.Spec.NonMasqueradeCIDRs = []string{"203.0.113.0/24", "10.0.0.0/8", "fd00::/8", "here"}[h.random.IntN(4):]
 		}
-		if h.random.IntN(4) == 0 {
-			vni := h.random.IntN(3)
-			c.Spec.Overlay = &v1alpha1.Overlay{VNI: &vni}
+		block, offload := []int{0, 64, 100_000}[h.random.IntN(3)], h.random.IntN(2) == 0
+		c.Spec.NodeSNATPortBlock, c.Spec.DisableTXChecksumOffload = &block, &offload
+		if h.random.IntN(2) == 0 {
+			c.Spec.Overlay = h.overlay()
 		}
 		if h.random.IntN(6) == 0 {
 			c.Spec.Features = map[string]bool{[]string{"overlay", "pod", "snat", "dns"}[h.random.IntN(4)]: h.random.IntN(2) == 0}
@@ -104,16 +133,38 @@ func (h *history) configs() []*v1alpha1.AgentConfig {
 	return out
 }
 
+func (h *history) overlay() *v1alpha1.Overlay {
+	o := &v1alpha1.Overlay{}
+	vni, mtu := h.random.IntN(3), []int{0, 1400, 9000}[h.random.IntN(3)]
+	mode := []string{"vxlan", "direct", "hybrid", "none", "carrier pigeon"}[h.random.IntN(5)]
+	choice := []string{"", "eth1", "eth*", "10.9.0.0/16", "fd00:100::/64", "bond0", "[", "10.9.0.0/99"}[h.random.IntN(8)]
+	for _, set := range []func(){
+		func() { o.VNI = &vni }, func() { o.MTU = &mtu }, func() { o.Mode = &mode }, func() { o.Interface = &choice },
+	} {
+		if h.random.IntN(2) == 0 {
+			set()
+		}
+	}
+	return o
+}
+
 func (h *history) attachments() *world.Attachments {
 	out := &world.Attachments{}
 	for i, path := range h.netns {
 		if h.random.IntN(2) == 0 {
 			continue
 		}
-		out.List = append(out.List, &world.Attachment{
+		a := &world.Attachment{
 			Namespace: "default", Pod: fmt.Sprint(i), ContainerID: fmt.Sprint(i), Interface: "eth0", Netns: path,
-			Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 244, 1, byte(i + 2)})},
-		})
+			Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 244, 1, byte(i + 2)})}, Chained: h.random.IntN(5) == 0,
+		}
+		if h.random.IntN(3) == 0 {
+			a.HostPorts = []world.HostPort{{Port: uint16(8080 + i), Protocol: 6, PodPort: 80}}
+		}
+		if h.random.IntN(3) == 0 {
+			a.Bandwidth = world.Bandwidth{IngressRate: 1e6, IngressBurst: 1e6, EgressRate: 1e7, EgressBurst: 1e6}
+		}
+		out.List = append(out.List, a)
 	}
 	return out
 }
@@ -121,8 +172,20 @@ func (h *history) attachments() *world.Attachments {
 func (h *history) kernel() *world.Kernel {
 	k := source.PlainKernel(&world.Node{Addresses: []netip.Addr{netip.MustParseAddr("192.168.100.1")}})
 	k.LiveNetns = slices.Sorted(slices.Values(h.netns))
+	k.Interfaces = append(k.Interfaces, world.Interface{Name: "eth1", MTU: 1500, Addresses: []netip.Prefix{
+		netip.MustParsePrefix("10.9.0.1/24"), netip.MustParsePrefix("10.9.1.1/24"), netip.MustParsePrefix("fd00:100::1/64"),
+	}})
+	for i := range k.Interfaces {
+		if h.random.IntN(3) == 0 {
+			k.Interfaces[i].MTU = 9000
+		}
+		k.Interfaces[i].Down = h.random.IntN(5) == 0
+	}
 	if h.random.IntN(3) == 0 {
-		k.Interfaces[0].MTU = 9000
+		k.Interfaces[1].Fleeting = []netip.Addr{netip.MustParseAddr("10.9.0.1")}
+	}
+	if h.random.IntN(2) == 0 {
+		k.Exits = []world.Exit{{Interface: "eth0", Address: netip.MustParseAddr("192.168.100.1")}}
 	}
 	if h.random.IntN(3) == 0 {
 		k.LocalPorts.High = 50000

@@ -107,7 +107,7 @@ func unread(last, now *world.World) bool {
 // would.
 func TestDifferencesAddUp(t *testing.T) {
 	t.Parallel()
-	host := netnstest.New(t)
+	host := historicalHost(t)
 	var netns []string
 	for range 3 {
 		netns = append(netns, netnstest.New(t).Path)
@@ -129,6 +129,17 @@ func TestDifferencesAddUp(t *testing.T) {
 			t.Fatalf("step %d: after\n%sstill to do:\n%s", i, changes, left)
 		}
 	}
+}
+
+// historicalHost has the interfaces of every history's kernel.
+func historicalHost(t *testing.T) *netnstest.Host {
+	t.Helper()
+	host, far := netnstest.New(t), netnstest.New(t)
+	netnstest.Wire(host, "eth0", far, "eth0")
+	netnstest.Wire(host, "eth1", far, "eth1")
+	host.Address("eth0", "192.168.100.1/24")
+	host.Address("eth1", "10.9.0.1/24", "10.9.1.1/24", "fd00:100::1/64")
+	return host
 }
 
 func diff(h *netnstest.Host, want datapath.State) datapath.Changes {

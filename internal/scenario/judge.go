@@ -69,15 +69,24 @@ func (st *stage) judgeRandom(r world.PortRange, sent map[uint32]packet, seen map
 
 // tunnelTo is the overlay's tunnel to the node at an address.
 func (st *stage) tunnelTo(node netip.Addr) tunnel {
-	from, _ := st.world.Node.Address(node)
-	return tunnel{from, node, st.world.Config.Overlay.Port, st.world.Config.Overlay.VNI}
+	return tunnel{st.end(node), node, st.world.Config.Overlay.Port, st.world.Config.Overlay.VNI}
+}
+
+// end is the node's end of the overlay of the family of like.
+func (st *stage) end(like netip.Addr) netip.Addr {
+	for _, e := range st.world.Ends() {
+		if e.Address.Is4() == like.Is4() {
+			return e.Address
+		}
+	}
+	return netip.Addr{}
 }
 
 // peerMAC is the hardware address of a peer's VXLAN device, which follows from
 // the peer's name on every node.
 func (st *stage) peerMAC(node netip.Addr) world.MAC {
 	for _, n := range st.world.Peers.Nodes {
-		if slices.Contains(n.Addresses, node) {
+		if slices.Contains(n.Addresses, node) || slices.Contains(n.Ends, node) {
 			return world.HashMAC("vxlan " + n.Name)
 		}
 	}

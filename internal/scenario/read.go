@@ -41,7 +41,9 @@ type kernel struct {
 type device struct {
 	Name      string         `json:"name"`
 	MTU       int            `json:"mtu"`
+	Down      bool           `json:"down"`
 	Addresses []netip.Prefix `json:"addresses"`
+	Fleeting  []netip.Addr   `json:"fleeting"` // the more lasting first
 }
 
 // attachment is one pod wired to the node.
@@ -158,7 +160,7 @@ func (s *scenario) observe(t *testing.T, n *world.Node) *world.Kernel {
 		if mtu == 0 {
 			mtu = 1500
 		}
-		k.Interfaces = append(k.Interfaces, world.Interface{Name: d.Name, MTU: mtu, Addresses: d.Addresses})
+		k.Interfaces = append(k.Interfaces, world.Interface{Name: d.Name, MTU: mtu, Down: d.Down, Addresses: d.Addresses, Fleeting: d.Fleeting})
 	}
 	ports := func(text string) world.PortRange {
 		r, reason, _ := source.ParsePortRange(text)

@@ -120,8 +120,7 @@ func (st *stage) fromOverlay(node netip.Addr, p packet) {
 	link := st.introduce(node)
 	x := st.outside[link]
 	inner := ethernet(world.HashMAC("another node"), st.overlayMAC(), p.bytes())
-	to, _ := st.world.Node.Address(node)
-	outer := tunnel{node, to, st.world.Config.Overlay.Port, st.world.Config.Overlay.VNI}.wrap(inner)
+	outer := tunnel{node, st.end(node), st.world.Config.Overlay.Port, st.world.Config.Overlay.VNI}.wrap(inner)
 	x.write(ethernet(x.mac, st.nodeMAC[link], outer))
 }
 

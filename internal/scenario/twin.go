@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
 
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/ethtool"
@@ -17,12 +18,18 @@ import (
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/netnstest"
+	"fairlead.dev/fairlead/internal/world"
 )
 
 // twin proves that the text says what netlink does: the kernel holds the same,
 // whichever road the state took there.
 func (s *scenario) twin(t *testing.T, features []feature.Feature) {
 	byText, byNetlink := newSide(t, s.pods), newSide(t, s.pods)
+	w, _ := s.build(t, s.objects, inText)
+	for _, i := range w.Kernel.Interfaces {
+		byText.stub(i)
+		byNetlink.stub(i)
+	}
 	loadable, unloadable := split(s.want("want.nft"))
 	byText.nft(loadable)
 	for line := range strings.Lines(s.want("want.ip")) {
@@ -69,6 +76,26 @@ func newSide(t *testing.T, pods []attachment) *side {
 		s.pods[inText(a)] = netnstest.New(t)
 	}
 	return s
+}
+
+// stub gives the node an interface that leads nowhere, for routes to hang on. A
+// bridge needs no other end; its hardware address is the same on every side.
+func (s *side) stub(i world.Interface) {
+	s.t.Helper()
+	if i.Name == "lo" {
+		return
+	}
+	mac := world.HashMAC(i.Name)
+	s.node.Do(func() error {
+		l := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: i.Name, MTU: i.MTU, HardwareAddr: mac[:]}}
+		if err := netlink.LinkAdd(l); err != nil || i.Down {
+			return err
+		}
+		return netlink.LinkSetUp(l)
+	})
+	for _, a := range i.Addresses {
+		s.node.Address(i.Name, a.String())
+	}
 }
 
 func (s *side) netns(a attachment) string { return s.pods[inText(a)].Path }
@@ -179,6 +206,7 @@ var noise = []*regexp.Regexp{
 	regexp.MustCompile(` link-netns(id)? \S+`),
 	regexp.MustCompile(` state (UP|DOWN|LOWERLAYERDOWN|UNKNOWN)`),
 	regexp.MustCompile(`NO-CARRIER,|,LOWER_UP`),
+	regexp.MustCompile(`_timer +[\d.]+`), // of the bridges that stand for interfaces
 	// The kernel's own, made some time after a link comes up.
 	regexp.MustCompile(`(?m)^.*\bfe80::\S*/64 .*\n`),
 	regexp.MustCompile(`(?m)^(33:33|01:00:5e):.*\n`),

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -44,23 +45,59 @@ func (b *Builder) keep(w *world.World) {
 
 // parseNodes returns the nodes sorted by name, without pod CIDRs that an
 // earlier node has.
-func (b *Builder) parseNodes(objects []*corev1.Node) ([]*world.Node, []world.Problem) {
+func (b *Builder) parseNodes(o *Objects) ([]*world.Node, []world.Problem) {
 	var out []*world.Node
 	var problems []world.Problem
-	known := make(map[*corev1.Node]meaning, len(objects))
-	for _, o := range objects {
+	ends, more := parseReports(o.Reports)
+	problems = append(problems, more...)
+	known := make(map[*corev1.Node]meaning, len(o.Nodes))
+	for _, o := range o.Nodes {
 		m, ok := b.nodes[o]
 		if !ok {
 			m = parseNode(o)
 		}
 		known[o] = m
-		out = append(out, m.node)
 		problems = append(problems, m.problems...)
+		if reported := ends[o.Name]; reported != nil && o.Name != b.node {
+			n := *m.node
+			n.Ends = reported
+			m.node = &n
+		}
+		out = append(out, m.node)
 	}
 	b.nodes = known
 	slices.SortFunc(out, func(x, y *world.Node) int { return strings.Compare(x.Name, y.Name) })
-	out, more := disjoint(out)
-	return out, append(problems, more...)
+	out, more = disjoint(out)
+	problems = append(problems, more...)
+	problems = append(problems, sharedAddresses(out)...)
+	return out, append(problems, addressesInPods(out)...)
+}
+
+// parseReports returns what agents say of their nodes' ends of the overlay. A
+// node has no report in its own world: it knows better.
+func parseReports(reports []*v1alpha1.FairleadNode) (map[string][]netip.Addr, []world.Problem) {
+	ends := map[string][]netip.Addr{}
+	var problems []world.Problem
+	for _, r := range reports {
+		for i, s := range r.Status.OverlayAddresses {
+			a, reason, hint := parseAddress(s)
+			if reason != "" {
+				problems = append(problems, world.Problem{Object: "FairleadNode " + r.Name,
+					Field: fmt.Sprintf("status.overlayAddresses[%d]", i), Reason: reason, Hint: hint})
+				continue
+			}
+			ends[r.Name] = append(ends[r.Name], a)
+		}
+	}
+	return ends, problems
+}
+
+func parseAddress(s string) (a netip.Addr, reason, hint string) {
+	a, err := netip.ParseAddr(s)
+	if err != nil || a.Zone() != "" {
+		return a, fmt.Sprintf("%q is no IP address", s), "write one such as 192.0.2.1"
+	}
+	return a.Unmap(), "", ""
 }
 
 func parseNode(o *corev1.Node) meaning {
@@ -74,12 +111,12 @@ func parseNode(o *corev1.Node) meaning {
 		if a.Type != corev1.NodeInternalIP {
 			continue
 		}
-		addr, err := netip.ParseAddr(a.Address)
-		if err != nil || addr.Zone() != "" {
-			report(fmt.Sprintf("status.addresses[%d].address", i), fmt.Sprintf("%q is no IP address", a.Address), "write one such as 192.0.2.1")
+		addr, reason, hint := parseAddress(a.Address)
+		if reason != "" {
+			report(fmt.Sprintf("status.addresses[%d].address", i), reason, hint)
 			continue
 		}
-		n.Addresses = append(n.Addresses, addr.Unmap())
+		n.Addresses = append(n.Addresses, addr)
 	}
 	cidrs, field := o.Spec.PodCIDRs, "spec.podCIDRs"
 	if len(cidrs) == 0 && o.Spec.PodCIDR != "" {
@@ -100,8 +137,19 @@ func parseNode(o *corev1.Node) meaning {
 	return meaning{n, problems}
 }
 
-// minHostBits leaves a pod CIDR room for the node itself and for pods.
-const minHostBits = 2
+// A pod CIDR has room for the node itself and for pods, and leaves room for
+// others: a shorter one holds a good part of all addresses, or every one.
+const (
+	minHostBits = 2
+	minBits     = 8
+)
+
+// notForPods are addresses that mean something else: loopback, link-local and
+// multicast (RFC 6890, RFC 4291).
+var notForPods = []netip.Prefix{
+	netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("224.0.0.0/4"),
+	netip.MustParsePrefix("::/127"), netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("ff00::/8"),
+}
 
 func parsePodCIDR(s string, others []netip.Prefix) (p netip.Prefix, reason, hint string) {
 	p, reason, hint = parseCIDR(s)
@@ -110,6 +158,15 @@ func parsePodCIDR(s string, others []netip.Prefix) (p netip.Prefix, reason, hint
 	}
 	if p.Addr().BitLen()-p.Bits() < minHostBits {
 		return p, fmt.Sprintf("%s has no room for pods", s), fmt.Sprintf("use a prefix of at most /%d", p.Addr().BitLen()-minHostBits)
+	}
+	if p.Bits() < minBits {
+		return p, fmt.Sprintf("%s would take most of all addresses for the pods of one node", s),
+			fmt.Sprintf("use a prefix of at least /%d", minBits)
+	}
+	for _, n := range notForPods {
+		if n.Overlaps(p) {
+			return p, fmt.Sprintf("%s overlaps %s, which is not for pods", s, n), "use a private network, such as 10.244.1.0/24 or fd00:10:244:1::/64"
+		}
 	}
 	for _, o := range others {
 		if o.Addr().Is4() == p.Addr().Is4() {
@@ -130,77 +187,4 @@ func parseCIDR(s string) (p netip.Prefix, reason, hint string) {
 		return p, fmt.Sprintf("%s has bits set behind its prefix", s), fmt.Sprintf("write %s", p.Masked())
 	}
 	return p, "", ""
-}
-
-// A claim is one node's pod CIDR.
-type claim struct {
-	cidr  netip.Prefix
-	node  int
-	above int // the claim just around this one, or -1
-	kept  bool
-	below int // a claim inside this one that is kept, or -1
-}
-
-// disjoint takes pod CIDRs away that overlap one that an earlier node keeps.
-func disjoint(nodes []*world.Node) ([]*world.Node, []world.Problem) {
-	claims := claimsOf(nodes)
-	order := make([]int, len(claims))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(i, j int) int { return claims[i].node - claims[j].node })
-	out := slices.Clone(nodes)
-	var problems []world.Problem
-	for _, i := range order {
-		c := &claims[i]
-		if winner := keeper(claims, i); winner != nil {
-			n := *out[c.node]
-			n.PodCIDRs = slices.DeleteFunc(slices.Clone(n.PodCIDRs), func(p netip.Prefix) bool { return p == c.cidr })
-			out[c.node] = &n
-			problems = append(problems, world.Problem{
-				Object: "Node " + n.Name, Field: "spec.podCIDRs",
-				Reason: fmt.Sprintf("%s overlaps %s of Node %s, which keeps it", c.cidr, winner.cidr, nodes[winner.node].Name),
-				Hint:   "give every node a pod CIDR of its own",
-			})
-			continue
-		}
-		c.kept = true
-		for a := c.above; a >= 0; a = claims[a].above {
-			claims[a].below = i
-		}
-	}
-	return out, problems
-}
-
-// claimsOf sorts the pod CIDRs of all nodes, each with the one around it: of two
-// that overlap, one holds the other.
-func claimsOf(nodes []*world.Node) []claim {
-	var claims []claim
-	for i, n := range nodes {
-		for _, c := range n.PodCIDRs {
-			claims = append(claims, claim{cidr: c, node: i, below: -1})
-		}
-	}
-	slices.SortStableFunc(claims, func(a, b claim) int { return a.cidr.Compare(b.cidr) })
-	for i := range claims {
-		above := i - 1
-		for above >= 0 && !claims[above].cidr.Overlaps(claims[i].cidr) {
-			above = claims[above].above
-		}
-		claims[i].above = above
-	}
-	return claims
-}
-
-// keeper returns the claim that is kept and overlaps claim i, if there is one.
-func keeper(claims []claim, i int) *claim {
-	for a := claims[i].above; a >= 0; a = claims[a].above {
-		if claims[a].kept {
-			return &claims[a]
-		}
-	}
-	if below := claims[i].below; below >= 0 {
-		return &claims[below]
-	}
-	return nil
 }

@@ -23,8 +23,9 @@ type Objects struct {
 	Nodes    []*corev1.Node
 	Pods     []*corev1.Pod
 	Configs  []*v1alpha1.AgentConfig
-	Problems []world.Problem   // documents and fields that could not be read
-	Files    map[string]string // where each object was read: "Node n1" and its file
+	Reports  []*v1alpha1.FairleadNode // what agents say of their nodes to others
+	Problems []world.Problem          // documents and fields that could not be read
+	Files    map[string]string        // where each object was read: "Node n1" and its file
 }
 
 // Inputs is all that a world is made of.
@@ -84,7 +85,7 @@ func (b *Builder) Build(in Inputs) (*world.World, []world.Problem) {
 
 func (b *Builder) readObjects(o *Objects) reading {
 	problems := slices.Clone(o.Problems)
-	nodes, more := b.parseNodes(o.Nodes)
+	nodes, more := b.parseNodes(o)
 	problems = append(problems, more...)
 	config, more := buildConfig(o.Configs, b.node)
 	problems = append(problems, more...)

@@ -65,6 +65,14 @@ type InterfaceChoice struct {
 	CIDR    netip.Prefix
 }
 
+// String is the choice as written in an AgentConfig.
+func (c InterfaceChoice) String() string {
+	if c.CIDR.IsValid() {
+		return c.CIDR.String()
+	}
+	return c.Pattern
+}
+
 // SNAT says how source ports are chosen for pods that leave the cluster.
 type SNAT struct {
 	Randomize bool

@@ -31,6 +31,9 @@ type Node struct {
 	Name      string
 	Addresses []netip.Addr   // as the cluster knows them, the primary one first
 	PodCIDRs  []netip.Prefix // at most one of each family
+	// Ends are a peer's ends of the overlay, as its agent reports them: at most
+	// one of each family, that of the tunnel first. None: its Addresses serve.
+	Ends []netip.Addr
 }
 
 // Address returns n's first address of the family of like.
@@ -48,14 +51,18 @@ func (n *Node) Address(like netip.Addr) (netip.Addr, bool) {
 func (n *Node) Gateways() []netip.Addr {
 	var out []netip.Addr
 	for _, p := range n.PodCIDRs {
-		out = append(out, p.Masked().Addr().Next())
+		out = append(out, Gateway(p))
 	}
 	return out
 }
 
+// Gateway is the first usable address of a pod CIDR.
+func Gateway(podCIDR netip.Prefix) netip.Addr { return podCIDR.Masked().Addr().Next() }
+
 // Equal reports whether n and m say the same.
 func (n *Node) Equal(m *Node) bool {
-	return n.Name == m.Name && slices.Equal(n.Addresses, m.Addresses) && slices.Equal(n.PodCIDRs, m.PodCIDRs)
+	return n.Name == m.Name && slices.Equal(n.Addresses, m.Addresses) && slices.Equal(n.PodCIDRs, m.PodCIDRs) &&
+		slices.Equal(n.Ends, m.Ends)
 }
 
 // Peers are the other nodes of the cluster, sorted by name.
@@ -149,59 +156,4 @@ type Report struct {
 	Status  bool   `json:"status"`
 	Reason  string `json:"reason"` // one CamelCase word
 	Message string `json:"message"`
-}
-
-// Outer returns the address that carries the overlay, which is the node's
-// primary one, and the interface that holds it. Where no interface does, the
-// interface is empty.
-func (w *World) Outer() (netip.Addr, Interface) {
-	if len(w.Node.Addresses) == 0 {
-		return netip.Addr{}, Interface{}
-	}
-	a := w.Node.Addresses[0]
-	i, _ := w.Kernel.Holding(a)
-	return a, i
-}
-
-// Bytes that VXLAN adds to a pod's packet: the inner Ethernet header (14), VXLAN
-// (8), UDP (8) and the outer IP header (20 or 40); RFC 7348 section 5.
-const (
-	vxlanOverhead4 = 50
-	vxlanOverhead6 = 70
-)
-
-// standardMTU is assumed while the outer interface is not there, and where the
-// node's address is on its loopback: packets leave by others then.
-const standardMTU = 1500
-
-// leastIPv6MTU is what every link that carries IPv6 must take (RFC 8200 section
-// 5). Where the outer interface leaves less, wrapped packets are fragmented.
-const leastIPv6MTU = 1280
-
-// PodMTU is the largest packet of the pod network: as configured, or what the
-// outer interface leaves when a packet is wrapped.
-func (w *World) PodMTU() int {
-	if w.Config.Overlay.MTU != 0 {
-		return w.Config.Overlay.MTU
-	}
-	mtu := w.LeftMTU()
-	for _, p := range w.Node.PodCIDRs {
-		if p.Addr().Is6() {
-			return max(mtu, leastIPv6MTU)
-		}
-	}
-	return mtu
-}
-
-// LeftMTU is what the outer interface leaves of a packet when it is wrapped.
-func (w *World) LeftMTU() int {
-	outer, i := w.Outer()
-	mtu := i.MTU
-	if mtu == 0 || i.Name == "lo" {
-		mtu = standardMTU
-	}
-	if outer.Is6() {
-		return mtu - vxlanOverhead6
-	}
-	return mtu - vxlanOverhead4
 }

@@ -2,41 +2,93 @@ package overlay
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/datapath/sysctl"
 	"fairlead.dev/fairlead/internal/doctor"
 	"fairlead.dev/fairlead/internal/world"
 )
 
-// echoTimeout is how long a peer has to answer, retries included.
-const echoTimeout = 2 * time.Second
-
-// atOnce bounds the peers that are asked at the same time.
-const atOnce = 32
+const (
+	// echoTimeout is how long a peer has to answer, retries included.
+	echoTimeout = 2 * time.Second
+	// echoBegin is how long new peers are asked: a cluster of dead ones would take
+	// minutes.
+	echoBegin = 8 * time.Second
+	// atOnce bounds the peers that are asked at the same time.
+	atOnce = 64
+)
 
 var fullSizePackets = doctor.Check{
 	ID: "overlay-mtu", Ask: "Does a full-size packet reach every peer?",
 	Run: func(ctx context.Context, s doctor.Subject) []doctor.Finding {
-		asked := paths(s.World)
-		errs := make([]error, len(asked))
-		var wg sync.WaitGroup
-		turn := make(chan struct{}, atOnce)
-		for i, p := range asked {
-			wg.Go(func() {
-				turn <- struct{}{}
-				defer func() { <-turn }()
-				ctx, cancel := context.WithTimeout(ctx, echoTimeout)
-				defer cancel()
-				errs[i] = echo(ctx, p.from, p.to, s.World.PodMTU())
-			})
-		}
-		wg.Wait()
-		return findings(asked, errs, s.World.PodMTU())
+		all := paths(s.World)
+		rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+		errs := askInTurn(ctx, all, func(ctx context.Context, p path) error { return echo(ctx, p.from, p.to, s.World.PodMTU()) })
+		return findings(all, errs, s.World.PodMTU())
 	},
 }
+
+// askInTurn asks along the paths, in order, as many as there is time for, and
+// returns what each came to.
+func askInTurn(ctx context.Context, all []path, ask func(context.Context, path) error) []error {
+	begin, stop := context.WithTimeout(ctx, echoBegin)
+	defer stop()
+	errs := make([]error, len(all))
+	turn := make(chan struct{}, atOnce)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for i, p := range all {
+		select {
+		case <-begin.Done():
+			return errs[:i]
+		case turn <- struct{}{}:
+		}
+		wg.Go(func() {
+			defer func() { <-turn }()
+			ctx, cancel := context.WithTimeout(ctx, echoTimeout)
+			defer cancel()
+			errs[i] = ask(ctx, p)
+		})
+	}
+	return errs
+}
+
+var reversePath = doctor.Check{
+	ID: "overlay-reverse-path", Ask: "Do packets pass that peers send another way than they are answered?",
+	Run: func(_ context.Context, s doctor.Subject) []doctor.Finding {
+		e, ok := usable(s.World.Ends(), netip.IPv4Unspecified())
+		if !ok || !hasFamily(s.World.Node.PodCIDRs, netip.IPv4Unspecified()) {
+			return []doctor.Finding{{Status: doctor.OK, Message: "there are no IPv4 pods behind an IPv4 address of the node"}}
+		}
+		own, err := sysctl.Read(datapath.ReversePathFilter(e.Interface.Name))
+		all, more := sysctl.Read(datapath.ReversePathFilter("all"))
+		if err := errors.Join(err, more); err != nil {
+			return []doctor.Finding{{Status: doctor.Fail, Message: fmt.Sprintf("cannot read rp_filter: %v", err)}}
+		}
+		f := doctor.Finding{Status: doctor.OK, Object: e.Interface.Name, Evidence: map[string]any{"rp_filter": max(own, all)},
+			Message: fmt.Sprintf("the reverse-path filter of %s lets packets of peers in", e.Interface.Name)}
+		if max(own, all) == strict && s.World.Config.Overlay.Mode != world.Direct {
+			f.Status = doctor.Warn
+			f.Message = fmt.Sprintf("the reverse-path filter of %s is strict: what pods send to this node's own address, and what peers send directly, is dropped",
+				e.Interface.Name)
+			f.Hint = fmt.Sprintf("set net.ipv4.conf.%s.rp_filter to 2, for one in mode direct or before you change modes", e.Interface.Name)
+		}
+		return []doctor.Finding{f}
+	},
+}
+
+// strict is the value of rp_filter that wants answers to leave where packets came
+// in.
+const strict = "1"
 
 // path is one way to one peer, in one family.
 type path struct {
@@ -58,21 +110,30 @@ func paths(w *world.World) []path {
 	return out
 }
 
-func findings(asked []path, errs []error, mtu int) []doctor.Finding {
+// findings says which paths failed, and of how many one knows: only the first
+// len(errs) were asked.
+func findings(all []path, errs []error, mtu int) []doctor.Finding {
 	var out []doctor.Finding
-	for i, p := range asked {
-		if errs[i] != nil {
+	for i, err := range errs {
+		if p := all[i]; err != nil {
 			out = append(out, doctor.Finding{
 				Status: doctor.Fail, Object: "Node " + p.peer,
-				Message:  fmt.Sprintf("%d bytes from %s to %s: %v", mtu, p.from, p.to, errs[i]),
+				Message:  fmt.Sprintf("%d bytes from %s to %s: %v", mtu, p.from, p.to, err),
 				Hint:     "is the peer up, does the network between the nodes carry the overlay's UDP port and packets of its MTU?",
 				Evidence: map[string]any{"bytes": mtu, "from": p.from.String(), "to": p.to.String()},
 			})
 		}
 	}
+	slices.SortFunc(out, func(a, b doctor.Finding) int { return strings.Compare(a.Object+a.Message, b.Object+b.Message) })
 	if len(out) == 0 {
-		out = append(out, doctor.Finding{Status: doctor.OK, Message: fmt.Sprintf("%d bytes reach all peers on %d paths", mtu, len(asked)),
-			Evidence: map[string]any{"bytes": mtu, "paths": len(asked)}})
+		out = append(out, doctor.Finding{Status: doctor.OK, Message: fmt.Sprintf("%d bytes reach all peers on %d paths", mtu, len(errs)),
+			Evidence: map[string]any{"bytes": mtu, "paths": len(errs)}})
+	}
+	if len(errs) < len(all) {
+		out = append(out, doctor.Finding{Status: doctor.Warn,
+			Message:  fmt.Sprintf("%d of %d paths, chosen at random, were asked in the time there is", len(errs), len(all)),
+			Hint:     "peers that do not answer take the time; see what fails above",
+			Evidence: map[string]any{"asked": len(errs), "paths": len(all)}})
 	}
 	return out
 }

@@ -1,21 +1,28 @@
 // Package overlay carries packets between the pods of different nodes.
 //
-// A packet for a pod of another node is routed to a VXLAN device, which wraps
-// it in UDP and sends it to that node. All a node needs to know of a peer is in
-// its Node object: the hardware address of a peer's device follows from the
-// peer's name. For each peer there is a forwarding entry, and for each family a
-// neighbour and a route, all permanent: nothing is learned from the wire, and
-// no packet waits for discovery.
+// In a tunnel, a packet for a pod of another node is routed to a VXLAN device,
+// which wraps it in UDP and sends it to that node. All a node needs to know of a
+// peer is in its Node object: the hardware address of a peer's device follows
+// from the peer's name. For each peer there is a forwarding entry, and for each
+// family a neighbour and a route, all permanent: nothing is learned from the
+// wire, and no packet waits for discovery.
+//
+// Directly, a packet is routed to the address of that node, on a network that
+// both share, and there is nothing but a route for each family. The device
+// stands in every mode: a node understands peers that have not changed their mode
+// yet, so that modes can change node by node while traffic flows.
 package overlay
 
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/link"
 	"fairlead.dev/fairlead/internal/datapath/neigh"
 	"fairlead.dev/fairlead/internal/datapath/route"
+	"fairlead.dev/fairlead/internal/datapath/sysctl"
 	"fairlead.dev/fairlead/internal/doctor"
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/world"
@@ -26,90 +33,139 @@ var Feature = feature.Feature{
 	Name:   "overlay",
 	Render: render,
 	Reads: func(w *world.World) any {
-		outer, i := w.Outer()
 		return struct {
-			node    *world.Node
-			peers   *world.Peers
-			overlay world.Overlay
-			outer   netip.Addr
-			found   string
-			mtu     int
-			left    int
-		}{w.Node, w.Peers, w.Config.Overlay, outer, i.Name, w.PodMTU(), w.LeftMTU()}
+			node         *world.Node
+			peers        *world.Peers
+			overlay      world.Overlay
+			noOffload    bool
+			ends, chosen string
+		}{w.Node, w.Peers, w.Config.Overlay, w.Config.DisableTXChecksumOffload, fmt.Sprint(w.Ends()), fmt.Sprint(w.ChosenEnds())}
 	},
-	Checks: []doctor.Check{fullSizePackets},
+	Checks: []doctor.Check{fullSizePackets, reversePath},
 }
 
 func render(w *world.World) feature.Result {
-	var r feature.Result
-	outer, i := w.Outer()
-	if !outer.IsValid() {
-		r.Problems = append(r.Problems, world.Problem{
-			Object: "Node " + w.Node.Name, Field: "status.addresses", Reason: "has no InternalIP, so there is no overlay on it",
-			Hint: "add an address of type InternalIP",
-		})
-		return r
-	}
-	if i.Name == "" {
-		r.Problems = append(r.Problems, world.Problem{
-			Object: "Node " + w.Node.Name, Field: "status.addresses",
-			Reason: fmt.Sprintf("%s is on no interface of the node", outer),
-			Hint:   "give the address to an interface, or correct the Node; the overlay assumes an MTU of 1500 meanwhile",
-		})
-	}
-	if left := w.LeftMTU(); w.PodMTU() > left {
-		r.Problems = append(r.Problems, world.Problem{
-			Object: "Node " + w.Node.Name, Field: "overlay.mtu",
-			Reason: fmt.Sprintf("pods send up to %d bytes, and the outer interface leaves %d of a packet: larger ones are fragmented", w.PodMTU(), left),
-			Hint:   "raise the MTU between the nodes, or lower overlay.mtu (IPv6 needs 1280)",
-		})
+	r := renderer{world: w, ends: w.Ends()}
+	r.Problems = problems(w, r.ends)
+	if len(r.ends) == 0 {
+		return r.Result
 	}
 	device := &link.Link{
-		Name: datapath.VXLANLink, MTU: w.PodMTU(), MAC: MAC(w.Node.Name),
-		VXLAN: &link.VXLAN{VNI: w.Config.Overlay.VNI, Port: w.Config.Overlay.Port, Local: outer},
+		Name: datapath.VXLANLink, MTU: w.TunnelMTU(), MAC: MAC(w.Node.Name),
+		VXLAN:               &link.VXLAN{VNI: w.Config.Overlay.VNI, Port: w.Config.Overlay.Port, Local: r.ends[0].Address},
+		NoTXChecksumOffload: w.Config.DisableTXChecksumOffload,
 	}
 	for _, g := range w.Node.Gateways() {
 		device.Addresses = append(device.Addresses, netip.PrefixFrom(g, g.BitLen()))
 	}
 	r.Part.Links = append(r.Part.Links, device)
+	// Peers may send directly what would be answered through the tunnel.
+	r.Part.Settings = append(r.Part.Settings, sysctl.Setting{Key: datapath.ReversePathFilter(datapath.VXLANLink), Value: "2"})
 	for _, p := range w.Peers.Nodes {
-		if problem, ok := peer(&r.Part, w.Node, p); !ok {
-			r.Problems = append(r.Problems, problem)
-		}
+		r.peer(p)
 	}
-	return r
+	return r.Result
 }
 
 // MAC is the hardware address of the VXLAN device of the named node.
 func MAC(node string) world.MAC { return world.HashMAC("vxlan " + node) }
 
-// peer adds what leads to the pods of p.
-func peer(part *datapath.Part, self, p *world.Node) (world.Problem, bool) {
-	to, ok := p.Address(self.Addresses[0])
-	if !ok {
-		return world.Problem{
-			Object: "Node " + p.Name, Field: "status.addresses",
-			Reason: fmt.Sprintf("has no InternalIP of the family of %s, which carries the overlay of %s", self.Addresses[0], self.Name),
-			Hint:   "list the nodes' addresses with the same family first",
-		}, false
-	}
-	mac := MAC(p.Name)
-	part.Neighbours = append(part.Neighbours, neigh.Neighbour{Link: datapath.VXLANLink, Addr: to, MAC: mac, Forward: true})
-	for i, via := range p.Gateways() {
-		if !hasFamily(self.PodCIDRs, via) {
+// A renderer adds up what leads to the peers.
+type renderer struct {
+	feature.Result
+	world *world.World
+	ends  []world.End
+}
+
+// peer adds what leads to the pods of p: of each family directly or through the
+// tunnel, as the mode says and the networks allow.
+func (r *renderer) peer(p *world.Node) {
+	var wrapped []netip.Prefix
+	for _, cidr := range p.PodCIDRs {
+		if !hasFamily(r.world.Node.PodCIDRs, cidr.Addr()) {
 			continue
 		}
-		part.Neighbours = append(part.Neighbours, neigh.Neighbour{Link: datapath.VXLANLink, Addr: via, MAC: mac})
-		part.Routes = append(part.Routes, route.Route{Dst: p.PodCIDRs[i], Via: via, Link: datapath.VXLANLink, OnLink: true})
+		via, link := r.nextHop(p, cidr.Addr())
+		switch mode := r.world.Config.Overlay.Mode; {
+		case mode != world.VXLAN && via.IsValid():
+			r.Part.Routes = append(r.Part.Routes, route.Route{Dst: cidr, Via: via, Link: link})
+		case mode == world.Direct:
+			r.Problems = append(r.Problems, r.unreachable(p, cidr)...)
+		default:
+			wrapped = append(wrapped, cidr)
+		}
 	}
-	return world.Problem{}, true
+	if len(wrapped) > 0 {
+		r.tunnel(p, wrapped)
+	}
+}
+
+// nextHop returns the address of p on a network that both nodes share, and this
+// node's link to it, in the family of like; neither where there is none.
+func (r *renderer) nextHop(p *world.Node, like netip.Addr) (netip.Addr, string) {
+	e, ok := usable(r.ends, like)
+	if !ok {
+		return netip.Addr{}, ""
+	}
+	for _, a := range r.world.PeerEnds(p, like) {
+		for _, network := range e.Interface.Addresses {
+			if network.Contains(a) && !r.own(a) {
+				return a, e.Interface.Name
+			}
+		}
+	}
+	return netip.Addr{}, ""
+}
+
+// own reports whether a is one of this node's addresses, whoever else claims it.
+func (r *renderer) own(a netip.Addr) bool {
+	return slices.Contains(r.world.Node.Addresses, a) || slices.ContainsFunc(r.ends, func(e world.End) bool {
+		return e.Address == a || slices.ContainsFunc(e.Interface.Addresses, func(p netip.Prefix) bool { return p.Addr() == a })
+	})
+}
+
+// tunnel adds what leads to pod CIDRs of p through the tunnel.
+func (r *renderer) tunnel(p *world.Node, cidrs []netip.Prefix) {
+	to, problems := r.farEnd(p)
+	r.Problems = append(r.Problems, problems...)
+	if !to.IsValid() {
+		return
+	}
+	mac := MAC(p.Name)
+	r.Part.Neighbours = append(r.Part.Neighbours, neigh.Neighbour{Link: datapath.VXLANLink, Addr: to, MAC: mac, Forward: true})
+	for _, cidr := range cidrs {
+		via := inside(cidr, mac)
+		r.Part.Neighbours = append(r.Part.Neighbours, neigh.Neighbour{Link: datapath.VXLANLink, Addr: via, MAC: mac})
+		r.Part.Routes = append(r.Part.Routes, route.Route{Dst: cidr, Via: via, Link: datapath.VXLANLink, OnLink: true})
+	}
+}
+
+// inside is the next hop inside the tunnel for a peer's pod CIDR. In IPv6 it is
+// none of that CIDR: the kernel refuses one to which another route leads, such as
+// a direct one that is to be replaced (Linux net/ipv6/route.c,
+// ip6_route_check_nh_onlink).
+func inside(cidr netip.Prefix, peer world.MAC) netip.Addr {
+	if cidr.Addr().Is6() {
+		return peer.LinkLocal()
+	}
+	return world.Gateway(cidr)
 }
 
 func hasFamily(ps []netip.Prefix, like netip.Addr) bool {
-	for _, p := range ps {
-		if p.Addr().Is4() == like.Is4() {
-			return true
-		}
+	return slices.ContainsFunc(ps, func(p netip.Prefix) bool { return p.Addr().Is4() == like.Is4() })
+}
+
+// endOf returns the end of the family of like.
+func endOf(ends []world.End, like netip.Addr) (world.End, bool) {
+	i := slices.IndexFunc(ends, func(e world.End) bool { return e.Address.Is4() == like.Is4() })
+	if i < 0 {
+		return world.End{}, false
 	}
-	return false
+	return ends[i], true
+}
+
+// usable returns the end of the family of like, if its interface takes routes.
+func usable(ends []world.End, like netip.Addr) (world.End, bool) {
+	e, ok := endOf(ends, like)
+	return e, ok && e.Interface.Name != "" && !e.Interface.Down
 }

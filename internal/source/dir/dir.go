@@ -7,20 +7,16 @@
 package dir
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"fmt"
-	"maps"
 	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/source"
@@ -28,159 +24,93 @@ import (
 	"fairlead.dev/fairlead/internal/world"
 )
 
-// revisionFile numbers the states of a directory.
-const revisionFile = "revision"
-
-// A Dir is a directory of manifests. It remembers every file it has read, so
-// that objects in files that did not change keep their pointers.
+// A Dir is a directory of manifests, and perhaps one of agents' reports. It
+// remembers every file it has read, so that objects in files that did not change
+// keep their pointers.
 type Dir struct {
-	path   string
-	files  map[string]*file
-	states int64 // how many different states were read
-	last   *source.Objects
-
-	watched atomic.Pointer[os.FileInfo] // the directory whose changes are announced, if one is
-	stale   atomic.Bool                 // there may have been one since last was read
-	lastAt  time.Time
+	objects folder
+	reports *folder // nil: none are read
+	last    *source.Objects
 }
 
 const (
 	watchAgain = time.Second // how soon a directory in the place of the watched one is watched
-	lookAgain  = time.Minute // how long last is believed: not every file system announces changes
+	lookAgain  = time.Minute // how long what was read is believed: not every file system announces changes
 )
 
-// file is what was read of one file.
-type file struct {
-	content  []byte
-	objects  []object
-	problems []world.Problem
-}
-
-// object is one decoded document.
-type object struct {
-	document manifest.Document
-	value    any
-}
-
 // New returns the source in the directory, or in the single file, at path.
-func New(path string) *Dir { return &Dir{path: path, files: map[string]*file{}} }
+func New(path string) *Dir { return &Dir{objects: folder{path: path}} }
 
-// Read returns what the directory holds now. While it is watched and nothing
-// was announced, that is the same value as before.
+// WithReports adds the directory in which agents write their reports. Of those
+// counts what others need to know of a node.
+func (d *Dir) WithReports(path string) *Dir {
+	d.reports = &folder{path: path, only: "FairleadNode"}
+	return d
+}
+
+// Read returns what the directory holds now. While nothing changed, that is the
+// same value as before.
 func (d *Dir) Read() (*source.Objects, error) {
-	now := time.Now()
-	if stale := d.stale.Swap(false); !stale && d.last != nil && now.Sub(d.lastAt) < lookAgain && d.isWatched() {
-		return d.last, nil
-	}
-	objects, err := d.read()
-	if err != nil {
-		d.stale.Store(true)
-		return nil, err
-	}
-	d.last, d.lastAt = objects, now
-	return objects, nil
-}
-
-// isWatched reports whether the directory that is at the path now is the one
-// that is watched.
-func (d *Dir) isWatched() bool {
-	watched := d.watched.Load()
-	if watched == nil {
-		return false
-	}
-	there, err := os.Stat(d.path)
-	return err == nil && os.SameFile(*watched, there)
-}
-
-func (d *Dir) read() (*source.Objects, error) {
-	revision, numbered := d.revision()
-	out := &source.Objects{Revision: revision, Files: map[string]string{}}
-	paths, err := d.list()
+	news, err := d.objects.refresh()
 	if err != nil {
 		return nil, fmt.Errorf("read objects: %w", err)
 	}
-	files := make(map[string]*file, len(paths))
-	for _, path := range paths {
-		content, err := os.ReadFile(path)
-		if os.IsNotExist(err) {
-			continue // removed since it was listed
+	if d.reports != nil {
+		more, err := d.reports.refresh()
+		if err != nil && !errors.Is(err, os.ErrNotExist) { // no agent has written any
+			return nil, fmt.Errorf("read reports: %w", err)
 		}
-		if err != nil {
-			return nil, fmt.Errorf("read objects: %w", err)
-		}
-		f := d.files[path]
-		if f == nil || !bytes.Equal(f.content, content) {
-			f = parse(path, content)
-		}
-		files[path] = f
+		news = news || more
+	}
+	if news || d.last == nil {
+		d.last = d.collect()
+	}
+	return d.last, nil
+}
+
+// collect puts together what is in the files.
+func (d *Dir) collect() *source.Objects {
+	out := &source.Objects{Revision: d.objects.revision, Files: map[string]string{}}
+	files := d.objects.inOrder()
+	if d.reports != nil {
+		files = append(files, d.reports.inOrder()...)
+	}
+	for _, f := range files {
 		out.Problems = append(out.Problems, f.problems...)
 		for _, o := range f.objects {
 			collect(out, o)
 		}
 	}
-	if !maps.Equal(d.files, files) {
-		d.states++
-	}
-	d.files = files
-	if !numbered {
-		out.Revision = d.states
-	}
-	return out, nil
+	return out
 }
 
-// revision is read before the objects are, so that they are at least as new.
-func (d *Dir) revision() (n int64, numbered bool) {
-	b, err := os.ReadFile(filepath.Join(d.path, revisionFile))
-	if err != nil {
-		return 0, false
+// Watch calls changed whenever something in the directory may have changed, or
+// a report says something new, until ctx is done.
+func (d *Dir) Watch(ctx context.Context, changed func()) error {
+	if d.reports == nil {
+		return d.objects.watch(ctx, changed)
 	}
-	n, err = strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
-	return n, err == nil
-}
-
-func (d *Dir) list() ([]string, error) {
-	info, err := os.Stat(d.path)
-	if err != nil {
-		return nil, err
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, 2)
+	for _, f := range []*folder{&d.objects, d.reports} {
+		go func() {
+			defer stop() // one does not go on without the other
+			ended <- f.watch(ctx, changed)
+		}()
 	}
-	if !info.IsDir() {
-		return []string{d.path}, nil
-	}
-	entries, err := os.ReadDir(d.path)
-	if err != nil {
-		return nil, err
-	}
-	var out []string
-	for _, e := range entries {
-		if slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(e.Name())) && !e.IsDir() {
-			out = append(out, filepath.Join(d.path, e.Name()))
-		}
-	}
-	return out, nil
-}
-
-func parse(path string, content []byte) *file {
-	f := &file{content: content}
-	docs, problems := manifest.Parse(path, content)
-	f.problems = problems
-	for _, doc := range docs {
-		value, problems := decode(doc)
-		f.problems = append(f.problems, problems...)
-		if value != nil {
-			f.objects = append(f.objects, object{doc, value})
-		}
-	}
-	return f
+	return errors.Join(<-ended, <-ended)
 }
 
 // kinds are those that mean something here, or that may stand in a directory
 // beside those.
 var kinds = map[string]func() any{
-	"v1 Node":                            func() any { return &corev1.Node{} },
-	"v1 Pod":                             func() any { return &corev1.Pod{} },
-	"v1 Namespace":                       func() any { return &corev1.Namespace{} },
-	"v1 Service":                         func() any { return &corev1.Service{} },
-	v1alpha1.APIVersion + " AgentConfig": func() any { return &v1alpha1.AgentConfig{} },
+	"v1 Node":                             func() any { return &corev1.Node{} },
+	"v1 Pod":                              func() any { return &corev1.Pod{} },
+	"v1 Namespace":                        func() any { return &corev1.Namespace{} },
+	"v1 Service":                          func() any { return &corev1.Service{} },
+	v1alpha1.APIVersion + " AgentConfig":  func() any { return &v1alpha1.AgentConfig{} },
+	v1alpha1.APIVersion + " FairleadNode": func() any { return &v1alpha1.FairleadNode{} },
 }
 
 // decode returns the object of a document, and what is wrong with it. One
@@ -197,7 +127,19 @@ func decode(doc manifest.Document) (any, []world.Problem) {
 		return nil, []world.Problem{{Object: doc.Object(), Source: doc.Source, Field: "metadata.name", Reason: "is missing", Hint: "name the object"}}
 	}
 	value := make()
-	return value, doc.Decode(value)
+	problems := doc.Decode(value)
+	if report, ok := value.(*v1alpha1.FairleadNode); ok {
+		return forOthers(report), nil
+	}
+	return value, problems
+}
+
+// forOthers is the part of a report that concerns other nodes; the rest changes
+// with every revision, and another version of the agent may say more.
+func forOthers(r *v1alpha1.FairleadNode) *v1alpha1.FairleadNode {
+	out := &v1alpha1.FairleadNode{ObjectMeta: metav1.ObjectMeta{Name: r.Name}}
+	out.Status.OverlayAddresses = r.Status.OverlayAddresses
+	return out
 }
 
 func knownKinds() string {
@@ -226,62 +168,7 @@ func collect(out *source.Objects, o object) {
 		out.Pods = append(out.Pods, v)
 	case *v1alpha1.AgentConfig:
 		out.Configs = append(out.Configs, v)
+	case *v1alpha1.FairleadNode:
+		out.Reports = append(out.Reports, v)
 	}
-}
-
-// Watch calls changed whenever something in the directory may have changed,
-// until ctx is done.
-func (d *Dir) Watch(ctx context.Context, changed func()) error {
-	w, err := fsnotify.NewWatcher()
-	if err != nil {
-		return fmt.Errorf("watch objects: %w", err)
-	}
-	defer w.Close()
-	if err := d.watch(w); err != nil {
-		return fmt.Errorf("watch objects: %w", err)
-	}
-	defer d.watched.Store(nil)
-	announce := func() {
-		d.stale.Store(true)
-		changed()
-	}
-	again := time.NewTicker(watchAgain)
-	defer again.Stop()
-	announce() // whatever came before the watch stood
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case e, ok := <-w.Events:
-			if !ok {
-				return fmt.Errorf("watch objects: %s ended", d.path)
-			}
-			if e.Name == filepath.Clean(d.path) && (e.Has(fsnotify.Remove) || e.Has(fsnotify.Rename)) {
-				d.watched.Store(nil) // the directory itself went
-			}
-			announce()
-		case err := <-w.Errors: // events were lost: look again
-			if err != nil {
-				announce()
-			}
-		case <-again.C:
-			if !d.isWatched() && d.watch(w) == nil {
-				announce()
-			}
-		}
-	}
-}
-
-// watch makes w watch the directory that is at the path now.
-func (d *Dir) watch(w *fsnotify.Watcher) error {
-	there, err := os.Stat(d.path)
-	if err != nil {
-		return err
-	}
-	_ = w.Remove(d.path) // the one that was there before, if it still is watched
-	if err := w.Add(d.path); err != nil {
-		return err
-	}
-	d.watched.Store(&there)
-	return nil
 }

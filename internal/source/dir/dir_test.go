@@ -213,7 +213,7 @@ func TestReadLooksAgainAfterAWhile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d.watched.Store(&there)
+		d.objects.watched.Store(&there)
 		read(t, d)
 		write(t, root, "a.yaml", strings.ReplaceAll(someNode, "NAME", "a"))
 		time.Sleep(time.Minute)
