@@ -8,6 +8,7 @@ import (
 	"fairlead.dev/fairlead/internal/datapath/neigh"
 	"fairlead.dev/fairlead/internal/datapath/nft"
 	"fairlead.dev/fairlead/internal/datapath/route"
+	"fairlead.dev/fairlead/internal/datapath/rtnl"
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
 )
 
@@ -26,17 +27,18 @@ func read(want State) (Kernel, error) {
 	if k.rest.Links, err = link.Read(LinkPrefix); err != nil {
 		return k, err
 	}
-	var names []string
-	for _, l := range k.rest.Links {
-		names = append(names, l.Name)
-	}
-	if k.rest.Neighbours, err = neigh.Read(names); err != nil {
+	c, err := rtnl.Dial()
+	if err != nil {
 		return k, err
 	}
-	if k.rest.Routes, err = route.Read(RouteProtocol); err != nil {
+	defer c.Close()
+	if k.rest.Neighbours, err = neigh.Read(c, LinkPrefix); err != nil {
 		return k, err
 	}
-	for _, s := range want.flatten().Settings {
+	if k.rest.Routes, err = route.Read(c, RouteProtocol); err != nil {
+		return k, err
+	}
+	for _, s := range want.settings() {
 		value, err := sysctl.Read(s.Key)
 		if err != nil {
 			return k, err
@@ -71,68 +73,81 @@ func (f Failures) Error() string {
 // not find a way before they find the rules for it. A change that fails does
 // not keep the others from being made.
 func Apply(c Changes) error {
-	var failed Failures
+	a := applying{broken: map[string]bool{}}
 	if err := nft.Apply(c.nft); err != nil {
-		failed = append(failed, Failure{Kind: KindRules, Err: err})
+		a.failed = append(a.failed, Failure{Kind: KindRules, Err: err})
 	}
-	broken := map[string]bool{} // links that could not be made: nothing can hang on them
-	for _, s := range c.steps() {
-		if broken[s.link] {
-			continue
-		}
-		if err := s.apply(); err != nil {
-			failed = append(failed, Failure{Kind: s.kind, Link: s.link, Err: err})
-			broken[s.link] = s.makes
-		}
+	if err := a.make(c.steps); err != nil {
+		return fmt.Errorf("apply: %w", err)
 	}
-	if len(failed) > 0 {
-		return fmt.Errorf("apply: %w", failed)
+	if len(a.failed) > 0 {
+		return fmt.Errorf("apply: %w", a.failed)
 	}
 	return nil
 }
 
-// A step is one change outside nftables.
-type step struct {
-	kind  Kind
-	link  string
-	text  func() string
-	apply func() error
-	makes bool // the link itself
+// An applying is one call of Apply on its way.
+type applying struct {
+	failed Failures
+	broken map[string]bool // links that could not be made: nothing can hang on them
 }
 
-// steps are in the order in which they are made.
-func (c Changes) steps() []step {
-	var out []step
-	links := func(changes []link.Change) {
-		for _, l := range changes {
-			out = append(out, step{Kind(l.About), l.Link, l.String, l.Apply, l.New})
+// make makes steps in their order; those that the kernel takes by the hundred are
+// sent together.
+func (a *applying) make(steps []step) error {
+	if len(steps) == 0 {
+		return nil
+	}
+	c, err := rtnl.Dial()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for len(steps) > 0 {
+		s := steps[0]
+		if s.apply == nil {
+			n := together(steps)
+			a.send(c, steps[:n])
+			steps = steps[n:]
+			continue
+		}
+		steps = steps[1:]
+		if a.broken[s.link] {
+			continue
+		}
+		if err := s.apply(); err != nil {
+			a.fail(s, err)
+			a.broken[s.link] = s.makes
 		}
 	}
-	links(c.links)
-	for _, s := range c.settings {
-		out = append(out, step{kind: KindSetting, text: s.String, apply: func() error { return sysctl.Apply(s) }})
-	}
-	for _, n := range c.add.neighbours {
-		out = append(out, step{kind: kindOf(n), link: n.Link, text: n.AddText, apply: func() error { return neigh.Add(n) }})
-	}
-	for _, r := range c.add.routes {
-		text := func() string { return r.AddText(RouteProtocol) }
-		out = append(out, step{kind: KindRoute, link: r.Link, text: text, apply: func() error { return route.Add(r, RouteProtocol) }})
-	}
-	for _, r := range c.del.routes {
-		text := func() string { return r.DeleteText(RouteProtocol) }
-		out = append(out, step{kind: KindRoute, link: r.Link, text: text, apply: func() error { return route.Delete(r, RouteProtocol) }})
-	}
-	for _, n := range c.del.neighbours {
-		out = append(out, step{kind: kindOf(n), link: n.Link, text: n.DeleteText, apply: func() error { return neigh.Delete(n) }})
-	}
-	links(c.delLinks)
-	return out
+	return nil
 }
 
-func kindOf(n neigh.Neighbour) Kind {
-	if n.Forward {
-		return KindForwarding
+// together is how many steps from the first on are sent together.
+func together(steps []step) int {
+	for i, s := range steps {
+		if s.apply != nil {
+			return i
+		}
 	}
-	return KindNeighbour
+	return len(steps)
+}
+
+func (a *applying) send(c *rtnl.Conn, steps []step) {
+	var changes []rtnl.Change
+	var of []step
+	for _, s := range steps {
+		if !a.broken[s.link] {
+			changes, of = append(changes, s.change.(rtnl.Change)), append(of, s)
+		}
+	}
+	for i, err := range c.Make(changes) {
+		if err != nil {
+			a.fail(of[i], err)
+		}
+	}
+}
+
+func (a *applying) fail(s step, err error) {
+	a.failed = append(a.failed, Failure{Kind: s.kind, Link: s.link, Err: err})
 }

@@ -54,10 +54,10 @@ func (s State) IP() string {
 		lines = append(lines, v.String())
 	}
 	for _, n := range whole.Neighbours {
-		lines = append(lines, n.AddText())
+		lines = append(lines, neigh.Add(n).String())
 	}
 	for _, r := range whole.Routes {
-		lines = append(lines, r.AddText(RouteProtocol))
+		lines = append(lines, route.Add{Route: r, Protocol: RouteProtocol}.String())
 	}
 	if len(lines) == 0 {
 		return ""
@@ -67,19 +67,41 @@ func (s State) IP() string {
 
 // flatten joins the parts to one.
 func (s State) flatten() Part {
-	var out Part
+	if len(s) == 1 {
+		out := *s[0]
+		out.Settings = s.settings()
+		return out
+	}
+	out := Part{Settings: s.settings()}
 	for _, p := range s {
 		out.Tables = append(out.Tables, p.Tables...)
 		out.Links = append(out.Links, p.Links...)
 		out.Neighbours = append(out.Neighbours, p.Neighbours...)
 		out.Routes = append(out.Routes, p.Routes...)
+	}
+	return out
+}
+
+// settings are those of all parts, each once.
+func (s State) settings() []sysctl.Setting {
+	var out []sysctl.Setting
+	for _, p := range s {
 		for _, v := range p.Settings {
-			if !slices.Contains(out.Settings, v) {
-				out.Settings = append(out.Settings, v)
+			if !slices.Contains(out, v) {
+				out = append(out, v)
 			}
 		}
 	}
 	return out
+}
+
+// link returns the part's link of the given name, or nil.
+func (p *Part) link(name string) *link.Link {
+	i := slices.IndexFunc(p.Links, func(l *link.Link) bool { return l.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return p.Links[i]
 }
 
 // AcceptRA is the key of the setting that says whether an interface takes
@@ -95,7 +117,8 @@ func ReversePathFilter(ifname string) string { return "net/ipv4/conf/" + ifname 
 // linkOf is the link that a setting is about, if it is about one: it is born and
 // goes with it.
 func linkOf(s sysctl.Setting) string {
-	if words := strings.Split(s.Key, "/"); len(words) == 5 && words[2] == "conf" {
+	words := strings.Split(s.Key, "/")
+	if len(words) == 5 && words[2] == "conf" && words[3] != "all" && words[3] != "default" {
 		return words[3]
 	}
 	return ""

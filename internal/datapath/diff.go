@@ -2,6 +2,7 @@ package datapath
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"fairlead.dev/fairlead/internal/datapath/link"
@@ -31,57 +32,91 @@ func (k Kernel) Wires() int {
 // Changes turn what the kernel has into what it should have. They print
 // themselves in the order in which they are made.
 type Changes struct {
-	nft      []nft.Change
-	links    []link.Change
-	settings []sysctl.Setting
-	add      entries
-	del      entries
-	delLinks []link.Change
+	nft   []nft.Change
+	steps []step
 }
 
-type entries struct {
-	neighbours []neigh.Neighbour
-	routes     []route.Route
+// A step is one change outside nftables.
+type step struct {
+	kind   Kind
+	link   string // what it hangs on
+	makes  bool   // the link itself
+	change fmt.Stringer
+	apply  func() error // nil: change is a rtnl.Change
 }
 
 // Diff returns the changes from what the kernel was found to hold.
 func Diff(have Kernel, want State) Changes {
 	whole := want.flatten()
-	c := diffRest(have.rest, whole)
-	c.nft = nft.Diff(have.tables, whole.Tables)
-	return c
+	return Changes{nft.Diff(have.tables, whole.Tables), diffRest(have.rest, whole)}
 }
 
 // DiffStates returns the changes from a state that the kernel is known to
 // hold. It costs what changed: equal parts are not looked at.
 func DiffStates(have, want State) Changes {
 	old, now := have.without(want).flatten(), want.without(have).flatten()
-	c := diffRest(old, now)
-	c.nft = nft.DiffTables(old.Tables, now.Tables)
+	c := Changes{nft.DiffTables(old.Tables, now.Tables), diffRest(old, now)}
+	if slices.ContainsFunc(c.steps, func(s step) bool { return s.makes && old.link(s.link) != nil }) {
+		// A part that did not change may have something on a link made anew.
+		c.steps = diffRest(have.flatten(), want.flatten())
+	}
 	return c
 }
 
-func diffRest(have, want Part) Changes {
-	var c Changes
-	c.links, c.delLinks = link.Diff(have.Links, want.Links)
+// diffRest returns the steps in the order in which they are made.
+func diffRest(have, want Part) []step {
+	var out []step
+	links, delLinks := link.Diff(have.Links, want.Links)
 	gone := map[string]bool{} // what hung on these links is gone
-	for _, l := range c.links {
+	for _, l := range links {
 		gone[l.Link] = gone[l.Link] || l.New
+		out = append(out, linkStep(l))
 	}
 	left := func(link string) bool { return !gone[link] }
-	c.add.neighbours, c.del.neighbours = diffBy(have.Neighbours, want.Neighbours, neigh.Neighbour.Key,
-		func(n neigh.Neighbour) bool { return left(n.Link) })
-	c.add.routes, c.del.routes = diffBy(have.Routes, want.Routes, route.Route.Key,
-		func(r route.Route) bool { return left(r.Link) })
-	c.settings, _ = diffBy(have.Settings, want.Settings, func(s sysctl.Setting) string { return s.Key },
+	settings, _ := diffBy(have.Settings, want.Settings, func(s sysctl.Setting) string { return s.Key },
 		func(s sysctl.Setting) bool { return left(linkOf(s)) })
-	return c
+	for _, s := range settings {
+		out = append(out, step{kind: KindSetting, link: linkOf(s), change: s, apply: func() error { return sysctl.Apply(s) }})
+	}
+	addNeighbours, delNeighbours := diffBy(have.Neighbours, want.Neighbours, neigh.Neighbour.Key,
+		func(n neigh.Neighbour) bool { return left(n.Link) })
+	addRoutes, delRoutes := diffBy(have.Routes, want.Routes, route.Route.Key,
+		func(r route.Route) bool { return left(r.Link) })
+	own := &route.Networks{}
+	for _, n := range addNeighbours {
+		out = append(out, step{kind: kindOf(n), link: n.Link, change: neigh.Add(n)})
+	}
+	for _, r := range addRoutes {
+		out = append(out, step{kind: KindRoute, link: r.Link, change: route.Add{Route: r, Protocol: RouteProtocol, Own: own}})
+	}
+	for _, r := range delRoutes {
+		out = append(out, step{kind: KindRoute, link: r.Link, change: route.Delete{Route: r, Protocol: RouteProtocol}})
+	}
+	for _, n := range delNeighbours {
+		out = append(out, step{kind: kindOf(n), link: n.Link, change: neigh.Delete(n)})
+	}
+	for _, l := range delLinks {
+		out = append(out, linkStep(l))
+	}
+	return out
+}
+
+func linkStep(c link.Change) step {
+	return step{kind: Kind(c.About), link: c.Link, makes: c.New, change: c, apply: c.Apply}
+}
+
+func kindOf(n neigh.Neighbour) Kind {
+	if n.Forward {
+		return KindForwarding
+	}
+	return KindNeighbour
 }
 
 // diffBy returns what of want is not in have, and what of have has a key that
 // nothing in want has. What is not left counts as not there.
 func diffBy[T comparable, K comparable](have, want []T, key func(T) K, left func(T) bool) (add, del []T) {
-	there, wanted := map[T]bool{}, map[K]bool{}
+	have, want = differing(have, want, left)
+	there, wanted := make(map[T]bool, len(have)), make(map[K]bool, len(want))
 	for _, h := range have {
 		there[h] = left(h)
 	}
@@ -99,11 +134,23 @@ func diffBy[T comparable, K comparable](have, want []T, key func(T) K, left func
 	return add, del
 }
 
+// differing leaves out what have and want begin and end with alike, which is
+// nearly all where one entry of many comes or goes.
+func differing[T comparable](have, want []T, left func(T) bool) (h, w []T) {
+	for len(have) > 0 && len(want) > 0 && have[0] == want[0] && left(have[0]) {
+		have, want = have[1:], want[1:]
+	}
+	for n, m := len(have)-1, len(want)-1; n >= 0 && m >= 0 && have[n] == want[m] && left(have[n]); n, m = n-1, m-1 {
+		have, want = have[:n], want[:m]
+	}
+	return have, want
+}
+
 // Empty reports whether nothing is to be changed.
 func (c Changes) Empty() bool { return c.Len() == 0 }
 
 // Len is the number of changes.
-func (c Changes) Len() int { return len(c.nft) + len(c.steps()) }
+func (c Changes) Len() int { return len(c.nft) + len(c.steps) }
 
 // String is the changes as commands, one a line, in the order of Apply.
 func (c Changes) String() string {
@@ -120,21 +167,29 @@ func (c Changes) Lines() []string {
 	for _, n := range c.nft {
 		out = append(out, fmt.Sprintf("nft %s", n))
 	}
-	for _, s := range c.steps() {
-		out = append(out, s.text())
+	for _, s := range c.steps {
+		out = append(out, s.change.String())
 	}
 	return out
 }
 
 // Settings returns the settings that are changed.
-func (c Changes) Settings() []sysctl.Setting { return c.settings }
+func (c Changes) Settings() []sysctl.Setting {
+	var out []sysctl.Setting
+	for _, s := range c.steps {
+		if v, ok := s.change.(sysctl.Setting); ok {
+			out = append(out, v)
+		}
+	}
+	return out
+}
 
 // About returns the changes that concern the named link.
 func (c Changes) About(link string) string {
 	var b strings.Builder
-	for _, s := range c.steps() {
+	for _, s := range c.steps {
 		if s.link == link {
-			b.WriteString(s.text() + "\n")
+			b.WriteString(s.change.String() + "\n")
 		}
 	}
 	return b.String()

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/datapath/link"
 	"fairlead.dev/fairlead/internal/datapath/route"
 	"fairlead.dev/fairlead/internal/netnstest"
 )
@@ -160,5 +161,26 @@ func TestAFailureSaysWhatItWasAbout(t *testing.T) {
 				t.Errorf("%+v, want one of %s on %q", failures, c.kind, c.link)
 			}
 		})
+	}
+}
+
+// What hangs on a link that is made anew comes back with it, also where another
+// feature put it there.
+func TestALinkMadeAnewKeepsWhatOthersHungOnIt(t *testing.T) {
+	t.Parallel()
+	node, pod := netnstest.New(t), netnstest.New(t)
+	whole := wholeNode(pod.Path)[0]
+	other := &datapath.Part{Neighbours: whole.Neighbours[3:], Routes: whole.Routes[4:]}
+	before := *whole
+	before.Neighbours, before.Routes = whole.Neighbours[:3], whole.Routes[:4]
+	after := before
+	vni := *whole.Links[1]
+	vni.VXLAN = &link.VXLAN{VNI: 2, Port: 4789, Local: vni.VXLAN.Local}
+	after.Links = []*link.Link{whole.Links[0], &vni}
+	apply(node, datapath.State{&before, other})
+	want := datapath.State{&after, other}
+	node.Do(func() error { return datapath.Apply(datapath.DiffStates(datapath.State{&before, other}, want)) })
+	if left := diff(node, want); !left.Empty() {
+		t.Errorf("still to do:\n%s", left)
 	}
 }

@@ -27,7 +27,7 @@ func (c Changes) Kinds() map[Kind]int {
 	if len(c.nft) > 0 {
 		out[KindRules] = len(c.nft)
 	}
-	for _, s := range c.steps() {
+	for _, s := range c.steps {
 		out[s.kind]++
 	}
 	return out

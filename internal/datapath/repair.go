@@ -32,8 +32,8 @@ func (c Changes) repairs() []Repair {
 	for _, n := range c.nft {
 		out = append(out, Repair{KindRules, n.String()})
 	}
-	for _, s := range c.steps() {
-		out = append(out, Repair{s.kind, s.text()})
+	for _, s := range c.steps {
+		out = append(out, Repair{s.kind, s.change.String()})
 	}
 	return out
 }

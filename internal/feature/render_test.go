@@ -173,7 +173,7 @@ ip route replace 10.244.3.0/24 via 10.244.3.1 dev fl-vxlan onlink proto 157
 			func(o *source.Objects) { o.Nodes = o.Nodes[:1] },
 			`nft delete element inet fairlead-snat inside4 { 10.244.2.0/24, 192.168.100.2 }
 ip route del 10.244.2.0/24 via 10.244.2.1 dev fl-vxlan onlink proto 157
-bridge fdb del MAC dev fl-vxlan dst 192.168.100.2 self
+bridge fdb del MAC dev fl-vxlan self
 ip neigh del 10.244.2.1 dev fl-vxlan
 `,
 		},

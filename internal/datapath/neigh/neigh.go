@@ -13,9 +13,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 
-	"github.com/vishvananda/netlink"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/internal/datapath/rtnl"
 )
 
 // A Neighbour is an entry of the ARP or NDP table, or with Forward set of a
@@ -25,113 +28,129 @@ type Neighbour struct {
 	Addr    netip.Addr // the neighbour; for a forwarding entry the node to send to
 	MAC     [6]byte
 	Forward bool
+
+	odd bool // found with something that no wanted entry has, such as a port
 }
 
 // Key is what the kernel tells two entries apart by.
 func (n Neighbour) Key() Neighbour {
 	if n.Forward {
-		n.Addr = netip.Addr{}
-		return n
+		return Neighbour{Link: n.Link, MAC: n.MAC, Forward: true}
 	}
-	n.MAC = [6]byte{}
-	return n
+	return Neighbour{Link: n.Link, Addr: n.Addr}
 }
 
-// AddText is the command of ip(8) or bridge(8) that makes n.
-func (n Neighbour) AddText() string {
+func (n Neighbour) mac() net.HardwareAddr { return n.MAC[:] }
+
+// An Add makes the kernel hold an entry, in place of another with the same key.
+type Add Neighbour
+
+// String is the command of ip(8) or bridge(8).
+func (a Add) String() string {
+	n := Neighbour(a)
 	if n.Forward {
 		return fmt.Sprintf("bridge fdb replace %s dev %s dst %s self permanent", n.mac(), n.Link, n.Addr)
 	}
 	return fmt.Sprintf("ip neigh replace %s lladdr %s dev %s nud permanent", n.Addr, n.mac(), n.Link)
 }
 
-// DeleteText is the command of ip(8) or bridge(8) that deletes n.
-func (n Neighbour) DeleteText() string {
+// Message is part of rtnl.Change.
+func (a Add) Message(c *rtnl.Conn) (netlink.Message, error) {
+	return Neighbour(a).message(c, unix.RTM_NEWNEIGH, netlink.Create|netlink.Replace)
+}
+
+// Refused is part of rtnl.Change.
+func (a Add) Refused(_ *rtnl.Conn, err error) error { return err }
+
+// A Delete removes an entry.
+type Delete Neighbour
+
+// String is the command of ip(8) or bridge(8).
+func (d Delete) String() string {
+	n := Neighbour(d)
 	if n.Forward {
-		return fmt.Sprintf("bridge fdb del %s dev %s dst %s self", n.mac(), n.Link, n.Addr)
+		return fmt.Sprintf("bridge fdb del %s dev %s self", n.mac(), n.Link)
 	}
 	return fmt.Sprintf("ip neigh del %s dev %s", n.Addr, n.Link)
 }
 
-func (n Neighbour) mac() net.HardwareAddr { return n.MAC[:] }
+// Message is part of rtnl.Change.
+func (d Delete) Message(c *rtnl.Conn) (netlink.Message, error) {
+	return Neighbour(d).Key().message(c, unix.RTM_DELNEIGH, 0)
+}
 
-// Read lists the permanent entries on the named links.
-func Read(links []string) ([]Neighbour, error) {
-	names := map[int]string{}
-	for _, name := range links {
-		link, err := netlink.LinkByName(name)
-		if errors.As(err, &netlink.LinkNotFoundError{}) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		names[link.Attrs().Index] = name
+// Refused is part of rtnl.Change. An entry that is gone, maybe with its link, is
+// as wanted.
+func (d Delete) Refused(_ *rtnl.Conn, err error) error {
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) {
+		return nil
 	}
+	return err
+}
+
+func (n Neighbour) message(c *rtnl.Conn, typ netlink.HeaderType, flags netlink.HeaderFlags) (netlink.Message, error) {
+	index, err := c.Index(n.Link)
+	if err != nil {
+		return netlink.Message{}, err
+	}
+	h := unix.NdMsg{Family: unix.AF_INET, Ifindex: int32(index), State: unix.NUD_PERMANENT}
+	switch {
+	case n.Forward:
+		h.Family, h.Flags = unix.AF_BRIDGE, unix.NTF_SELF
+	case n.Addr.Is6():
+		h.Family = unix.AF_INET6
+	}
+	attrs := []netlink.Attribute{{Type: unix.NDA_LLADDR, Data: n.MAC[:]}}
+	if n.Addr.IsValid() {
+		attrs = append(attrs, netlink.Attribute{Type: unix.NDA_DST, Data: n.Addr.AsSlice()})
+	}
+	return rtnl.NewMessage(typ, flags, h, attrs...)
+}
+
+// Read lists the permanent entries on links whose names begin with prefix.
+func Read(c *rtnl.Conn, prefix string) ([]Neighbour, error) {
 	var out []Neighbour
 	listed := map[Neighbour]bool{} // the kernel lists some forwarding entries twice
-	for _, family := range []int{unix.AF_INET, unix.AF_INET6, unix.AF_BRIDGE} {
-		found, err := netlink.NeighList(0, family)
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6, unix.AF_BRIDGE} {
+		request, err := rtnl.NewMessage(unix.RTM_GETNEIGH, 0, unix.NdMsg{Family: family})
+		if err == nil {
+			err = c.List(request, func(answer []byte) {
+				n, ok := from(c, answer)
+				if !ok || !strings.HasPrefix(n.Link, prefix) || listed[n] {
+					return
+				}
+				if n.Forward {
+					listed[n] = true
+				}
+				out = append(out, n)
+			})
+		}
 		if err != nil {
 			return nil, fmt.Errorf("list neighbours: %w", err)
-		}
-		for _, f := range found {
-			name, ours := names[f.LinkIndex]
-			if n, ok := from(f, name); ours && ok && !listed[n] {
-				listed[n] = true
-				out = append(out, n)
-			}
 		}
 	}
 	return out, nil
 }
 
-func from(f netlink.Neigh, link string) (Neighbour, bool) {
-	addr, ok := netip.AddrFromSlice(f.IP)
-	if !ok || len(f.HardwareAddr) != 6 || f.State&netlink.NUD_PERMANENT == 0 {
+// from is the entry in an answer, if it is permanent and of our kind.
+func from(c *rtnl.Conn, answer []byte) (Neighbour, bool) {
+	h, d, err := rtnl.Parse[unix.NdMsg](answer)
+	if err != nil || h.State&unix.NUD_PERMANENT == 0 {
 		return Neighbour{}, false
 	}
-	return Neighbour{Link: link, Addr: addr.Unmap(), MAC: [6]byte(f.HardwareAddr), Forward: f.Family == unix.AF_BRIDGE}, true
-}
-
-// Add makes the kernel hold n, in place of another with the same key.
-func Add(n Neighbour) error {
-	nn, err := n.netlink()
-	if err == nil {
-		err = netlink.NeighSet(nn)
+	n := Neighbour{Link: c.Name(int(h.Ifindex)), Forward: h.Family == unix.AF_BRIDGE}
+	mac := false
+	for d.Next() {
+		switch d.Type() {
+		case unix.NDA_DST:
+			n.Addr = rtnl.Addr(d.Bytes())
+		case unix.NDA_LLADDR:
+			if b := d.Bytes(); len(b) == len(n.MAC) {
+				n.MAC, mac = [6]byte(b), true
+			}
+		case unix.NDA_PORT, unix.NDA_VNI, unix.NDA_SRC_VNI, unix.NDA_IFINDEX:
+			n.odd = true
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", n.AddText(), err)
-	}
-	return nil
-}
-
-// Delete removes n. One that is gone is no error.
-func Delete(n Neighbour) error {
-	nn, err := n.netlink()
-	if errors.As(err, &netlink.LinkNotFoundError{}) {
-		return nil // it went with its link
-	}
-	if err == nil {
-		err = netlink.NeighDel(nn)
-	}
-	if err != nil && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("%s: %w", n.DeleteText(), err)
-	}
-	return nil
-}
-
-func (n Neighbour) netlink() (*netlink.Neigh, error) {
-	link, err := netlink.LinkByName(n.Link)
-	if err != nil {
-		return nil, err
-	}
-	nn := &netlink.Neigh{
-		LinkIndex: link.Attrs().Index, State: netlink.NUD_PERMANENT,
-		IP: n.Addr.AsSlice(), HardwareAddr: n.mac(),
-	}
-	if n.Forward {
-		nn.Family, nn.Flags = unix.AF_BRIDGE, netlink.NTF_SELF
-	}
-	return nn, nil
+	return n, mac && n.Addr.IsValid() && d.Err() == nil
 }

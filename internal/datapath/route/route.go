@@ -2,17 +2,20 @@
 // the kernel hold them.
 //
 // Ours carry our routing protocol number, which is how they are told from
-// everybody else's (rtnetlink(7), RTA_PROTOCOL).
+// everybody else's (rtnetlink(7), RTA_PROTOCOL). They may leave by anybody's
+// link: with a link that is not ours, our routes through it go, and come back
+// when they are asked for again.
 package route
 
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 
-	"github.com/vishvananda/netlink"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/internal/datapath/rtnl"
 )
 
 // A Route leads to Dst: through Link, by way of Via if that is set, or nowhere.
@@ -21,32 +24,42 @@ type Route struct {
 	Via    netip.Addr // the next hop
 	Link   string     // ours or not; empty: packets are answered with "unreachable"
 	OnLink bool       // Via is at the other end of Link, whatever Link's addresses say
+
+	found // zero in a route that is wanted
+}
+
+// found is what only a route that somebody else put among ours has.
+type found struct {
+	metric uint32
+	tos    uint8
+	odd    bool // another type, several next hops, or anything else that none of ours has
 }
 
 // Key is what the kernel tells two routes of ours apart by.
-func (r Route) Key() netip.Prefix { return r.Dst }
+func (r Route) Key() Route { return Route{Dst: r.Dst, found: found{metric: r.metric, tos: r.tos}} }
 
+// words are those of ip-route(8) that say what r is.
 func (r Route) words() string {
+	s := r.Dst.String()
 	switch {
+	case r.odd && r.Link == "": // one to be deleted, whatever it is
 	case r.Link == "":
-		return fmt.Sprintf("unreachable %s", r.Dst)
-	case r.OnLink:
-		return fmt.Sprintf("%s via %s dev %s onlink", r.Dst, r.Via, r.Link)
+		s = "unreachable " + s
 	case r.Via.IsValid():
-		return fmt.Sprintf("%s via %s dev %s", r.Dst, r.Via, r.Link)
+		s += fmt.Sprintf(" via %s dev %s", r.Via, r.Link)
 	default:
-		return fmt.Sprintf("%s dev %s", r.Dst, r.Link)
+		s += " dev " + r.Link
 	}
-}
-
-// AddText and DeleteText are the commands of ip(8) for r.
-func (r Route) AddText(protocol int) string {
-	return fmt.Sprintf("ip%s route replace %s proto %d", dash6(r.Dst), r.words(), protocol)
-}
-
-// DeleteText is the command of ip(8) that deletes r.
-func (r Route) DeleteText(protocol int) string {
-	return fmt.Sprintf("ip%s route del %s proto %d", dash6(r.Dst), r.words(), protocol)
+	if r.OnLink {
+		s += " onlink"
+	}
+	if r.tos != 0 {
+		s += fmt.Sprintf(" tos %#x", r.tos)
+	}
+	if r.metric != 0 {
+		s += fmt.Sprintf(" metric %d", r.metric)
+	}
+	return s
 }
 
 func dash6(p netip.Prefix) string {
@@ -56,121 +69,62 @@ func dash6(p netip.Prefix) string {
 	return ""
 }
 
-// Read lists the routes of the given protocol in the main table.
-func Read(protocol int) ([]Route, error) {
-	filter := &netlink.Route{Protocol: netlink.RouteProtocol(protocol), Table: unix.RT_TABLE_MAIN}
-	links, err := netlink.LinkList()
-	if err != nil {
-		return nil, fmt.Errorf("list links: %w", err)
-	}
-	names := make(map[int]string, len(links))
-	for _, l := range links {
-		names[l.Attrs().Index] = l.Attrs().Name
-	}
-	var out []Route
-	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-		found, err := netlink.RouteListFiltered(family, filter, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
-		if err != nil {
-			return nil, fmt.Errorf("list routes: %w", err)
-		}
-		for _, r := range found {
-			out = append(out, from(r, family, names))
-		}
-	}
-	return out, nil
+// An Add makes the kernel hold a route, in place of another to the same
+// destination, but not of one to a network of the node's own: the kernel made that
+// with an address, and nobody would make it again.
+type Add struct {
+	Route
+	Protocol uint8
+	Own      *Networks
 }
 
-func from(r netlink.Route, family int, names map[int]string) Route {
-	out := Route{Dst: prefix(r.Dst, family)}
-	if r.Type == unix.RTN_UNREACHABLE {
-		return out
-	}
-	out.Link, out.OnLink = names[r.LinkIndex], r.Flags&int(netlink.FLAG_ONLINK) != 0
-	if via, ok := netip.AddrFromSlice(r.Gw); ok {
-		out.Via = via.Unmap()
-	}
-	return out
+// Networks are the node's own. They are asked for once, when they are needed.
+type Networks struct{ known map[netip.Prefix]bool }
+
+// String is the command of ip(8).
+func (a Add) String() string {
+	return fmt.Sprintf("ip%s route replace %s proto %d", dash6(a.Dst), a.words(), a.Protocol)
 }
 
-func prefix(n *net.IPNet, family int) netip.Prefix {
-	if n == nil { // the default route
-		if family == unix.AF_INET6 {
-			return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-		}
-		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	}
-	a, _ := netip.AddrFromSlice(n.IP)
-	bits, _ := n.Mask.Size()
-	return netip.PrefixFrom(a.Unmap(), bits)
+// Message is part of rtnl.Change.
+func (a Add) Message(c *rtnl.Conn) (netlink.Message, error) {
+	return a.message(c, netlink.Excl)
 }
 
-// Add makes the kernel hold r, in place of another to the same destination, but
-// not of one that the kernel made with an address: nobody would make it again.
-func Add(r Route, protocol int) error {
-	nr, err := r.netlink(protocol)
-	if err == nil {
-		err = netlink.RouteAdd(nr)
+// Refused is part of rtnl.Change. It asks again where another route is in the way.
+func (a Add) Refused(c *rtnl.Conn, err error) error {
+	if !errors.Is(err, unix.EEXIST) {
+		return err
 	}
-	if errors.Is(err, unix.EEXIST) {
-		err = replace(nr)
+	if err := a.Own.read(c); err != nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", r.AddText(protocol), err)
+	if a.Own.known[a.Dst] {
+		return errors.New("is a network of the node's own")
 	}
-	return nil
-}
-
-// replace looks for IPv4 routes only: in IPv6 the kernel's have a metric of their
-// own, which is better than ours.
-func replace(r *netlink.Route) error {
-	connected := &netlink.Route{Dst: r.Dst, Protocol: unix.RTPROT_KERNEL, Table: r.Table}
-	found, err := netlink.RouteListFiltered(netlink.FAMILY_V4, connected,
-		netlink.RT_FILTER_DST|netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
+	m, err := a.message(c, netlink.Replace)
 	if err != nil {
 		return err
 	}
-	if len(found) > 0 {
-		return errors.New("is a network of the node's own")
-	}
-	return netlink.RouteReplace(r)
+	return c.Send([]netlink.Message{m})[0]
 }
 
-// Delete removes r. One that is gone is no error.
-func Delete(r Route, protocol int) error {
-	nr, err := r.netlink(protocol)
-	if errors.As(err, &netlink.LinkNotFoundError{}) {
-		return nil // the route went with its link
-	}
-	if err == nil {
-		err = netlink.RouteDel(nr)
-	}
-	if err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("%s: %w", r.DeleteText(protocol), err)
-	}
-	return nil
+// A Delete removes a route.
+type Delete struct {
+	Route
+	Protocol uint8
 }
 
-func (r Route) netlink(protocol int) (*netlink.Route, error) {
-	nr := &netlink.Route{
-		Dst:      &net.IPNet{IP: r.Dst.Addr().AsSlice(), Mask: net.CIDRMask(r.Dst.Bits(), r.Dst.Addr().BitLen())},
-		Protocol: netlink.RouteProtocol(protocol), Table: unix.RT_TABLE_MAIN,
+// String is the command of ip(8).
+func (d Delete) String() string {
+	return fmt.Sprintf("ip%s route del %s proto %d", dash6(d.Dst), d.words(), d.Protocol)
+}
+
+// Refused is part of rtnl.Change. A route that is gone, maybe with its link, is as
+// wanted.
+func (d Delete) Refused(_ *rtnl.Conn, err error) error {
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENODEV) {
+		return nil
 	}
-	if r.Link == "" {
-		nr.Type = unix.RTN_UNREACHABLE
-		return nr, nil
-	}
-	link, err := netlink.LinkByName(r.Link)
-	if err != nil {
-		return nil, err
-	}
-	nr.LinkIndex = link.Attrs().Index
-	if r.Via.IsValid() {
-		nr.Gw = r.Via.AsSlice()
-		if r.OnLink {
-			nr.Flags = int(netlink.FLAG_ONLINK)
-		}
-		return nr, nil
-	}
-	nr.Scope = netlink.SCOPE_LINK
-	return nr, nil
+	return err
 }
