@@ -89,7 +89,7 @@ func decodeGivenOut(content []byte) (givenOut, error) {
 // readGivenOut reads what an earlier agent gave out: nothing where there is no
 // file.
 func readGivenOut(stateDir string) (givenOut, error) {
-	content, err := os.ReadFile(allocationsPath(stateDir))
+	content, err := os.ReadFile(AllocationsFile(stateDir))
 	if errors.Is(err, os.ErrNotExist) {
 		content, err = []byte("{}"), nil
 	}
@@ -97,7 +97,9 @@ func readGivenOut(stateDir string) (givenOut, error) {
 	return g, errors.Join(err, derr)
 }
 
-func allocationsPath(stateDir string) string { return filepath.Join(stateDir, "allocations.json") }
+// AllocationsFile is where an agent with the given state directory keeps what it
+// gave out.
+func AllocationsFile(stateDir string) string { return filepath.Join(stateDir, "allocations.json") }
 
 // giveOut puts what a turn gives out on the disk, before the kernel holds it. Where
 // that fails it holds all the same, and every turn tries again: a full disk must
@@ -111,7 +113,7 @@ func (a *Agent) giveOut(now *world.Allocations) error {
 	}
 	content, err := a.given.encode()
 	if err == nil {
-		err = writeDurably(allocationsPath(a.config.StateDir), content)
+		err = writeDurably(AllocationsFile(a.config.StateDir), content)
 	}
 	if err != nil {
 		return fmt.Errorf("what was given out is not on the disk: %w", err)

@@ -80,7 +80,7 @@ func TestBlocksOutliveTheAgent(t *testing.T) {
 func TestAllocationsThatCannotBeWritten(t *testing.T) {
 	n := newNode(t, nodes, portBlocks)
 	n.mustTurn(t)
-	inTheWay := allocationsPath(n.config.StateDir) + ".new"
+	inTheWay := AllocationsFile(n.config.StateDir) + ".new"
 	if err := os.Mkdir(inTheWay, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func TestAllocationsThatCannotBeWritten(t *testing.T) {
 	if err := turn(); err != nil {
 		t.Error(err)
 	}
-	content, err := os.ReadFile(allocationsPath(n.config.StateDir))
+	content, err := os.ReadFile(AllocationsFile(n.config.StateDir))
 	if err != nil || !strings.Contains(string(content), `"holder":"a@eth0"`) {
 		t.Errorf("on disk is %s, %v", content, err)
 	}
@@ -109,7 +109,7 @@ func TestAllocationsThatCannotBeWritten(t *testing.T) {
 
 func TestACorruptFileOfAllocationsIsNoStop(t *testing.T) {
 	n := newNode(t, nodes, portBlocks)
-	must(t, os.WriteFile(allocationsPath(n.config.StateDir), []byte(`{"blocks":[{"number":1,"holder":"a"},{"number":1,"holder":"b"}]}`), 0o600))
+	must(t, os.WriteFile(AllocationsFile(n.config.StateDir), []byte(`{"blocks":[{"number":1,"holder":"a"},{"number":1,"holder":"b"}]}`), 0o600))
 	n.restart(t)
 	if log := n.log.String(); !strings.Contains(log, "pods may get other blocks of ports") {
 		t.Errorf("nothing of it in the log:\n%s", log)

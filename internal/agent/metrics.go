@@ -23,6 +23,7 @@ type metrics struct {
 	problems   prometheus.Gauge
 	ready      prometheus.Gauge
 	condition  *prometheus.GaugeVec
+	blocks     blockMetrics
 }
 
 func newMetrics() *metrics {
@@ -42,11 +43,12 @@ func newMetrics() *metrics {
 		ready:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_ready", Help: "1 while the kernel holds what it should."}),
 		condition: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "fairlead_condition",
 			Help: "1 for the reason that holds of each condition of the node."}, []string{"type", "reason"}),
+		blocks: newBlockMetrics(),
 	}
 	for _, k := range datapath.Kinds {
 		m.repairs.WithLabelValues(string(k))
 	}
-	m.registry.MustRegister(m.sync, m.errors, m.changes, m.repairs, m.clockJumps, m.collected, m.problems, m.ready, m.condition, conntrackCollector{})
+	m.registry.MustRegister(m.sync, m.errors, m.changes, m.repairs, m.clockJumps, m.collected, m.problems, m.ready, m.condition, m.blocks.blocks, m.blocks.sharing, conntrackCollector{})
 	return m
 }
 
@@ -61,6 +63,7 @@ func (m *metrics) turn(s *Snapshot, c datapath.Changes, took time.Duration) {
 	if s.Reason != "" && s.World != nil && s.World.Node != nil {
 		m.errors.Inc()
 	}
+	m.blocks.set(snatBlocks(s.World))
 	m.condition.Reset()
 	for _, r := range s.Rendered.Reports {
 		m.condition.WithLabelValues(r.Type, r.Reason).Set(1)

@@ -45,6 +45,7 @@ spec: {nodeSNATRandomizePorts: true}
 type node struct {
 	*Agent
 	host *netnstest.Host
+	far  *netnstest.Host // where its only interface leads
 	dir  string
 	log  *logBuffer
 	boot string // "": the machine's own
@@ -74,7 +75,7 @@ func newNode(t *testing.T, manifests ...string) *node {
 	host, far := netnstest.New(t), netnstest.New(t)
 	netnstest.Wire(host, "eth0", far, "eth0")
 	host.Address("eth0", "192.168.100.1/24")
-	n := &node{host: host, dir: t.TempDir(), log: &logBuffer{}}
+	n := &node{host: host, far: far, dir: t.TempDir(), log: &logBuffer{}}
 	if err := os.Mkdir(filepath.Join(n.dir, "objects"), 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -100,6 +100,7 @@ func (a *Agent) api() http.Handler {
 	mux.HandleFunc("GET /v1/pods", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.pods()) })
 	mux.HandleFunc("GET /v1/nodes", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.nodes()) })
 	mux.HandleFunc("GET /v1/snat", a.serveSNAT)
+	mux.HandleFunc("GET /v1/snat/who", a.serveWho)
 	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.events.all()) })
 	mux.HandleFunc("GET /v1/render", a.serveRender)
 	mux.HandleFunc("GET /v1/diff", a.serveDiff)

@@ -98,6 +98,7 @@ type SNAT struct {
 	Wanted     bool            `json:"wanted"`     // nodeSNATRandomizePorts
 	Randomized bool            `json:"randomized"` // in force
 	Missing    string          `json:"missing,omitempty"`
+	Blocks     *SNATBlocks     `json:"blocks,omitempty"`
 	Conntrack  conntrack.Stats `json:"conntrack"`
 }
 
@@ -113,7 +114,7 @@ func (a *Agent) serveSNAT(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	p := snat.InForce(s.World)
-	answer(w, list([]SNAT{{a.config.Node, p.Choice.String(), p.String(), p.Wanted, p.Randomized, p.Missing, stats}}))
+	answer(w, list([]SNAT{{a.config.Node, p.Choice.String(), p.String(), p.Wanted, p.Randomized, p.Missing, snatBlocks(s.World), stats}}))
 }
 
 // Rendered is what the node must hold, as text.

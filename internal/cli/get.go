@@ -21,7 +21,8 @@ func getCommand() *cobra.Command {
 		Use:   "get pods|nodes|snat|problems|events",
 		Short: "Show what this node's agent knows",
 		Example: `  fairlead get pods
-  fairlead get snat -o json`,
+  fairlead get snat -o json
+  fairlead get snat --who 192.0.2.1:40000`,
 		ValidArgs: []string{"pods", "nodes", "snat", "problems", "events"},
 	}
 	cmd.Args = func(c *cobra.Command, args []string) error {
@@ -30,13 +31,18 @@ func getCommand() *cobra.Command {
 		}
 		return fmt.Errorf("say what to get: %s", strings.Join(c.ValidArgs, ", "))
 	}
-	socket, output := socketFlag(cmd), outputFlag(cmd)
+	socket, output, who := socketFlag(cmd), outputFlag(cmd), whoFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := checkOutput(*output); err != nil {
 			return err
 		}
-		v := views[args[0]]()
-		if err := ask(cmd.Context(), *socket, "/v1/"+args[0], v.answer()); err != nil {
+		path, v := "/v1/"+args[0], views[args[0]]()
+		if question, asks, err := who.ask(args[0]); err != nil {
+			return err
+		} else if asks {
+			path, v = question, &holders{}
+		}
+		if err := ask(cmd.Context(), *socket, path, v.answer()); err != nil {
 			return err
 		}
 		if *output == "json" {
@@ -89,13 +95,13 @@ var views = map[string]func() view{
 			}}
 	},
 	"snat": func() view {
-		return &table[agent.SNAT]{header: []string{"NODE", "PORTS", "RANGE", "RANDOM", "CONNECTIONS", "INSERT FAILED", "DROPPED"}, none: "no source NAT: the agent is not ready, or the feature is switched off",
+		return &table[agent.SNAT]{header: []string{"NODE", "PORTS", "RANGE", "RANDOM", "BLOCKS", "CONNECTIONS", "INSERT FAILED", "DROPPED"}, none: "no source NAT: the agent is not ready, or the feature is switched off",
 			row: func(s agent.SNAT) []string {
 				random := yes(s.Randomized)
 				if s.Wanted && !s.Randomized {
 					random = "MISSING"
 				}
-				return []string{s.Node, s.Choice, s.Range, random, fmt.Sprintf("%d of %d", s.Conntrack.Entries, s.Conntrack.Max),
+				return []string{s.Node, s.Choice, s.Range, random, blocksOf(s), fmt.Sprintf("%d of %d", s.Conntrack.Entries, s.Conntrack.Max),
 					fmt.Sprint(s.Conntrack.InsertFailed), fmt.Sprint(s.Conntrack.Drop)}
 			}}
 	},

@@ -139,7 +139,7 @@ func (u *uninstall) plan() error {
 	if err := u.planKernel(); err != nil {
 		return err
 	}
-	u.planOwn(u.stateDir, append(cni.Files(u.stateDir), agent.SettingsFile(u.stateDir)))
+	u.planOwn(u.stateDir, append(cni.Files(u.stateDir), agent.SettingsFile(u.stateDir), agent.AllocationsFile(u.stateDir)))
 	var sockets []string
 	if info, err := os.Lstat(u.socket); err == nil && info.Mode().Type() == os.ModeSocket {
 		sockets = append(sockets, u.socket)

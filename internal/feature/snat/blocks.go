@@ -144,3 +144,14 @@ func familyOf(a netip.Addr) nft.Family {
 	}
 	return nft.IPv6
 }
+
+// BlockOf is the number of the block that a port of one of w's addresses is in,
+// as seen from outside.
+func BlockOf(w *world.World, port netip.AddrPort) (int, bool) {
+	p := InForce(w)
+	if p.Blocks() == 0 || wayOut(w, familyOf(port.Addr())).Address != port.Addr() || !p.Range.Contains(port.Port()) {
+		return 0, false
+	}
+	number := int(port.Port()-p.Range.Low) / p.Block
+	return number, number < p.Blocks()
+}

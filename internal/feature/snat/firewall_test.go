@@ -46,15 +46,17 @@ func TestRepliesPassStatelessFirewall(t *testing.T) {
 		name      string
 		ports     string
 		random    bool
+		block     int
 		low, high int // connections lost, in percent
 	}{
-		{"the kernel's choice", "kernel", false, 20, 100},
-		{"the kernel's choice at random", "kernel", true, 35, 65},
-		{"a range at random", "auto", true, 0, 0},
+		{"the kernel's choice", "kernel", false, 0, 20, 100},
+		{"the kernel's choice at random", "kernel", true, 0, 35, 65},
+		{"a range at random", "auto", true, 0, 0, 0},
+		{"a block each", "auto", false, 512, 0, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			n, outside := firewallCluster(t)
-			w := n.Apply(v1alpha1.AgentConfigSpec{NodeSNATPortRange: &c.ports, NodeSNATRandomizePorts: &c.random})
+			w := n.Apply(v1alpha1.AgentConfigSpec{NodeSNATPortRange: &c.ports, NodeSNATRandomizePorts: &c.random, NodeSNATPortBlock: &c.block})
 			serve(t, outside)
 			ports := map[flow]*seen{}
 			stop := netnstest.Watch(outside, "eth0", func(p netnstest.Packet) { note(ports, p) })

@@ -37,25 +37,28 @@ const (
 const destinationPorts = 16
 
 // Two pods of one node that send from one source port at the same instant lose
-// packets to the race for that port, unless ports are random.
+// packets to the race for that port, unless ports are random or each pod's own.
 func TestSimultaneousConnectionsSurvive(t *testing.T) {
 	anywhere := world.PortRange{Low: 2000, High: 32000}
 	for _, c := range []struct {
 		name   string
 		ports  string
 		random bool
+		block  int
 		judge  func(t *testing.T, lose func() uint64)
 	}{
-		{"the kernel's choice", "kernel", false, isRaced},
-		{"a range", "auto", false, isRaced},
-		{"the kernel's choice at random", "kernel", true, isCured},
-		{"a range at random", "auto", true, isCured},
+		{"the kernel's choice", "kernel", false, 0, isRaced},
+		{"a range", "auto", false, 0, isRaced},
+		{"the kernel's choice at random", "kernel", true, 0, isCured},
+		{"a range at random", "auto", true, 0, isCured},
+		{"a block each", "auto", false, 14000, isCured},
+		{"a block each at random", "auto", true, 14000, isCured},
 	} {
 		for _, f := range []flow{{unix.IPPROTO_TCP, nft.IPv4}, {unix.IPPROTO_UDP, nft.IPv4}, {unix.IPPROTO_TCP, nft.IPv6}} {
 			t.Run(c.name+"/"+f.String(), func(t *testing.T) {
 				c.judge(t, func() uint64 {
 					n, outside := raceCluster(t)
-					w := n.Apply(v1alpha1.AgentConfigSpec{NodeSNATPortRange: &c.ports, NodeSNATRandomizePorts: &c.random})
+					w := n.Apply(v1alpha1.AgentConfigSpec{NodeSNATPortRange: &c.ports, NodeSNATRandomizePorts: &c.random, NodeSNATPortBlock: &c.block})
 					from := snat.InForce(w).Range
 					if from.High == 0 {
 						from = anywhere
