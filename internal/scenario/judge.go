@@ -17,6 +17,10 @@ func (st *stage) judge(l line, sent map[uint32]packet, seen map[uint32]sight) {
 		if want.kept {
 			ports = world.PortRange{Low: p.from.Port(), High: p.from.Port()}
 		}
+		to := p.to
+		if want.to.IsValid() {
+			to = want.to
+		}
 		switch {
 		case s.damage != "":
 			st.t.Errorf("the packet from %s has %s", p.from, s.damage)
@@ -24,8 +28,8 @@ func (st *stage) judge(l line, sent map[uint32]packet, seen map[uint32]sight) {
 			st.t.Errorf("the packet from %s was seen as %s, want %s", p.from, s.from, want.as.addr)
 		case ports.High != 0 && !ports.Contains(s.from.Port()):
 			st.t.Errorf("the packet from %s was seen as %s, want port %s", p.from, s.from, ports)
-		case s.to != p.to:
-			st.t.Errorf("the packet to %s was seen to %s", p.to, s.to)
+		case s.to != to:
+			st.t.Errorf("the packet to %s was seen to %s, want %s", p.to, s.to, to)
 		case want.vxlan.IsValid() && s.through != st.tunnelTo(want.vxlan):
 			st.t.Errorf("the packet went through %+v, want %+v", s.through, st.tunnelTo(want.vxlan))
 		case want.vxlan.IsValid() && s.mac != st.peerMAC(want.vxlan):

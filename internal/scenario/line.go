@@ -18,11 +18,12 @@ import (
 // [2001:db8::10]:80. Without a port, or with a range of them, FROM stands for
 // many packets, spread over it. OUTCOME is one of
 //
-//	seen as ADDRESS[:PORT|:LOW-HIGH|:kept] [at random] [on INTERFACE|in vxlan to NODE|at POD] [and back]
+//	seen as ADDRESS[:PORT|:LOW-HIGH|:kept] [to ADDRESS:PORT] [at random] [on INTERFACE|in vxlan to NODE|at POD] [and back]
 //	unreachable
 //	dropped
 //
-// "kept" is the port it was sent with. "at random" wants ports that have nothing
+// "kept" is the port it was sent with. Without "to" the destination is that it was
+// sent to. "at random" wants ports that have nothing
 // to do with those sent and that cover the range. "and back" answers each packet
 // and wants the answer at the sender, as if nothing had been translated.
 type line struct {
@@ -44,6 +45,7 @@ type end struct {
 // A sighting is how packets are to be seen.
 type sighting struct {
 	as     end
+	to     netip.AddrPort // zero: the one it was sent to
 	kept   bool
 	random bool
 	back   bool
@@ -120,7 +122,14 @@ func parseSighting(words []string) (s *sighting, err error) {
 	if s.as, err = parseEnd(words[0]); err != nil {
 		return nil, err
 	}
-	rest := strings.Join(words[1:], " ")
+	words = words[1:]
+	if len(words) > 1 && words[0] == "to" {
+		if s.to, err = netip.ParseAddrPort(words[1]); err != nil {
+			return nil, err
+		}
+		words = words[2:]
+	}
+	rest := strings.Join(words, " ")
 	rest, s.random = strings.CutPrefix(rest, "at random")
 	rest, s.back = strings.CutSuffix(strings.TrimSpace(rest), "and back")
 	switch words := strings.Fields(rest); {

@@ -53,6 +53,33 @@ type attachment struct {
 	ContainerID string       `json:"containerID"`
 	Dead        bool         `json:"dead"` // its network namespace is gone
 	Addresses   []netip.Addr `json:"addresses"`
+	Chained     bool         `json:"chained"`
+	HostPorts   []hostPort   `json:"hostPorts"`
+}
+
+// hostPort is a port of the node that leads to the pod.
+type hostPort struct {
+	Address  netip.Addr `json:"address"`
+	Port     uint16     `json:"port"`
+	Protocol string     `json:"protocol"`
+	PodPort  uint16     `json:"podPort"`
+}
+
+// world is a as an attachment whose network namespace is at a path.
+func (a attachment) world(t *testing.T, netns string) *world.Attachment {
+	t.Helper()
+	out := &world.Attachment{
+		Namespace: a.Namespace, Pod: a.Pod, ContainerID: a.ContainerID, Interface: "eth0",
+		Netns: netns, Addresses: a.Addresses, Chained: a.Chained,
+	}
+	for _, p := range a.HostPorts {
+		number, err := parseProtocol(p.Protocol)
+		if err != nil {
+			t.Fatalf("attachments.yaml: %v", err)
+		}
+		out.HostPorts = append(out.HostPorts, world.HostPort{Address: p.Address, Port: p.Port, Protocol: byte(number), PodPort: p.PodPort})
+	}
+	return out
 }
 
 func (a attachment) name() string { return a.Namespace + "/" + a.Pod }
@@ -136,10 +163,7 @@ func (s *scenario) build(t *testing.T, objects *source.Objects, at netnsOf) (*wo
 	}
 	in.Kernel = s.observe(t, w.Node)
 	for _, a := range s.pods {
-		in.Attachments.List = append(in.Attachments.List, &world.Attachment{
-			Namespace: a.Namespace, Pod: a.Pod, ContainerID: a.ContainerID, Interface: "eth0",
-			Netns: at(a), Addresses: a.Addresses,
-		})
+		in.Attachments.List = append(in.Attachments.List, a.world(t, at(a)))
 		if !a.Dead {
 			in.Kernel.LiveNetns = append(in.Kernel.LiveNetns, at(a))
 		}

@@ -60,6 +60,9 @@ func (s *scenario) setStage(t *testing.T) *stage {
 		if !a.Dead {
 			h := st.side.pods[inText(a)]
 			h.Sysctl("net/ipv4/icmp_echo_ignore_all", "1", "net/ipv6/icmp/echo_ignore_all", "1")
+			// Nobody listens in a pod, and a reset would end the connection before it is
+			// answered.
+			st.side.run(h, "table inet stage {\nchain output {\ntype filter hook output priority 0\ntcp flags & rst == rst drop\n}\n}\n", "nft", "-f", "-")
 			st.pods[a.name()] = &podOnStage{attachment: a, out: openSender(t, h), in: openTap(t, h, "eth0")}
 		}
 	}
