@@ -138,7 +138,7 @@ func (p *pod) run() {
 // live is one life: a sandbox, containers in it, and their end.
 func (p *pod) live(ctx context.Context, w want) {
 	p.set(func(s *podState) { *s = podState{spec: w.spec, epoch: w.epoch, waiting: "the sandbox is being made"} })
-	box := newSandbox(p.lab, w.spec.Spec.NodeName, p.ref)
+	box := newSandbox(p.lab, w.spec)
 	if p.wire(ctx, w.spec, box) {
 		services := p.services(w.spec)
 		p.set(func(s *podState) { s.services, s.up, s.started, s.waiting, s.err = services, true, time.Now(), "", nil })

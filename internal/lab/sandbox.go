@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -14,26 +13,27 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/vishvananda/netlink"
+	corev1 "k8s.io/api/core/v1"
 
+	"fairlead.dev/fairlead/internal/cni"
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
 	"fairlead.dev/fairlead/internal/netns"
 )
 
 // A sandbox is a pod's namespace with its place in the pod network.
 type sandbox struct {
-	lab             Lab
-	id              string // of the container, towards the plugin
-	node            string
-	namespace, name string // of the pod
+	lab Lab
+	id  string // of the container, towards the plugin
+	pod *corev1.Pod
 }
 
-func newSandbox(l Lab, node string, pod ref) *sandbox {
+func newSandbox(l Lab, pod *corev1.Pod) *sandbox {
 	id := make([]byte, 16)
 	rand.Read(id)
-	return &sandbox{lab: l, id: hex.EncodeToString(id), node: node, namespace: pod.namespace, name: pod.name}
+	return &sandbox{lab: l, id: hex.EncodeToString(id), pod: pod}
 }
 
-func (s *sandbox) netns() string { return s.lab.podNetns(s.namespace, s.name) }
+func (s *sandbox) netns() string { return s.lab.podNetns(s.pod.Namespace, s.pod.Name) }
 
 // open makes the namespace anew.
 func (s *sandbox) open() error {
@@ -73,7 +73,11 @@ func (s *sandbox) add(ctx context.Context) ([]netip.Addr, error) {
 	if err != nil {
 		return nil, err
 	}
-	answer, err := plugin.AddNetworkList(ctx, list, s.runtime())
+	runtime := s.runtime()
+	if runtime.CapabilityArgs, err = capabilities(s.pod); err != nil {
+		return nil, err
+	}
+	answer, err := plugin.AddNetworkList(ctx, list, runtime)
 	if err != nil {
 		return nil, err
 	}
@@ -102,12 +106,8 @@ func (s *sandbox) del(ctx context.Context) error {
 }
 
 func (s *sandbox) plugin() (*libcni.CNIConfig, *libcni.NetworkConfigList, error) {
-	conf, err := json.Marshal(map[string]any{
-		"cniVersion": "1.0.0", "name": "fairlead",
-		"plugins": []map[string]string{{
-			"type": "fairlead", "socket": s.lab.AgentSocket(s.node), "stateDir": s.lab.stateDir(s.node),
-		}},
-	})
+	node := s.pod.Spec.NodeName
+	conf, err := cni.Config(s.lab.AgentSocket(node), s.lab.stateDir(node))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -119,8 +119,8 @@ func (s *sandbox) runtime() *libcni.RuntimeConf {
 	return &libcni.RuntimeConf{
 		ContainerID: s.id, NetNS: s.netns(), IfName: "eth0",
 		Args: [][2]string{
-			{"IgnoreUnknown", "1"}, {"K8S_POD_NAMESPACE", s.namespace},
-			{"K8S_POD_NAME", s.name}, {"K8S_POD_INFRA_CONTAINER_ID", s.id},
+			{"IgnoreUnknown", "1"}, {"K8S_POD_NAMESPACE", s.pod.Namespace},
+			{"K8S_POD_NAME", s.pod.Name}, {"K8S_POD_INFRA_CONTAINER_ID", s.id},
 		},
 	}
 }
