@@ -63,6 +63,7 @@ type Agent struct {
 	turning  sync.Mutex // the kernel and the snapshot are apart while a turn is taken
 	snapshot atomic.Pointer[Snapshot]
 	held     datapath.State // what the kernel holds, as far as we know; the loop's own
+	led      []flow         // where UDP host ports led at the last turn; the loop's own
 	// repairs that were begun, and are not known to be done; the loop's own
 	repairing map[datapath.Repair]bool
 	reported  []byte // the report last written; the loop's own

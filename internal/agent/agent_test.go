@@ -68,7 +68,7 @@ func TestAgentFollowsTheEphemeralRange(t *testing.T) {
 	if !strings.Contains(after.State.NFT(), "masquerade to :40000-50000") {
 		t.Errorf("the range in force does not follow the sysctl:\n%s", after.State.NFT())
 	}
-	if before.State[1] != after.State[1] {
+	if before.State[2] != after.State[2] {
 		t.Error("the overlay was rendered again although it reads no port range")
 	}
 	if d := n.diffText(t); d != "" {

@@ -40,6 +40,9 @@ func (a *Agent) turn() error {
 	s := &Snapshot{Turn: a.asked.Load(), Applied: last.Applied, Observed: last.Observed, World: last.World,
 		Rendered: last.Rendered, Problems: last.Problems, given: a.given, next: make(chan struct{})}
 	changes, err := a.reconcile(s)
+	if err == nil {
+		a.redirect(s.World)
+	}
 	s.Ready = err == nil && s.World != nil && s.World.Node != nil
 	if err != nil {
 		s.Reason = err.Error()

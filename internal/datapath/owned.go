@@ -6,12 +6,21 @@ package datapath
 // where these are written down.
 const (
 	// TablePrefix begins the name of every nftables table, all of the inet family.
-	TablePrefix = "fairlead-"
-	SNATTable   = TablePrefix + "snat"
+	TablePrefix   = "fairlead-"
+	SNATTable     = TablePrefix + "snat"
+	HostPortTable = TablePrefix + "hostport"
 
 	// SNATPriority is just before srcnat (100), where kube-proxy and other
 	// networks stand: the first to decide on a connection's source decides.
 	SNATPriority = 99
+
+	// HostPortPriority is just before dstnat (-100), where kube-proxy stands: the
+	// first to decide on a connection's destination decides.
+	HostPortPriority = -101
+	// HostPortSourcePriority is just before ours for what leaves the cluster.
+	HostPortSourcePriority = SNATPriority - 1
+	// LoopbackPriority is raw (-300): before conntrack, and before any translation.
+	LoopbackPriority = -300
 
 	// LinkPrefix begins the name of every network device. Behind it a pod's wire
 	// has twelve hex digits.

@@ -227,7 +227,7 @@ func (o *overlayer) nonMasquerade(cidrs []string) {
 }
 
 // switchable are the features that can be switched off by name.
-var switchable = []string{"overlay", "pod", "snat"}
+var switchable = []string{"hostport", "overlay", "pod", "snat"}
 
 func (o *overlayer) features(features map[string]bool) {
 	var names []string

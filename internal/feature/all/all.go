@@ -4,6 +4,7 @@ package all
 
 import (
 	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/feature/hostport"
 	"fairlead.dev/fairlead/internal/feature/overlay"
 	"fairlead.dev/fairlead/internal/feature/pod"
 	"fairlead.dev/fairlead/internal/feature/snat"
@@ -12,6 +13,7 @@ import (
 // Features is every feature there is.
 var Features = []feature.Feature{
 	pod.Feature,
+	hostport.Feature,
 	overlay.Feature,
 	snat.Feature,
 }

@@ -31,7 +31,8 @@ var Feature = feature.Feature{
 			attachments *world.Attachments
 			kernel      *world.Kernel
 			mtu         int
-		}{w.Node, w.Attachments, w.Kernel, w.PodMTU()}
+			localnet    string
+		}{w.Node, w.Attachments, w.Kernel, w.PodMTU(), localnet(w)}
 	},
 	Checks: []doctor.Check{addressPools},
 }
@@ -50,6 +51,10 @@ func render(w *world.World) feature.Result {
 	for _, a := range w.Attachments.List {
 		if !a.Chained && w.Kernel.NetnsAlive(a.Netns) {
 			wire(&p, a, w.PodMTU())
+			if len(a.HostPorts) > 0 {
+				key := "net/ipv4/conf/" + LinkName(a.ContainerID, a.Interface) + "/route_localnet"
+				p.Settings = append(p.Settings, sysctl.Setting{Key: key, Value: localnet(w)})
+			}
 		}
 	}
 	return feature.Result{Part: p}
@@ -77,6 +82,16 @@ func keepRoutes(w *world.World) []sysctl.Setting {
 		}
 	}
 	return out
+}
+
+// localnet is whether connections of the node's loopback may leave by the wires of
+// pods with host ports. It is taken back when these are switched off, since what
+// keeps pods out of that loopback then goes.
+func localnet(w *world.World) string {
+	if w.Config.Enabled("hostport") {
+		return "1"
+	}
+	return "0"
 }
 
 func wire(p *datapath.Part, a *world.Attachment, mtu int) {

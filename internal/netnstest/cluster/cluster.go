@@ -69,8 +69,9 @@ func podCIDRs(n int) []string {
 	return []string{fmt.Sprintf("10.244.%d.0/24", n), fmt.Sprintf("fd00:10:244:%d::/64", n)}
 }
 
-// NewPod makes a pod of n. Its wire comes with the next Apply.
-func (n *Node) NewPod() *Pod {
+// NewPod makes a pod of n with the given ports of the node. Its wire comes with the
+// next Apply.
+func (n *Node) NewPod(ports ...world.HostPort) *Pod {
 	n.t.Helper()
 	i := len(n.Pods) + 2 // .1 is the node
 	p := &Pod{Host: netnstest.New(n.t), Addresses: []netip.Addr{
@@ -80,7 +81,7 @@ func (n *Node) NewPod() *Pod {
 	n.Pods = append(n.Pods, p)
 	n.attachments.List = append(n.attachments.List, &world.Attachment{
 		Namespace: "default", Pod: fmt.Sprintf("p%d", i), ContainerID: fmt.Sprintf("%s-p%03d", name(n.Number), i),
-		Interface: Uplink, Netns: p.Path, Inode: netns.Inode(p.Path), Addresses: p.Addresses,
+		Interface: Uplink, Netns: p.Path, Inode: netns.Inode(p.Path), Addresses: p.Addresses, HostPorts: ports,
 	})
 	return p
 }
