@@ -34,6 +34,8 @@ const (
 	scalePods  = 250 // on the node, all of them real
 	scaleTimes = 20  // one pod comes and goes
 	readTimes  = 3   // the whole kernel is read back
+
+	leastChanges = 5 // of one pod: its link, two neighbours and two routes
 )
 
 // scales are the sizes, with the time that one changed pod may take.
@@ -130,6 +132,9 @@ func (l *line) turn() (t lineTimes, err error) {
 	step(&t.render)
 	changes := datapath.DiffStates(l.held, rendered.State)
 	step(&t.diff)
+	if changes.Len() < leastChanges {
+		return t, fmt.Errorf("a pod came or went, and all that changes is\n%s", changes)
+	}
 	if err := datapath.Apply(changes); err != nil {
 		return t, err
 	}
@@ -154,8 +159,9 @@ func (b *bench) scale(peers int) error {
 	}
 	pods := &world.Attachments{}
 	for i := range scalePods {
+		path := netnstest.New(b).Path
 		pods.List = append(pods.List, &world.Attachment{Namespace: "default", Pod: fmt.Sprint("p", i), ContainerID: fmt.Sprintf("c%03d", i),
-			Interface: "eth0", Netns: netnstest.New(b).Path, Addresses: podAddresses(i)})
+			Interface: "eth0", Netns: path, Inode: netns.Inode(path), Addresses: podAddresses(i)})
 	}
 	others := &world.Attachments{List: slices.Delete(slices.Clone(pods.List), scalePods/2, scalePods/2+1)}
 	r := scaleResult{Peers: peers}
