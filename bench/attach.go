@@ -162,7 +162,7 @@ func (s *site) check(b *bench, pods []*netnstest.Host, addresses [][]netip.Addr)
 			return nil
 		})
 	}
-	if len(owner) != len(pods)*len(families) {
+	if len(owner) != len(pods)*len(flannelFamilies) {
 		b.Fatalf("%s: %d addresses for %d pods", s.name, len(owner), len(pods))
 	}
 }

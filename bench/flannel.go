@@ -27,13 +27,13 @@ func flannel(b *bench) *system {
 	for i, n := range nodes {
 		n.Address("eth0", outers(i)[0].String()+"/24", outers(i)[1].String()+"/64")
 		n.Sysctl(bridgeCalls4, "1", bridgeCalls6, "1")
-		for family := range families {
+		for family := range flannelFamilies {
 			n.rules(family)
 			n.Do(func() error { return n.tunnel(family) })
 		}
 	}
 	for i, n := range nodes {
-		for family := range families {
+		for family := range flannelFamilies {
 			n.Do(func() error { return n.peer(nodes[1-i], family) })
 		}
 	}
@@ -80,7 +80,7 @@ func flannelConf(b *bench, number int) string {
 			"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": %q}], [{"subnet": %q}]],
 			"routes": [{"dst": %q}, {"dst": %q}]}},
 		{"type": "portmap", "capabilities": {"portMappings": true}}]}`,
-		podMTU, b.dir("addresses"), subnet(number, 0), subnet(number, 1), families[0].cluster, families[1].cluster)
+		podMTU, b.dir("addresses"), subnet(number, 0), subnet(number, 1), flannelFamilies[0].cluster, flannelFamilies[1].cluster)
 }
 
 // pod hangs a pod on the node's bridge by its plugins.
@@ -90,8 +90,8 @@ func (n *flannelNode) pod(container string) *end {
 	return p
 }
 
-// families are what differs between Flannel's two.
-var families = []struct {
+// flannelFamilies are what differs between Flannel's two.
+var flannelFamilies = []struct {
 	cluster   netip.Prefix
 	multicast string
 	iptables  string
@@ -104,7 +104,7 @@ var families = []struct {
 
 // subnet holds the pods of node n.
 func subnet(n, family int) netip.Prefix {
-	return netip.PrefixFrom(addresses(n, 0)[family], families[family].bits)
+	return netip.PrefixFrom(addresses(n, 0)[family], flannelFamilies[family].bits)
 }
 
 // outers are a node's own addresses.
@@ -116,7 +116,7 @@ func outers(n int) []netip.Addr {
 // what kube-proxy masquerades and what stays in the cluster, and a way through
 // the forward chain.
 func (n *flannelNode) rules(family int) {
-	f, own := families[family], subnet(n.number, family)
+	f, own := flannelFamilies[family], subnet(n.number, family)
 	masq := func(rule string) string { return "-A FLANNEL-POSTRTG " + rule + "\n" }
 	const because, through = `-m comment --comment "flanneld masq" -j `, `-m comment --comment "flanneld forward" -j `
 	text := "*nat\n:FLANNEL-POSTRTG - [0:0]\n-A POSTROUTING " + because + "FLANNEL-POSTRTG\n" +
@@ -144,7 +144,7 @@ func (n *flannelNode) rules(family int) {
 // tunnel makes the VXLAN device of one family. Its MTU leaves 50 bytes for outer
 // headers in both, as Flannel's does, although IPv6 takes 70.
 func (n *flannelNode) tunnel(family int) error {
-	l := &netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: families[family].device, MTU: podMTU},
+	l := &netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: flannelFamilies[family].device, MTU: podMTU},
 		VxlanId: vni, Port: 8472, SrcAddr: outers(n.number)[family].AsSlice(), Learning: false}
 	first := subnet(n.number, family).Addr()
 	err := each([]func() error{
@@ -165,7 +165,7 @@ func (n *flannelNode) tunnel(family int) error {
 
 // peer leads to the pods of another node by one family.
 func (n *flannelNode) peer(to *flannelNode, family int) error {
-	l, err := netlink.LinkByName(families[family].device)
+	l, err := netlink.LinkByName(flannelFamilies[family].device)
 	if err != nil {
 		return err
 	}

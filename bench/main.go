@@ -26,6 +26,7 @@ func main() {
 	flag.IntVar(&b.repeats, "repeats", 7, "repetitions of each fast-reuse row")
 	flag.StringVar(&b.only, "only", "", "measure only rows whose name contains this")
 	peers := flag.Int("peers", 0, "for the program's own use: measure one size of cluster")
+	pods := flag.String("families", "", "with -peers: what addresses pods have")
 	asJSON := flag.Bool("json", false, "print everything measured as JSON")
 	flag.Parse()
 	if flag.NArg() > 0 || b.rounds < 1 || b.repeats < 1 {
@@ -34,7 +35,7 @@ func main() {
 	}
 	do := func() error { return b.run(*asJSON) }
 	if *peers > 0 {
-		do = func() error { return b.scale(*peers) }
+		do = func() error { return b.scale(*peers, families(*pods)) }
 	}
 	if err := b.guarded(do); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

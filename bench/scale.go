@@ -35,19 +35,31 @@ const (
 	scaleTimes = 20  // one pod comes and goes
 	readTimes  = 3   // the whole kernel is read back
 
-	leastChanges = 5 // of one pod: its link, two neighbours and two routes
+	leastChanges = 3 // of one pod: its link, and of each family a neighbour and a route
 )
 
-// scales are the sizes, with the time that one changed pod may take.
+// scales are the sizes, with the time that one changed pod may take, and what
+// pods' addresses there are. The largest has no IPv4: the kernel keeps all next
+// hops of one link in one chain (net/ipv4/fib_semantics.c, fib_info_hashfn), and
+// 100,000 routes there take it many minutes.
 var scales = []struct {
-	peers int
-	goal  time.Duration // 0: none
-}{{1_000, 0}, {10_000, 10 * time.Millisecond}, {100_000, 20 * time.Millisecond}}
+	peers    int
+	goal     time.Duration // 0: none
+	families families
+}{{1_000, 0, dualStack}, {10_000, 10 * time.Millisecond, dualStack}, {100_000, 20 * time.Millisecond, onlyIPv6}}
+
+type families string
+
+const (
+	dualStack families = "IPv4, IPv6"
+	onlyIPv6  families = "IPv6"
+)
 
 // A scaleResult is what one size came to. Times are in milliseconds, memory in
 // bytes.
 type scaleResult struct {
 	Peers    int       `json:"peers"`
+	Families families  `json:"families"`
 	Goal     float64   `json:"goalMillis,omitempty"`
 	Setup    float64   `json:"setupMillis"` // the first time all goes into the kernel
 	Add      stepTimes `json:"add"`
@@ -79,7 +91,7 @@ func (b *bench) measureScale() (out []scaleResult) {
 		node := netnstest.New(b)
 		netnstest.Wire(node, "eth0", netnstest.New(b), "eth0")
 		node.Address("eth0", peerAddress(0).String()+"/12")
-		child := exec.Command(self, "-peers", strconv.Itoa(s.peers))
+		child := exec.Command(self, "-peers", strconv.Itoa(s.peers), "-families", string(s.families))
 		var said bytes.Buffer
 		child.Stdout, child.Stderr = &said, os.Stderr
 		if err := netns.Do(node.Path, child.Run); err != nil {
@@ -89,7 +101,7 @@ func (b *bench) measureScale() (out []scaleResult) {
 		if err := json.Unmarshal(said.Bytes(), &r); err != nil {
 			b.Fatalf("%s: %v in %s", scaleName(s.peers), err, said.String())
 		}
-		r.Goal = float64(s.goal.Milliseconds())
+		r.Goal, r.Families = float64(s.goal.Milliseconds()), s.families
 		out = append(out, r)
 	}
 	return out
@@ -148,20 +160,20 @@ func millisOf(d time.Duration) float64 { return float64(d.Microseconds()) / 1000
 
 // scale is what the process of one size does, on the node that it is in. It
 // prints its result as JSON.
-func (b *bench) scale(peers int) error {
+func (b *bench) scale(peers int, f families) error {
 	l := &line{kernel: &kernel.Observer{Capabilities: kernel.Probe()}, builder: source.NewBuilder(peerName(0)), renderer: feature.NewRenderer(all.Features)}
 	ctx, stop := context.WithCancel(context.Background())
 	watched := make(chan error, 1)
 	go func() { watched <- l.kernel.Watch(ctx, func() {}) }()
 	l.in.Objects = &source.Objects{}
 	for i := range peers + 1 {
-		l.in.Objects.Nodes = append(l.in.Objects.Nodes, cluster.Object(peerName(i), peerCIDRs(i), peerAddress(i)))
+		l.in.Objects.Nodes = append(l.in.Objects.Nodes, cluster.Object(peerName(i), f.cidrs(i), peerAddress(i)))
 	}
 	pods := &world.Attachments{}
 	for i := range scalePods {
 		path := netnstest.New(b).Path
 		pods.List = append(pods.List, &world.Attachment{Namespace: "default", Pod: fmt.Sprint("p", i), ContainerID: fmt.Sprintf("c%03d", i),
-			Interface: "eth0", Netns: path, Inode: netns.Inode(path), Addresses: podAddresses(i)})
+			Interface: "eth0", Netns: path, Inode: netns.Inode(path), Addresses: f.pod(i)})
 	}
 	others := &world.Attachments{List: slices.Delete(slices.Clone(pods.List), scalePods/2, scalePods/2+1)}
 	r := scaleResult{Peers: peers}
@@ -264,24 +276,32 @@ func peerAddress(i int) netip.Addr {
 	return netip.AddrFrom4([4]byte{172, byte(16 + i>>16), byte(i >> 8), byte(i)})
 }
 
-// peerCIDRs are those of the pods of node i: an IPv4 /26 of 10.0.0.0/8, but for
-// this node a /24 elsewhere, and an IPv6 /64.
-func peerCIDRs(i int) []string {
-	six := fmt.Sprintf("fd00:10:%x:%x::/64", i>>16, i&0xffff)
+// cidrs are those of the pods of node i: an IPv4 /26 of 10.0.0.0/8, but for this
+// node a /24 elsewhere, and an IPv6 /64.
+func (f families) cidrs(i int) []string {
+	four, six := fmt.Sprintf("10.%d.%d.%d/26", i>>10, i>>2&0xff, i<<6&0xff), fmt.Sprintf("fd00:10:%x:%x::/64", i>>16, i&0xffff)
 	if i == 0 {
-		return []string{"192.168.1.0/24", six}
+		four = "192.168.1.0/24"
 	}
-	return []string{fmt.Sprintf("10.%d.%d.%d/26", i>>10, i>>2&0xff, i<<6&0xff), six}
+	if f == onlyIPv6 {
+		return []string{six}
+	}
+	return []string{four, six}
 }
 
-func podAddresses(i int) []netip.Addr {
-	return []netip.Addr{netip.AddrFrom4([4]byte{192, 168, 1, byte(i + 2)}), netip.MustParseAddr(fmt.Sprintf("fd00:10::%x", i+2))}
+// pod is the addresses of pod i of this node.
+func (f families) pod(i int) []netip.Addr {
+	four, six := netip.AddrFrom4([4]byte{192, 168, 1, byte(i + 2)}), netip.MustParseAddr(fmt.Sprintf("fd00:10::%x", i+2))
+	if f == onlyIPv6 {
+		return []netip.Addr{six}
+	}
+	return []netip.Addr{four, six}
 }
 
 func printScale(w io.Writer, results []scaleResult) error {
-	fmt.Fprintf(w, "\nOne changed pod of %d on a node, and the other nodes of the cluster, dual stack: medians in ms of %d times\n", scalePods, scaleTimes)
+	fmt.Fprintf(w, "\nOne changed pod of %d on a node, and the other nodes of the cluster: medians in ms of %d times\n", scalePods, scaleTimes)
 	t := newTable(w)
-	t.line("peers", "pod", "all", "95 %", "goal", "observe", "build", "render", "diff", "apply")
+	t.line("peers", "pods have", "pod", "all", "95 %", "goal", "observe", "build", "render", "diff", "apply")
 	ms := func(e estimate) string { return fmt.Sprintf("%.2f", e.Median) }
 	for _, r := range results {
 		for _, s := range []struct {
@@ -292,7 +312,7 @@ func printScale(w io.Writer, results []scaleResult) error {
 			if r.Goal > 0 {
 				goal = fmt.Sprintf("%v: %s", r.Goal, verdict(s.Total.Median <= r.Goal))
 			}
-			t.line(fmt.Sprint(r.Peers), s.name, ms(s.Total), interval(s.Total), goal, ms(s.Observe), ms(s.Build), ms(s.Render), ms(s.Diff), ms(s.Apply))
+			t.line(fmt.Sprint(r.Peers), string(r.Families), s.name, ms(s.Total), interval(s.Total), goal, ms(s.Observe), ms(s.Build), ms(s.Render), ms(s.Diff), ms(s.Apply))
 		}
 	}
 	if err := t.Flush(); err != nil {
