@@ -57,6 +57,10 @@ func render(w *world.World) feature.Result {
 		t.Sets = append(t.Sets,
 			&nft.Set{Name: pods(f), Type: f.AddrType(), Interval: true, Elements: nft.Prefixes(of(f, w.Node.PodCIDRs))},
 			&nft.Set{Name: inside(f), Type: f.AddrType(), Interval: true, Elements: nft.Prefixes(of(f, insideOf(w)))})
+		if beside(w) {
+			t.Sets = append(t.Sets,
+				&nft.Set{Name: kept(f), Type: f.AddrType(), Interval: true, Elements: nft.Prefixes(of(f, w.Config.NonMasqueradeCIDRs))})
+		}
 	}
 	translate := &nft.Chain{
 		Name: "postrouting", Type: nft.NAT, Hook: nft.Postrouting, Priority: datapath.SNATPriority, Rules: translation(w),
@@ -79,12 +83,18 @@ func translation(w *world.World) []nft.Rule {
 			out = append(out, slices.Concat(way.matches(), toOutside, nft.Rule{nft.Goto(blocks(f))}))
 		}
 		out = append(out, slices.Concat(toOutside, nft.Rule{nft.Goto("outside")}))
-		if w.Config.Overlay.Mode == world.None {
-			out = append(out, nft.Rule{nft.SaddrIn(f, pods(f)), nft.Not(nft.Mark(kubeProxyMark, kubeProxyMark)), nft.KeepSource(f)})
+		if beside(w) {
+			out = append(out, nft.Rule{nft.SaddrIn(f, pods(f)), nft.DaddrIn(f, kept(f)),
+				nft.Not(nft.Mark(kubeProxyMark, kubeProxyMark)), nft.KeepSource(f)})
 		}
 	}
 	return out
 }
+
+// beside reports whether another network has the pods, which may masquerade them
+// after us. What the operator lists is kept from it; what else stays inside is
+// that network's own affair, and may need its masquerade to come back.
+func beside(w *world.World) bool { return w.Config.Overlay.Mode == world.None }
 
 // kubeProxyMark is on the packets that kube-proxy will masquerade
 // (--iptables-masquerade-bit, 14 by default): those of a pod that a Service led
@@ -113,6 +123,7 @@ func ported(families ...nft.Family) []byte {
 // Names of the sets of each family.
 func pods(f nft.Family) string   { return "pods" + suffix(f) }
 func inside(f nft.Family) string { return "inside" + suffix(f) }
+func kept(f nft.Family) string   { return "kept" + suffix(f) }
 
 func suffix(f nft.Family) string { return map[nft.Family]string{nft.IPv4: "4", nft.IPv6: "6"}[f] }
 
