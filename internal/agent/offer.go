@@ -63,10 +63,7 @@ func (o *offering) make(mode world.OverlayMode) error {
 
 func (o *offering) configure(path string, mode world.OverlayMode) error {
 	if mode == world.None {
-		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-		return nil
+		return withdraw(path)
 	}
 	socket, err := filepath.Abs(o.config.Socket)
 	if err != nil {
@@ -84,6 +81,19 @@ func (o *offering) configure(path string, mode world.OverlayMode) error {
 		return nil
 	}
 	return replace.File(path, want, 0o644)
+}
+
+// withdraw removes our configuration. One of our name in which somebody wrote us
+// behind another plugin is not ours.
+func withdraw(path string) error {
+	content, err := os.ReadFile(path)
+	if err == nil && cni.PlaceIn(content) == cni.First {
+		err = os.Remove(path)
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // install makes the file at path the program that is running.

@@ -1,6 +1,9 @@
 package cni
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"slices"
+)
 
 // ConfigFile is the name of our network configuration among others: a runtime
 // takes the first.
@@ -29,4 +32,42 @@ func Config(socket, stateDir string) ([]byte, error) {
 		[]plugin{{PluginFile, socket, stateDir, map[string]bool{"portMappings": true, "bandwidth": true}}},
 	}, "", "  ")
 	return append(content, '\n'), err
+}
+
+// A Place is where a network configuration calls the plugin.
+type Place string
+
+// The places: at the head of the list the pods' network is ours, behind another
+// plugin it is that one's.
+const (
+	Nowhere Place = "nowhere"
+	First   Place = "first"
+	Behind  Place = "behind"
+)
+
+// PlaceIn returns where a runtime's network configuration, a list or a single
+// plugin, calls ours. What cannot be read calls nobody.
+func PlaceIn(content []byte) Place {
+	type plugin struct {
+		Type string `json:"type"`
+	}
+	var conf struct {
+		plugin
+		Plugins []plugin `json:"plugins"`
+	}
+	if err := json.Unmarshal(content, &conf); err != nil {
+		return Nowhere
+	}
+	plugins := conf.Plugins
+	if len(plugins) == 0 {
+		plugins = []plugin{conf.plugin}
+	}
+	switch slices.Index(plugins, plugin{PluginFile}) {
+	case -1:
+		return Nowhere
+	case 0:
+		return First
+	default:
+		return Behind
+	}
 }

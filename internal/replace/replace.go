@@ -16,8 +16,7 @@ func File(path string, content []byte, mode fs.FileMode) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	// The name ends as no manifest and no configuration does.
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*.tmp")
+	f, err := os.CreateTemp(filepath.Dir(path), temporary(path))
 	if err != nil {
 		return err
 	}
@@ -29,4 +28,14 @@ func File(path string, content []byte, mode fs.FileMode) error {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return nil
+}
+
+// temporary is the pattern of the names of files that are being written. They end
+// as no manifest and no configuration does.
+func temporary(path string) string { return "." + filepath.Base(path) + "-*.tmp" }
+
+// Leftovers are the files beside path that writers left which were killed.
+func Leftovers(path string) []string {
+	found, _ := filepath.Glob(filepath.Join(filepath.Dir(path), temporary(path))) // fails for patterns in path only
+	return found
 }
