@@ -122,9 +122,12 @@ func (a *Agent) giveOut(now *world.Allocations) error {
 	return nil
 }
 
+// unfinished is the name of a file while its content is on the way to the disk.
+func unfinished(path string) string { return path + ".new" }
+
 // writeDurably puts a file in place whole, once its content is on the disk.
 func writeDurably(path string, content []byte) error {
-	temporary := path + ".new"
+	temporary := unfinished(path)
 	f, err := os.OpenFile(temporary, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err

@@ -19,8 +19,7 @@ import (
 // something before, so that is written down before it is changed: in the state
 // directory, for uninstall.
 
-// SettingsFile is the record's file in the state directory.
-func SettingsFile(stateDir string) string { return filepath.Join(stateDir, "settings.json") }
+func settingsPath(stateDir string) string { return filepath.Join(stateDir, "settings.json") }
 
 // A settingsRecord says what settings were. It holds for one boot and one network
 // namespace, since settings begin anew with each; so the record need not survive
@@ -66,7 +65,7 @@ func remember(stateDir string, settings []sysctl.Setting) error {
 	if err != nil {
 		return err
 	}
-	return replace.File(SettingsFile(stateDir), content, 0o644)
+	return replace.File(settingsPath(stateDir), content, 0o644)
 }
 
 // ofOurs reports whether s is about a link of ours, with which it goes.
@@ -100,7 +99,7 @@ func readSettings(stateDir string) (settingsRecord, error) {
 		return settingsRecord{}, err
 	}
 	r := settingsRecord{Of: here}
-	content, err := os.ReadFile(SettingsFile(stateDir))
+	content, err := os.ReadFile(settingsPath(stateDir))
 	if errors.Is(err, os.ErrNotExist) {
 		return r, nil
 	}

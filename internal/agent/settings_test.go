@@ -111,7 +111,7 @@ func TestTheRecordIsOfItsBootAndNamespace(t *testing.T) {
 	}
 	n.host = here
 	for _, content := range []string{strings.Replace(n.record(t), "boot ", "boot x", 1), "", "{"} {
-		if err := os.WriteFile(SettingsFile(n.config.StateDir), []byte(content), 0o600); err != nil {
+		if err := os.WriteFile(settingsPath(n.config.StateDir), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if back := n.setBack(t); back != "" {
@@ -127,7 +127,7 @@ func TestTheRecordIsOfItsBootAndNamespace(t *testing.T) {
 
 func (n *node) record(t *testing.T) string {
 	t.Helper()
-	content, err := os.ReadFile(SettingsFile(n.config.StateDir))
+	content, err := os.ReadFile(settingsPath(n.config.StateDir))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func (n *node) record(t *testing.T) string {
 func TestSettingsAreSetEvenIfTheyCannotBeWrittenDown(t *testing.T) {
 	n := newNode(t, nodes)
 	n.host.Sysctl("net/ipv4/ip_forward", "0")
-	if err := os.Mkdir(SettingsFile(n.config.StateDir), 0o700); err != nil {
+	if err := os.Mkdir(settingsPath(n.config.StateDir), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	n.mustTurn(t)

@@ -116,7 +116,7 @@ func (n neighbour) move(s *site) (pods []*theirPod) {
 		}
 	}
 	for range 2 {
-		p := &theirPod{Host: s.attach(n.conf(s), theirPlugins)}
+		p := &theirPod{Host: s.attach(n.conf(s))}
 		p.addresses = p.ownAddresses(s.t)
 		serve(s.t, p.Host, echo.Default)
 		pods = append(pods, p)
@@ -221,9 +221,26 @@ const (
 	connecting = 20
 )
 
+func (s *site) serveOutside() {
+	s.t.Helper()
+	var server echo.Server
+	for n := range connecting {
+		server.TCP = append(server.TCP, fmt.Sprintf(":%d", firstPort+n))
+	}
+	serve(s.t, s.far, server)
+}
+
+// configureBeside has Fairlead choose ports beside another network, in so many for
+// each pod.
+func (s *site) configureBeside(block int) {
+	s.t.Helper()
+	s.configure(fmt.Sprintf(`{overlay: {mode: none}, nodeSNATRandomizePorts: true, nodeSNATPortRange: %d-%d, nodeSNATPortBlock: %d,
+  nonMasqueradeCIDRs: ["%s/32", "%s/128"]}`, low, high, block, keeping[0], keeping[1]))
+}
+
 // checkRandom fails the test unless a pod leaves for the outside with the node's
-// address and random ports of the range.
-func (s *site) checkRandom(pod *theirPod) {
+// address and random ports of the range, which it returns.
+func (s *site) checkRandom(pod *theirPod) (ports []uint16) {
 	s.t.Helper()
 	for i, node := range nodeAddresses {
 		kept := 0
@@ -235,9 +252,22 @@ func (s *site) checkRandom(pod *theirPod) {
 			if from.Port() == ownPort {
 				kept++
 			}
+			ports = append(ports, from.Port())
 		}
 		if kept > 2 {
 			s.t.Errorf("%d of %d connections keep their port", kept, connecting)
+		}
+	}
+	return ports
+}
+
+// checkOwn fails the test unless a pod is seen with the addresses that want has
+// where the operator wants its own to be seen.
+func (s *site) checkOwn(pod *theirPod, want ...string) {
+	s.t.Helper()
+	for i := range want {
+		if from := s.seen(pod.Host, at(keeping[i], 8080), 0); from.Addr().String() != want[i] {
+			s.t.Errorf("seen from %s, want %s", from, want[i])
 		}
 	}
 }
@@ -272,19 +302,19 @@ func testBeside(t *testing.T, n neighbour) {
 	s := newSite(t)
 	pods := n.move(s)
 	serve(t, s.Host, echo.Server{TCP: []string{":8081"}})
-	for i := range connecting {
-		serve(t, s.far, echo.Server{TCP: []string{fmt.Sprintf(":%d", firstPort+i)}})
-	}
+	s.serveOutside()
 	untouched, alive := s.bystanders(pods), s.hold(pods[0].Host)
+	s.checkOwn(pods[0], nodeAddresses...)
 	before := s.list()
 	stage := func(when string) {
 		t.Helper()
 		unchanged(t, when, before, s.theirs(s.list()))
 		alive()
 		s.checkRandom(pods[0])
+		s.checkOwn(pods[0], pods[0].addresses[0].String(), pods[0].addresses[1].String())
 	}
 
-	s.configure(fmt.Sprintf("{overlay: {mode: none}, nodeSNATRandomizePorts: true, nodeSNATPortRange: %d-%d}", low, high))
+	s.configureBeside(0)
 	s.start()
 	stage("with an agent")
 	for i, w := range tongues { // inside, pods keep their addresses, whatever the neighbour thinks of it
@@ -310,4 +340,5 @@ func testBeside(t *testing.T, n neighbour) {
 	s.mustUninstall()
 	unchanged(t, "after uninstall", before, s.list())
 	alive()
+	s.checkOwn(pods[0], nodeAddresses...)
 }

@@ -52,6 +52,7 @@ type site struct {
 	t      *testing.T
 	far    *netnstest.Host // the rest of the world
 	dir    string
+	cache  string    // of its container runtime
 	daemon *exec.Cmd // the agent, while it runs
 	log    bytes.Buffer
 }
@@ -75,7 +76,7 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	s := &site{Host: netnstest.New(t), t: t, far: netnstest.New(t), dir: dir}
+	s := &site{Host: netnstest.New(t), t: t, far: netnstest.New(t), dir: dir, cache: t.TempDir()}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("agent:\n%s", &s.log)
@@ -90,6 +91,8 @@ func newSite(t *testing.T) *site {
 		bits := []string{"/32", "/128"}[i]
 		s.far.Address("lo", farPods[i]+bits, outside[i]+bits, keeping[i]+bits)
 	}
+	s.write("net.d/99-loopback.conf", `{"cniVersion": "1.0.0", "type": "loopback"}`)
+	s.write("bin/loopback", "somebody else's")
 	s.write("objects/nodes.yaml", node("n1", nodeAddresses, podCIDRs)+"---\n"+node("n2", farAddresses, farPodCIDRs))
 	serve(t, s.far, echo.Default)
 	return s
@@ -131,7 +134,8 @@ func (s *site) start() {
 func (s *site) launch() {
 	s.t.Helper()
 	s.daemon = exec.Command(filepath.Join(programs, "fairlead"), "agent", "--node", "n1", "--objects", s.path("objects"),
-		"--state-dir", s.path("state"), "--socket", s.path("run/agent.sock"), "--metrics-address", "")
+		"--metrics-address", "",
+		"--state-dir", s.path("state"), "--socket", s.path("run/agent.sock"), "--cni-conf-dir", s.path("net.d"), "--cni-bin-dir", s.path("bin"))
 	s.daemon.Stdout, s.daemon.Stderr = &s.log, &s.log
 	s.Start(s.daemon)
 }

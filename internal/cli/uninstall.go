@@ -2,7 +2,6 @@ package cli
 
 import (
 	"debug/buildinfo"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containernetworking/cni/libcni"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
@@ -20,6 +20,7 @@ import (
 	"fairlead.dev/fairlead/internal/cni"
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
+	"fairlead.dev/fairlead/internal/replace"
 )
 
 func uninstallCommand() *cobra.Command {
@@ -115,7 +116,7 @@ func (u *uninstall) alone() (unlock func(), err error) {
 		c.Close()
 		return nil, fmt.Errorf("an agent answers on %s: stop it first, and whatever would start it again", u.socket)
 	}
-	if !slices.ContainsFunc(cni.Files(u.stateDir), exists) {
+	if !slices.ContainsFunc(agent.StateFiles(u.stateDir), exists) {
 		return func() {}, nil // no agent was here, and a lock would be the first trace
 	}
 	lock, err := cni.Lock(u.stateDir)
@@ -139,40 +140,30 @@ func (u *uninstall) plan() error {
 	if err := u.planKernel(); err != nil {
 		return err
 	}
-	u.planOwn(u.stateDir, append(cni.Files(u.stateDir), agent.SettingsFile(u.stateDir), agent.AllocationsFile(u.stateDir)))
+	u.planOwn(u.stateDir, agent.StateFiles(u.stateDir))
 	var sockets []string
 	if info, err := os.Lstat(u.socket); err == nil && info.Mode().Type() == os.ModeSocket {
 		sockets = append(sockets, u.socket)
 	}
 	u.planOwn(filepath.Dir(u.socket), sockets)
-	if plugin := filepath.Join(u.cniBinDir, pluginType); isFairlead(plugin) {
-		u.planRemoval(plugin)
-	}
+	u.planFile(filepath.Join(u.cniBinDir, cni.PluginFile), isFairlead)
 	return nil
 }
-
-// What the container runtime knows us by.
-const (
-	pluginType = "fairlead"
-	confFile   = "10-fairlead.conflist"
-)
 
 // planConfiguration is about what the container runtime is told. Somebody else's
 // configuration that names our plugin would keep every pod from starting.
 func (u *uninstall) planConfiguration() error {
-	files, err := filepath.Glob(filepath.Join(u.cniConfDir, "*"))
+	ours := filepath.Join(u.cniConfDir, cni.ConfigFile)
+	files, err := libcni.ConfFiles(u.cniConfDir, []string{".conf", ".conflist", ".json"}) // as runtimes look for them
 	if err != nil {
 		return err
 	}
 	for _, file := range files {
-		switch {
-		case !namesPlugin(file):
-		case filepath.Base(file) == confFile:
-			u.planRemoval(file)
-		default:
-			return fmt.Errorf("%s names the plugin %s: take it out there first, or no pod can start on this node", file, pluginType)
+		if place := placeIn(file); place == cni.Behind || place == cni.First && file != ours {
+			return fmt.Errorf("%s names the plugin %s: take it out there first, or no pod can start on this node", file, cni.PluginFile)
 		}
 	}
+	u.planFile(ours, func(file string) bool { return placeIn(file) == cni.First })
 	return nil
 }
 
@@ -220,21 +211,32 @@ func (u *uninstall) planOwn(dir string, paths []string) {
 	})
 }
 
-func (u *uninstall) planRemoval(path string) {
-	u.step("rm -r "+path, func() error { return os.RemoveAll(path) })
+// planFile removes the file at path if it is ours, and what killed agents left
+// beside it.
+func (u *uninstall) planFile(path string, ours func(string) bool) {
+	for _, left := range replace.Leftovers(path) {
+		u.planRemoval(left)
+	}
+	if ours(path) {
+		u.planRemoval(path)
+	}
 }
 
-// namesPlugin reports whether file is a network configuration with our plugin.
-func namesPlugin(file string) bool {
-	type plugin struct {
-		Type string `json:"type"`
+func (u *uninstall) planRemoval(path string) {
+	command := "rm "
+	if info, err := os.Lstat(path); err == nil && info.IsDir() {
+		command = "rm -r "
 	}
-	var conf struct {
-		plugin
-		Plugins []plugin `json:"plugins"`
-	}
+	u.step(command+path, func() error { return os.RemoveAll(path) })
+}
+
+// placeIn is where the configuration in file calls our plugin.
+func placeIn(file string) cni.Place {
 	content, err := os.ReadFile(file)
-	return err == nil && json.Unmarshal(content, &conf) == nil && slices.Contains(append(conf.Plugins, conf.plugin), plugin{pluginType})
+	if err != nil {
+		return cni.Nowhere
+	}
+	return cni.PlaceIn(content)
 }
 
 // isFairlead reports whether file is this program, of whatever version.

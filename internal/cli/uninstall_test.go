@@ -3,6 +3,7 @@ package cli_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -10,29 +11,64 @@ import (
 
 	"github.com/containernetworking/cni/libcni"
 
+	"fairlead.dev/fairlead/internal/cni"
+	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/netnstest"
 )
 
-// ourConf is the plugin's configuration for a site.
+// ourConf is the network configuration that the agent wrote.
 func (s *site) ourConf() string {
-	return fmt.Sprintf(`{"cniVersion": "1.0.0", "name": "pods", "plugins": [{"type": "fairlead", "socket": %q, "stateDir": %q}]}`,
-		s.path("run/agent.sock"), s.path("state"))
+	s.t.Helper()
+	var content []byte
+	s.until("the agent writes a network configuration", func() (come bool) {
+		var err error
+		content, err = os.ReadFile(s.path("net.d/" + cni.ConfigFile))
+		return err == nil
+	})
+	return string(content)
 }
 
-// attach hangs a new pod on the network that conf describes, as a container
-// runtime does.
-func (s *site) attach(conf string, plugins ...string) *netnstest.Host {
+// runtime is a container runtime's way to the plugins that conf names.
+func (s *site) runtime(pod *netnstest.Host, conf string, do func(*libcni.CNIConfig, *libcni.NetworkConfigList, *libcni.RuntimeConf) error) error {
 	s.t.Helper()
-	pod := netnstest.New(s.t)
 	list, err := libcni.NetworkConfFromBytes([]byte(conf))
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	runtime := libcni.NewCNIConfigWithCacheDir(plugins, s.t.TempDir(), nil)
-	s.Do(func() error {
-		_, err := runtime.AddNetworkList(context.Background(), list, &libcni.RuntimeConf{ContainerID: pod.Name, NetNS: pod.Path, IfName: "eth0"})
+	runtime := libcni.NewCNIConfigWithCacheDir([]string{s.path("bin"), theirPlugins}, s.cache, nil)
+	return netns.Do(s.Path, func() error {
+		return do(runtime, list, &libcni.RuntimeConf{ContainerID: pod.Name, NetNS: pod.Path, IfName: "eth0",
+			Args: [][2]string{{"IgnoreUnknown", "1"}, {"K8S_POD_NAMESPACE", "default"}, {"K8S_POD_NAME", "a"}}})
+	})
+}
+
+// add hangs a pod on the network that conf describes.
+func (s *site) add(pod *netnstest.Host, conf string) error {
+	s.t.Helper()
+	return s.runtime(pod, conf, func(c *libcni.CNIConfig, l *libcni.NetworkConfigList, r *libcni.RuntimeConf) error {
+		_, err := c.AddNetworkList(context.Background(), l, r)
 		return err
 	})
+}
+
+// del takes it off.
+func (s *site) del(pod *netnstest.Host, conf string) {
+	s.t.Helper()
+	err := s.runtime(pod, conf, func(c *libcni.CNIConfig, l *libcni.NetworkConfigList, r *libcni.RuntimeConf) error {
+		return c.DelNetworkList(context.Background(), l, r)
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// attach makes a pod on that network.
+func (s *site) attach(conf string) *netnstest.Host {
+	s.t.Helper()
+	pod := netnstest.New(s.t)
+	if err := s.add(pod, conf); err != nil {
+		s.t.Fatal(err)
+	}
 	return pod
 }
 
@@ -49,12 +85,21 @@ func TestUninstallLeavesTheNodeAsItWas(t *testing.T) {
 	before := s.list()
 
 	s.start()
-	pods := []*netnstest.Host{s.attach(s.ourConf(), programs), s.attach(s.ourConf(), programs)}
+	pods := []*netnstest.Host{s.attach(s.ourConf()), s.attach(s.ourConf())}
 	if links := pods[0].Run("ip", "-o", "address"); !strings.Contains(links, "10.244.1.") {
 		t.Fatalf("the pod has no network:\n%s", links)
 	}
-	s.stop(syscall.SIGTERM)
-	s.start()
+	for _, m := range []struct{ mode, way string }{
+		{"direct", "10.244.2.0/24 via 192.0.2.2 dev eth0 proto 157"},
+		{"none", "default via 192.0.2.2"},
+		{"hybrid", "10.244.2.0/24 via 192.0.2.2 dev eth0 proto 157"},
+		{"vxlan", "10.244.2.0/24 via 10.244.2.1 dev fl-vxlan proto 157"},
+	} {
+		s.configure(fmt.Sprintf("{overlay: {mode: %s}}", m.mode))
+		s.until("mode "+m.mode, func() bool { return strings.Contains(s.Run("ip", "route"), m.way) })
+		s.stop(syscall.SIGTERM)
+		s.start()
+	}
 	s.stop(syscall.SIGKILL)
 
 	if _, said, ok := s.uninstall(); ok || !strings.Contains(said, "pods that would lose their network: 2") {
