@@ -76,6 +76,31 @@ func TestBlocksOutliveTheAgent(t *testing.T) {
 	}
 }
 
+// Blocks are of the address by which pods leave, wherever that goes.
+func TestBlocksFollowTheDefaultRoute(t *testing.T) {
+	n := newNode(t, nodes, portBlocks)
+	netnstest.Wire(n.host, "eth1", n.far, "eth1")
+	n.host.Address("eth1", "198.51.100.1/24")
+	n.attach(t, "a", netnstest.New(t))
+	for _, step := range []struct {
+		command string
+		want    string
+	}{
+		{"ip route add default via 192.168.100.254 metric 20", `oifname "eth0" ip saddr @pods4`},
+		{"ip route add default via 198.51.100.254 metric 10", `oifname "eth1" ip saddr @pods4`},
+		{"ip route del default via 198.51.100.254", `oifname "eth0" ip saddr @pods4`},
+		{"ip route del default via 192.168.100.254", `oifname "eth0" ip saddr @pods4`},
+	} {
+		words := strings.Fields(step.command)
+		n.host.Run(words[0], words[1:]...)
+		n.mustTurn(t)
+		address := map[bool]string{true: "192.168.100.1", false: "198.51.100.1"}[strings.Contains(step.want, "eth0")]
+		if table := n.host.Run("nft", "list", "table", "inet", "fairlead-snat"); !strings.Contains(table, step.want) || !strings.Contains(table, address+" . 32768-33279") {
+			t.Errorf("after %s, want %s and %s in\n%s", step.command, step.want, address, table)
+		}
+	}
+}
+
 // Where the disk takes nothing the node follows its cluster, and says so.
 func TestAllocationsThatCannotBeWritten(t *testing.T) {
 	n := newNode(t, nodes, portBlocks)
