@@ -139,6 +139,7 @@ func (s *Snapshot) place(q cni.Request) (world.Attachment, []netip.Prefix, error
 			"overlay.mode is none: write fairlead behind the plugin that makes the pods' network in network %s", q.Network)
 	}
 	out.Chained, out.Addresses = true, q.Before.Addresses
+	out.HostPorts, out.Bandwidth = nil, world.Bandwidth{} // theirs too
 	return out, nil, nil
 }
 

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -53,13 +52,11 @@ func BootID() (string, error) {
 	return strings.TrimSpace(string(content)), err
 }
 
-var bootForm = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
-
 // OpenBook opens the address book in the state directory. What was written in
 // another boot than the one named is forgotten.
 func OpenBook(stateDir, boot string) (*Book, error) {
 	b := &Book{dir: stateDir, boot: boot, list: map[string]*record{}, gone: map[string]bool{}}
-	if !bootForm.MatchString(boot) {
+	if !isName(boot, longestContainerID) {
 		return nil, fmt.Errorf("open address book: boot id %q is none", boot)
 	}
 	var err error
