@@ -110,7 +110,7 @@ func TestCheckSeesBothEndsOfAWire(t *testing.T) {
 		}, "the interface"},
 		"down": {func(_ *cni.Request, pod *netnstest.Host) { pod.Run("ip", "link", "set", "eth0", "down") }, "that it is up"},
 		"answer": {func(q *cni.Request, _ *netnstest.Host) {
-			q.Before = &cni.Before{Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.9")}}
+			q.Before = []netip.Addr{netip.MustParseAddr("192.0.2.9")}
 		}, "ADD answered with the addresses [192.0.2.9]"},
 		"namespace": {func(_ *cni.Request, pod *netnstest.Host) {
 			if err := netns.Delete(pod.Path); err != nil {

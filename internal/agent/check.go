@@ -26,8 +26,8 @@ func (a *Agent) check(_ context.Context, q cni.Request) (any, error) {
 	if !netns.Is(at.Netns, at.Inode) {
 		return nil, faulty("the pod's network namespace %s is gone", at.Netns)
 	}
-	if q.Before != nil && !slices.Equal(q.Before.Addresses, at.Addresses) {
-		return nil, faulty("ADD answered with the addresses %s, and the pod's are %s", q.Before.Addresses, at.Addresses)
+	if q.Before != nil && !slices.Equal(q.Before, at.Addresses) {
+		return nil, faulty("ADD answered with the addresses %s, and the pod's are %s", q.Before, at.Addresses)
 	}
 	if at.Chained {
 		return done, nil // the wire is another's

@@ -59,7 +59,10 @@ func (a *Agent) serveCNI(do verb) http.HandlerFunc {
 		if !errors.As(err, &refused) {
 			refused = types.NewError(types.ErrInternal, err.Error(), "")
 		}
-		a.config.Log.Warn("pod request refused", "pod", q.Namespace+"/"+q.Pod, "container", q.ContainerID, "reason", refused.Msg)
+		if q.ContainerID != "" { // a runtime asks for the status all the time
+			a.config.Log.Warn("pod request refused", "pod", q.Namespace+"/"+q.Pod, "container", q.ContainerID, "reason", refused.Msg)
+		}
+		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusUnprocessableEntity)
 		answer(w, refused)
 	}
@@ -138,7 +141,7 @@ func (s *Snapshot) place(q cni.Request) (world.Attachment, []netip.Prefix, error
 		return out, nil, refuse(types.ErrInvalidNetworkConfig,
 			"overlay.mode is none: write fairlead behind the plugin that makes the pods' network in network %s", q.Network)
 	}
-	out.Chained, out.Addresses = true, q.Before.Addresses
+	out.Chained, out.Addresses = true, q.Before
 	out.HostPorts, out.Bandwidth = nil, world.Bandwidth{} // theirs too
 	return out, nil, nil
 }

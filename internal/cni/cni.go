@@ -30,17 +30,11 @@ type Request struct {
 	Network   string           `json:"network,omitempty"` // the name of the configuration
 	HostPorts []world.HostPort `json:"hostPorts,omitempty"`
 	Bandwidth world.Bandwidth  `json:"bandwidth,omitzero"`
-	// Before is what the pod has already: in ADD by the plugins before this one, in
-	// CHECK by the whole ADD. It is nil where there is none.
-	Before *Before `json:"before,omitempty"`
+	// Before are the addresses that the pod has already: in ADD by the plugins before
+	// this one, in CHECK by the whole ADD. It is nil where nothing came before.
+	Before []netip.Addr `json:"before"`
 	// Valid are the keys of the attachments that GC leaves alone.
 	Valid []string `json:"valid,omitempty"`
-}
-
-// Before is what a pod was given.
-type Before struct {
-	Addresses []netip.Addr `json:"addresses"`
-	Gateways  []netip.Addr `json:"gateways"` // next hops of its default routes
 }
 
 // Lengths of what becomes a name of a file or an interface: ours, and Linux

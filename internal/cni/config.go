@@ -131,8 +131,9 @@ func decode(raw json.RawMessage, into any) error {
 	return json.Unmarshal(raw, into)
 }
 
-// before is what the pod has already, or nil.
-func (c *config) before() (*Before, error) {
+// before are the addresses that the pod has already, or nil where nothing came
+// before.
+func (c *config) before() ([]netip.Addr, error) {
 	if len(c.Previous) == 0 || string(c.Previous) == "null" {
 		return nil, nil
 	}
@@ -144,24 +145,13 @@ func (c *config) before() (*Before, error) {
 	if err != nil {
 		return nil, invalid("prevResult: %v", err)
 	}
-	out := &Before{}
+	out := []netip.Addr{}
 	for _, ip := range r.IPs {
 		if ip == nil || ip.Interface != nil && !inPod(r, *ip.Interface) {
 			continue // the node's
 		}
 		if a, ok := netip.AddrFromSlice(ip.Address.IP); ok {
-			out.Addresses = append(out.Addresses, a.Unmap())
-		}
-	}
-	for _, route := range r.Routes {
-		if route == nil {
-			continue
-		}
-		if ones, _ := route.Dst.Mask.Size(); ones != 0 {
-			continue
-		}
-		if gw, ok := netip.AddrFromSlice(route.GW); ok {
-			out.Gateways = append(out.Gateways, gw.Unmap())
+			out = append(out, a.Unmap())
 		}
 	}
 	return out, nil
