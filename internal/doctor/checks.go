@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"fairlead.dev/fairlead/internal/world"
 )
 
 // Checks are the questions that no feature owns.
@@ -66,7 +68,11 @@ var switchedOff = Check{
 	Run: func(_ context.Context, s Subject) []Finding {
 		off := s.World.Config.DisabledFeatures
 		if len(off) == 0 {
-			return []Finding{{Status: OK, Message: "all features are switched on"}}
+			message := "all features are switched on"
+			if s.World.Config.Overlay.Mode == world.None {
+				message = "another network has the pods (overlay.mode is none); all other features are switched on"
+			}
+			return []Finding{{Status: OK, Message: message}}
 		}
 		return []Finding{{Status: Warn, Object: "AgentConfig", Message: "switched off: " + strings.Join(off, ", "),
 			Hint: "remove the names from spec.features if that is not meant"}}
