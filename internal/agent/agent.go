@@ -20,6 +20,7 @@ import (
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/feature/all"
+	"fairlead.dev/fairlead/internal/pressure"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/kernel"
 	"fairlead.dev/fairlead/internal/world"
@@ -56,6 +57,7 @@ type Agent struct {
 	metrics  *metrics
 	clock    *clock
 	events   *events
+	pressure *pressure.Watch
 
 	loop  *loop
 	asked atomic.Int64 // turns of the loop that were asked for
@@ -99,6 +101,8 @@ func New(c Config) (*Agent, error) {
 	} else {
 		a.onDisk = a.given.allocations
 	}
+	a.pressure = pressure.New(a.events.record, c.Log)
+	a.metrics.registry.MustRegister(pressureCollector{a.pressure})
 	a.loop = newLoop(a.turn, a.peek)
 	a.snapshot.Store(&Snapshot{Reason: "starting", next: make(chan struct{})})
 	return a, nil
@@ -115,7 +119,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	running := make(chan struct{}, 5)
+	running := make(chan struct{}, 6)
 	start := func(name string, run func() error) {
 		go func() {
 			defer func() { running <- struct{}{} }()
@@ -128,6 +132,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	start("kernel", func() error { return a.kernel.Watch(ctx, a.loop.Drifted) })
 	start("serve", func() error { return a.serve(ctx, listeners) })
 	start("offer", func() error { return a.offer(ctx) })
+	start("pressure", func() error { a.pressure.Run(ctx); return nil })
 	start("loop", func() error { return a.loop.run(ctx) })
 	for range cap(running) {
 		<-running

@@ -8,7 +8,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"fairlead.dev/fairlead/internal/datapath"
-	"fairlead.dev/fairlead/internal/datapath/conntrack"
 )
 
 // metrics are all the agent counts. Labels are bounded by the code.
@@ -48,7 +47,7 @@ func newMetrics() *metrics {
 	for _, k := range datapath.Kinds {
 		m.repairs.WithLabelValues(string(k))
 	}
-	m.registry.MustRegister(m.sync, m.errors, m.changes, m.repairs, m.clockJumps, m.collected, m.problems, m.ready, m.condition, m.blocks.blocks, m.blocks.sharing, conntrackCollector{})
+	m.registry.MustRegister(m.sync, m.errors, m.changes, m.repairs, m.clockJumps, m.collected, m.problems, m.ready, m.condition, m.blocks.blocks, m.blocks.sharing)
 	return m
 }
 
@@ -72,35 +71,4 @@ func (m *metrics) turn(s *Snapshot, c datapath.Changes, took time.Duration) {
 
 func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
-}
-
-// conntrackCollector reads the kernel's counters when it is asked.
-type conntrackCollector struct{}
-
-var (
-	conntrackEntries = prometheus.NewDesc("fairlead_conntrack_entries", "Connections in the node's conntrack table.", nil, nil)
-	conntrackMax     = prometheus.NewDesc("fairlead_conntrack_entries_limit", "Connections that fit the node's conntrack table.", nil, nil)
-	conntrackFailed  = prometheus.NewDesc("fairlead_conntrack_insert_failed_total", "Connections lost because their translated tuple was in use.", nil, nil)
-	conntrackDropped = prometheus.NewDesc("fairlead_conntrack_drop_total", "Packets dropped because their connection could not be tracked.", nil, nil)
-)
-
-// Describe is part of prometheus.Collector.
-func (conntrackCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- conntrackEntries
-	ch <- conntrackMax
-	ch <- conntrackFailed
-	ch <- conntrackDropped
-}
-
-// Collect is part of prometheus.Collector.
-func (conntrackCollector) Collect(ch chan<- prometheus.Metric) {
-	s, err := conntrack.Read()
-	if err != nil {
-		ch <- prometheus.NewInvalidMetric(conntrackEntries, err)
-		return
-	}
-	ch <- prometheus.MustNewConstMetric(conntrackEntries, prometheus.GaugeValue, float64(s.Entries))
-	ch <- prometheus.MustNewConstMetric(conntrackMax, prometheus.GaugeValue, float64(s.Max))
-	ch <- prometheus.MustNewConstMetric(conntrackFailed, prometheus.CounterValue, float64(s.InsertFailed))
-	ch <- prometheus.MustNewConstMetric(conntrackDropped, prometheus.CounterValue, float64(s.Drop))
 }

@@ -19,6 +19,7 @@ func TestMetricsAreWellNamedAndDocumented(t *testing.T) {
 	}
 	n := newNode(t, nodes)
 	n.mustTurn(t)
+	n.watch(t)
 	problems, err := testutil.GatherAndLint(n.metrics.registry)
 	if err != nil {
 		t.Fatal(err)

@@ -9,11 +9,9 @@ import (
 
 	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/datapath"
-	"fairlead.dev/fairlead/internal/datapath/conntrack"
 	"fairlead.dev/fairlead/internal/doctor"
 	"fairlead.dev/fairlead/internal/feature/all"
 	"fairlead.dev/fairlead/internal/feature/pod"
-	"fairlead.dev/fairlead/internal/feature/snat"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -90,33 +88,6 @@ func (a *Agent) nodes() List[Node] {
 	return list(out)
 }
 
-// SNAT is how this node translates, and what the kernel counts of it.
-type SNAT struct {
-	Node       string          `json:"node"`
-	Choice     string          `json:"choice"`     // nodeSNATPortRange
-	Range      string          `json:"range"`      // in force
-	Wanted     bool            `json:"wanted"`     // nodeSNATRandomizePorts
-	Randomized bool            `json:"randomized"` // in force
-	Missing    string          `json:"missing,omitempty"`
-	Blocks     *SNATBlocks     `json:"blocks,omitempty"`
-	Conntrack  conntrack.Stats `json:"conntrack"`
-}
-
-func (a *Agent) serveSNAT(w http.ResponseWriter, _ *http.Request) {
-	s := a.snapshot.Load()
-	if s.World == nil || s.World.Node == nil || !s.World.Config.Enabled(snat.Feature.Name) {
-		answer(w, list[SNAT](nil))
-		return
-	}
-	stats, err := conntrack.Read()
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	p := snat.InForce(s.World)
-	answer(w, list([]SNAT{{a.config.Node, p.Choice.String(), p.String(), p.Wanted, p.Randomized, p.Missing, snatBlocks(s.World), stats}}))
-}
-
 // Rendered is what the node must hold, as text.
 type Rendered struct {
 	NFT     string         `json:"nft"`
@@ -173,6 +144,7 @@ func (a *Agent) serveDoctor(w http.ResponseWriter, r *http.Request) {
 			checks = append(checks, f.Checks...)
 		}
 	}
+	checks = append(checks, a.pressure.Check())
 	subject := doctor.Subject{World: s.World, Problems: s.Problems, Diff: a.diff,
 		Pools: a.book.Pools(s.World.Node.PodCIDRs)}
 	answer(w, Findings{doctor.Run(r.Context(), subject, checks)})

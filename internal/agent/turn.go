@@ -81,6 +81,7 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 		s.Reason = fmt.Sprintf("there is no Node %s yet", a.config.Node)
 		return none, nil
 	}
+	a.pressure.Set(pressureConfig(s.World))
 	s.Rendered = a.renderer.Render(s.World)
 	s.Problems = append(s.Problems, s.Rendered.Problems...)
 	unwritten := a.giveOut(s.Rendered.Allocations)

@@ -21,7 +21,7 @@ func getCommand() *cobra.Command {
 		Use:   "get pods|nodes|snat|problems|events",
 		Short: "Show what this node's agent knows",
 		Example: `  fairlead get pods
-  fairlead get snat -o json
+  fairlead get snat -o wide
   fairlead get snat --who 192.0.2.1:40000`,
 		ValidArgs: []string{"pods", "nodes", "snat", "problems", "events"},
 	}
@@ -32,11 +32,14 @@ func getCommand() *cobra.Command {
 		return fmt.Errorf("say what to get: %s", strings.Join(c.ValidArgs, ", "))
 	}
 	socket, output, who := socketFlag(cmd), outputFlag(cmd), whoFlags(cmd)
+	cmd.Flags().Lookup("output").Usage = "text, json, or wide (of snat)"
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := checkOutput(*output); err != nil {
+		path, v := "/v1/"+args[0], views[args[0]]()
+		if *output == "wide" && args[0] == "snat" {
+			v = wideSNAT{snatTable()}
+		} else if err := checkOutput(*output); err != nil {
 			return err
 		}
-		path, v := "/v1/"+args[0], views[args[0]]()
 		if question, asks, err := who.ask(args[0]); err != nil {
 			return err
 		} else if asks {
@@ -94,17 +97,7 @@ var views = map[string]func() view{
 				return []string{n.Name, join(n.Addresses), join(n.PodCIDRs), yes(n.Self)}
 			}}
 	},
-	"snat": func() view {
-		return &table[agent.SNAT]{header: []string{"NODE", "PORTS", "RANGE", "RANDOM", "BLOCKS", "CONNECTIONS", "INSERT FAILED", "DROPPED"}, none: "no source NAT: the agent is not ready, or the feature is switched off",
-			row: func(s agent.SNAT) []string {
-				random := yes(s.Randomized)
-				if s.Wanted && !s.Randomized {
-					random = "MISSING"
-				}
-				return []string{s.Node, s.Choice, s.Range, random, blocksOf(s), fmt.Sprintf("%d of %d", s.Conntrack.Entries, s.Conntrack.Max),
-					fmt.Sprint(s.Conntrack.InsertFailed), fmt.Sprint(s.Conntrack.Drop)}
-			}}
-	},
+	"snat": func() view { return snatTable() },
 	"problems": func() view {
 		return &table[world.Problem]{header: []string{"OBJECT", "FIELD", "REASON", "HINT"}, none: "no problems",
 			row: func(p world.Problem) []string { return []string{p.Object, dash(p.Field), p.Reason, p.Hint} }}

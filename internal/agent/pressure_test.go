@@ -1,0 +1,66 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"fairlead.dev/fairlead/internal/netns"
+)
+
+// watch watches the node's connection table until the test ends.
+func (n *node) watch(t *testing.T) {
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- netns.Do(n.host.Path, func() error { n.pressure.Run(ctx); return nil }) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	for end := time.Now().Add(20 * time.Second); n.pressure.Status().At.IsZero(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the table is not watched within 20 s")
+		}
+	}
+}
+
+// What is seen of ports is shown everywhere, and a quiet node leaves the log
+// alone.
+func TestPressureIsShown(t *testing.T) {
+	n := newNode(t, nodes, randomize)
+	n.mustTurn(t)
+	n.watch(t)
+	logged := n.log.String()
+	get := func(path string, into any) {
+		t.Helper()
+		w := httptest.NewRecorder()
+		n.api().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+		if err := json.Unmarshal(w.Body.Bytes(), into); err != nil {
+			t.Fatalf("%s: %v", w.Body, err)
+		}
+	}
+	var shown List[SNAT]
+	get("/v1/snat", &shown)
+	if len(shown.Items) != 1 || shown.Items[0].Conntrack.Max == 0 || shown.Items[0].Range != "32768-60999" || !shown.Items[0].Randomized {
+		t.Errorf("%+v", shown)
+	}
+	var found Findings
+	get("/v1/doctor", &found)
+	if text, _ := json.Marshal(found); !strings.Contains(string(text), `"id":"snat-pressure","status":"ok"`) {
+		t.Errorf("%s", text)
+	}
+	w := httptest.NewRecorder()
+	n.metrics.handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+	if !strings.Contains(w.Body.String(), `fairlead_snat_port_fill_ratio{protocol="tcp"} 0`) {
+		t.Errorf("%s", w.Body)
+	}
+	if now := n.log.String(); now != logged {
+		t.Errorf("a quiet node says\n%s", strings.TrimPrefix(now, logged))
+	}
+}

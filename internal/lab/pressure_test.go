@@ -1,0 +1,66 @@
+package lab_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+const fewPorts = `
+apiVersion: lab.fairlead.dev/v1alpha1
+kind: Lab
+nodes: 1
+hosts: [{name: web, addresses: [198.51.100.10/24]}]
+agent: {nodeSNATRandomizePorts: true, nodeSNATPortRange: 40000-40099}
+`
+
+// Ports that get scarce are told of where everybody looks.
+func TestScarcePortsAreShown(t *testing.T) {
+	l := newLab(t, "scarce")
+	l.mustWith(fewPorts, "up", "-f", "/dev/stdin")
+	l.mustWith(twoPods[:strings.Index(twoPods, "---")], "apply", "-f", "-")
+	l.asked("pod/default/a", "tcp", "198.51.100.10:8080")
+	if have := l.must("get", "events"); have != "none\n" {
+		t.Errorf("a quiet lab has events:\n%s", have)
+	}
+	// A closed connection keeps its port for two minutes.
+	l.must("exec", "pod/default/a", "--", "sh", "-c", "for i in $(seq 75); do fairlead lab ask tcp 198.51.100.10:8080; done")
+	var list struct {
+		APIVersion, Kind string
+		Items            []struct {
+			APIVersion, Kind, Type, Reason, Message string
+			Count                                   int
+			InvolvedObject                          struct{ Kind, Name string }
+			Metadata                                struct{ Name, Namespace string }
+		}
+	}
+	eventually(t, "an event", func() bool {
+		if err := json.Unmarshal([]byte(l.must("get", "events", "-o", "json")), &list); err != nil {
+			t.Fatal(err)
+		}
+		return len(list.Items) > 0
+	})
+	e := list.Items[0]
+	if list.APIVersion != "v1" || list.Kind != "List" || e.APIVersion != "v1" || e.Kind != "Event" || e.Metadata.Namespace != "default" ||
+		e.Reason != "SNATPortsScarce" || e.Type != "Warning" || e.Count != 1 || e.InvolvedObject != struct{ Kind, Name string }{"Node", "n1"} {
+		t.Errorf("events are %s %s, the first %+v", list.APIVersion, list.Kind, e)
+	}
+	node := l.status().Nodes[0].Addresses[0]
+	for _, want := range []string{"tcp 198.51.100.10:8080 from " + node, "of 100 are in use", "closed connections", "32768-65535"} {
+		if !strings.Contains(e.Message, want) {
+			t.Errorf("%q does not say %q", e.Message, want)
+		}
+	}
+	wide := l.must("exec", "node/n1", "--", "fairlead", "get", "snat", "-o", "wide")
+	for _, want := range []string{"tcp 198.51.100.10:8080  " + node + "  40000-40099  76 of 100, 76 closed  ███████████████░░░░░  76 %", "insert failed", "PORTS of tcp 198.51.100.10:8080", "40000  "} {
+		if !strings.Contains(wide, want) {
+			t.Errorf("get snat -o wide lacks %q:\n%s", want, wide)
+		}
+	}
+	if doctor := l.run("exec", "node/n1", "--", "fairlead", "doctor"); !strings.Contains(doctor.stdout, "WARN  snat-pressure") {
+		t.Errorf("the doctor says\n%s", doctor.stdout)
+	}
+	if log := l.must("logs", "node/n1"); strings.Count(log, "SNATPortsScarce") != 1 {
+		t.Errorf("the log says\n%s", log)
+	}
+}
