@@ -20,3 +20,16 @@ func TestIntervalOfFew(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
+
+// Of a hundred values the 99th percentile is the slowest but one.
+func TestQuantile(t *testing.T) {
+	var values []float64
+	for i := range 100 {
+		values = append(values, float64(i+1))
+	}
+	for q, want := range map[float64]float64{0: 1, 0.5: 50, 0.99: 99, 1: 100} {
+		if got := quantile(values, q); got != want {
+			t.Errorf("quantile %v is %v, want %v", q, got, want)
+		}
+	}
+}
