@@ -53,6 +53,7 @@ type site struct {
 	far    *netnstest.Host // the rest of the world
 	dir    string
 	cache  string    // of its container runtime
+	added  int       // pods
 	daemon *exec.Cmd // the agent, while it runs
 	log    bytes.Buffer
 }

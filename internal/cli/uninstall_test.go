@@ -42,10 +42,17 @@ func (s *site) runtime(pod *netnstest.Host, conf string, do func(*libcni.CNIConf
 	})
 }
 
-// add hangs a pod on the network that conf describes.
+// add hangs a pod, which wants all that there is, on the network that conf
+// describes.
 func (s *site) add(pod *netnstest.Host, conf string) error {
 	s.t.Helper()
+	s.added++
+	everything := map[string]any{
+		"portMappings": []map[string]any{{"hostPort": 8000 + s.added, "containerPort": 80, "protocol": "tcp"}},
+		"bandwidth":    map[string]any{"ingressRate": 1_000_000_000, "ingressBurst": 1_000_000_000},
+	}
 	return s.runtime(pod, conf, func(c *libcni.CNIConfig, l *libcni.NetworkConfigList, r *libcni.RuntimeConf) error {
+		r.CapabilityArgs = everything
 		_, err := c.AddNetworkList(context.Background(), l, r)
 		return err
 	})

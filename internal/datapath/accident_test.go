@@ -18,6 +18,7 @@ import (
 	"fairlead.dev/fairlead/internal/datapath/nft"
 	"fairlead.dev/fairlead/internal/datapath/route"
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
+	"fairlead.dev/fairlead/internal/datapath/tc"
 	"fairlead.dev/fairlead/internal/netnstest"
 )
 
@@ -43,6 +44,7 @@ func wholeNode(netns string) datapath.State {
 			{Name: datapath.VXLANLink, MTU: 1450, MAC: [6]byte{2, 0, 0, 0, 0, 1},
 				Addresses: []netip.Prefix{prefix("10.244.1.1/32"), prefix("fd00:1::1/128")},
 				VXLAN:     &link.VXLAN{VNI: 1, Port: 4789, Local: addr("192.168.100.1")}, NoTXChecksumOffload: true},
+			{Name: datapath.IFBLink(pod), MTU: 1450, MAC: datapath.WireMAC, IFB: true},
 		},
 		Neighbours: []neigh.Neighbour{
 			{Link: pod, Addr: addr("10.244.1.2"), MAC: podMAC},
@@ -59,7 +61,9 @@ func wholeNode(netns string) datapath.State {
 			{Dst: prefix("10.244.2.0/24"), Via: addr("10.244.2.1"), Link: datapath.VXLANLink, OnLink: true},
 			{Dst: prefix("fd00:2::/64"), Via: addr("fd00:2::1"), Link: datapath.VXLANLink, OnLink: true},
 		},
-		Settings: []sysctl.Setting{{Key: "net/ipv4/ip_forward", Value: "1"}, {Key: "net/ipv6/conf/all/forwarding", Value: "1"}},
+		Shapers:   []tc.Shaper{{Link: pod, Rate: 10e6, Burst: 800e3}, {Link: datapath.IFBLink(pod), Rate: 20_000_001, Burst: 1<<31 - 1}},
+		Redirects: []tc.Redirect{{Link: pod, To: datapath.IFBLink(pod)}},
+		Settings:  []sysctl.Setting{{Key: "net/ipv4/ip_forward", Value: "1"}, {Key: "net/ipv6/conf/all/forwarding", Value: "1"}},
 	}}
 }
 
@@ -109,6 +113,23 @@ var accidents = map[string]string{
 	"wire of a pod that was":      "ip link add fl-ffffffffffff type veth peer name gone; ip link set gone up; ip link set fl-ffffffffffff up; ip route add 10.244.1.9/32 dev fl-ffffffffffff proto 157",
 	"forwarding off":              "sysctl net/ipv4/ip_forward=0",
 	"IPv6 forwarding off":         "sysctl net/ipv6/conf/all/forwarding=0",
+	"shaper deleted":              "tc qdisc del dev fl-0123456789ab root",
+	"shaper with another rate":    "tc qdisc replace dev fl-0123456789ab root tbf rate 11mbit burst 100000 limit 350000",
+	"shaper with another burst":   "tc qdisc replace dev fl-0123456789ab root tbf rate 10mbit burst 90000 limit 350000",
+	"shaper with another limit":   "tc qdisc replace dev fl-0123456789ab root tbf rate 10mbit burst 100000 limit 350001",
+	"shaper with a peak":          "tc qdisc replace dev fl-0123456789ab root tbf rate 10mbit burst 100000 limit 350000 peakrate 20mbit mtu 1500",
+	"shaper of another kind":      "tc qdisc del dev fl-0123456789ab root; tc qdisc add dev fl-0123456789ab root handle 1: htb default 1",
+	"what is sent not shaped":     "tc qdisc del dev fl-i0123456789a root",
+	"hook deleted":                "tc qdisc del dev fl-0123456789ab clsact",
+	"redirect deleted":            "tc filter del dev fl-0123456789ab ingress",
+	"redirect led elsewhere":      "tc filter del dev fl-0123456789ab ingress; tc filter add dev fl-0123456789ab ingress pref 157 protocol all u32 match u32 0 0 action mirred egress redirect dev lo",
+	"redirect twice":              "tc filter add dev fl-0123456789ab ingress pref 157 protocol all u32 match u32 0 0 action mirred egress redirect dev lo",
+	"redirect for some":           "tc filter del dev fl-0123456789ab ingress; tc filter add dev fl-0123456789ab ingress pref 157 protocol all u32 match u32 1 1 action mirred egress redirect dev fl-i0123456789a",
+	"redirect for IPv4":           "tc filter del dev fl-0123456789ab ingress; tc filter add dev fl-0123456789ab ingress pref 157 protocol ip u32 match u32 0 0 action mirred egress redirect dev fl-i0123456789a",
+	"mirror, not redirect":        "tc filter del dev fl-0123456789ab ingress; tc filter add dev fl-0123456789ab ingress pref 157 protocol all u32 match u32 0 0 action mirred egress mirror dev fl-i0123456789a",
+	"queue of a wire deleted":     "ip link del fl-i0123456789a",
+	"queue of a wire down":        "ip link set fl-i0123456789a down",
+	"queue of no wire":            "ip link add fl-iffffffffff type ifb",
 	"table deleted":               "nft delete table inet fairlead-snat",
 	"a table of an older version": "nft add table inet fairlead-old",
 	"everything at once":          "ip link del fl-vxlan; ip link del fl-0123456789ab; ip route flush proto 157; ip -6 route flush proto 157; nft flush ruleset",
@@ -202,21 +223,27 @@ func run(t *testing.T, h *netnstest.Host, command string) string {
 // byKernel is what the kernel adds by itself, some of it a little later.
 var byKernel = regexp.MustCompile(`fe80::|^33:33:|^01:00:5e:|\btable local\b|^multicast|^anycast`)
 
-// index is that of an interface, at the beginning of a line.
-var index = regexp.MustCompile(`^\d+: `)
+// number is one that the kernel chose: an interface's, at the beginning of a line,
+// a queue's or an action's.
+var number = regexp.MustCompile(`^\d+: |\b[0-9a-f]+: (root|dev)|refcnt \d+|index \d+`)
 
 // listing is what h holds but for what the kernel adds.
 func listing(t *testing.T, h *netnstest.Host) []string {
 	t.Helper()
 	var out []string
-	for _, command := range []string{
+	commands := []string{
 		"nft -s list ruleset", "bridge fdb show", "ip -4 neigh show nud permanent", "ip -6 neigh show nud permanent",
-		"ip route show table all", "ip -6 route show table all", "ip -o address",
-	} {
+		"tc qdisc", "ip route show table all", "ip -6 route show table all", "ip -o address",
+	}
+	names := regexp.MustCompile(`(?m)^`+datapath.LinkPrefix+`\w+`).FindAllString(run(t, h, "ip -br link"), -1)
+	for _, name := range slices.Sorted(slices.Values(names)) {
+		commands = append(commands, "tc filter show dev "+name+" ingress")
+	}
+	for _, command := range commands {
 		var lines []string
 		for line := range strings.Lines(run(t, h, command)) {
 			if !byKernel.MatchString(line) {
-				lines = append(lines, index.ReplaceAllString(strings.TrimSpace(line), ""))
+				lines = append(lines, number.ReplaceAllString(strings.TrimSpace(line), "$1"))
 			}
 		}
 		slices.Sort(lines)

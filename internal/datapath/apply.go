@@ -10,6 +10,7 @@ import (
 	"fairlead.dev/fairlead/internal/datapath/route"
 	"fairlead.dev/fairlead/internal/datapath/rtnl"
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
+	"fairlead.dev/fairlead/internal/datapath/tc"
 )
 
 // Read lists what the kernel holds of what we own, and the present values of
@@ -36,6 +37,9 @@ func read(want State) (Kernel, error) {
 		return k, err
 	}
 	if k.rest.Routes, err = route.Read(c, RouteProtocol); err != nil {
+		return k, err
+	}
+	if k.rest.Shapers, k.rest.Redirects, err = tc.Read(c, LinkPrefix, FilterPref); err != nil {
 		return k, err
 	}
 	for _, s := range want.settings() {

@@ -16,6 +16,7 @@ import (
 	"fairlead.dev/fairlead/internal/datapath/nft"
 	"fairlead.dev/fairlead/internal/datapath/route"
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
+	"fairlead.dev/fairlead/internal/datapath/tc"
 )
 
 // A State is everything a node must hold, in parts. A part that keeps its
@@ -23,13 +24,16 @@ import (
 type State []*Part
 
 // A Part is what one feature needs in the kernel. No two parts hold the same
-// table, link, route or neighbour; they may agree on a setting.
+// table, link, route or neighbour, or say how the same link queues; they may agree
+// on a setting.
 type Part struct {
 	Tables     []*nft.Table
 	Links      []*link.Link
 	Neighbours []neigh.Neighbour
 	Routes     []route.Route
 	Settings   []sysctl.Setting
+	Shapers    []tc.Shaper
+	Redirects  []tc.Redirect
 }
 
 // NFT is the state's tables in nft(8) syntax.
@@ -52,6 +56,12 @@ func (s State) IP() string {
 	}
 	for _, v := range whole.Settings {
 		lines = append(lines, v.String())
+	}
+	for _, s := range whole.Shapers {
+		lines = append(lines, s.String())
+	}
+	for _, r := range whole.Redirects {
+		lines = append(lines, r.Commands(FilterPref)...)
 	}
 	for _, n := range whole.Neighbours {
 		lines = append(lines, neigh.Add(n).String())
@@ -78,6 +88,8 @@ func (s State) flatten() Part {
 		out.Links = append(out.Links, p.Links...)
 		out.Neighbours = append(out.Neighbours, p.Neighbours...)
 		out.Routes = append(out.Routes, p.Routes...)
+		out.Shapers = append(out.Shapers, p.Shapers...)
+		out.Redirects = append(out.Redirects, p.Redirects...)
 	}
 	return out
 }

@@ -10,6 +10,7 @@ import (
 	"fairlead.dev/fairlead/internal/datapath/nft"
 	"fairlead.dev/fairlead/internal/datapath/route"
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
+	"fairlead.dev/fairlead/internal/datapath/tc"
 )
 
 // A Kernel is what a node's kernel holds of what we own.
@@ -82,6 +83,16 @@ func diffRest(have, want Part) []step {
 		func(n neigh.Neighbour) bool { return left(n.Link) })
 	addRoutes, delRoutes := diffBy(have.Routes, want.Routes, route.Route.Key,
 		func(r route.Route) bool { return left(r.Link) })
+	going := map[string]bool{} // what hangs on these links goes with them
+	for _, l := range delLinks {
+		going[l.Link] = true
+	}
+	stays := func(link string) bool { return !gone[link] && !going[link] }
+	shape, unshape := tc.DiffShapers(have.Shapers, want.Shapers, stays)
+	lead, unlead := tc.DiffRedirects(have.Redirects, want.Redirects, stays, FilterPref)
+	for _, q := range slices.Concat(shape, lead) {
+		out = append(out, step{kind: KindQdisc, link: q.Link, change: q.Change})
+	}
 	own := &route.Networks{}
 	for _, n := range addNeighbours {
 		out = append(out, step{kind: kindOf(n), link: n.Link, change: neigh.Add(n)})
@@ -94,6 +105,9 @@ func diffRest(have, want Part) []step {
 	}
 	for _, n := range delNeighbours {
 		out = append(out, step{kind: kindOf(n), link: n.Link, change: neigh.Delete(n)})
+	}
+	for _, q := range slices.Concat(unlead, unshape) {
+		out = append(out, step{kind: KindQdisc, link: q.Link, change: q.Change})
 	}
 	for _, l := range delLinks {
 		out = append(out, linkStep(l))

@@ -176,7 +176,7 @@ func TestALinkMadeAnewKeepsWhatOthersHungOnIt(t *testing.T) {
 	after := before
 	vni := *whole.Links[1]
 	vni.VXLAN = &link.VXLAN{VNI: 2, Port: 4789, Local: vni.VXLAN.Local}
-	after.Links = []*link.Link{whole.Links[0], &vni}
+	after.Links = append([]*link.Link{whole.Links[0], &vni}, whole.Links[2:]...)
 	apply(node, datapath.State{&before, other})
 	want := datapath.State{&after, other}
 	node.Do(func() error { return datapath.Apply(datapath.DiffStates(datapath.State{&before, other}, want)) })

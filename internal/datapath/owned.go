@@ -1,5 +1,7 @@
 package datapath
 
+import "strings"
+
 // The ledger: everything of the kernel's that Fairlead takes for itself. What is
 // listed here is ours to change and delete, on every node, also after a crash;
 // nothing else is. A test forbids overlaps, and the ledger is the only place
@@ -23,14 +25,24 @@ const (
 	LoopbackPriority = -300
 
 	// LinkPrefix begins the name of every network device. Behind it a pod's wire
-	// has twelve hex digits.
+	// has twelve hex digits, and the IFB device of a wire an i and eleven of these.
 	LinkPrefix = "fl-"
 	VXLANLink  = LinkPrefix + "vxlan"
+
+	// FilterPref is the preference of every filter of ours on a link of ours.
+	FilterPref = 157
 
 	// RouteProtocol marks every route (rtnetlink(7), RTA_PROTOCOL). Numbers in
 	// use by others are in iproute2's rt_protos.
 	RouteProtocol = 157
 )
+
+// IFBLink is the name of the device that takes what enters by a pod's wire.
+func IFBLink(wire string) string {
+	const digits = 11
+	hash := strings.TrimPrefix(wire, LinkPrefix)
+	return LinkPrefix + "i" + hash[:min(len(hash), digits)]
+}
 
 // WireMAC is the hardware address of the node's end of every pod's wire. It is
 // the same for all, so that what a pod remembers of its gateway stays true when

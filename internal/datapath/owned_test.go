@@ -24,6 +24,10 @@ func TestLedgerHasNoOverlaps(t *testing.T) {
 			t.Errorf("link %s could be a pod's", link)
 		}
 	}
+	const wire = LinkPrefix + "0123456789ab"
+	if ifb := IFBLink(wire); ifb != LinkPrefix+"i0123456789a" || len(ifb) > 15 {
+		t.Errorf("the IFB device of %s is %s", wire, ifb)
+	}
 	if len(LinkPrefix)+12 > 15 { // IFNAMSIZ less the final zero
 		t.Errorf("prefix %s leaves no room for a pod's hash", LinkPrefix)
 	}

@@ -24,6 +24,7 @@ func FuzzRender(f *testing.F) {
 		fmt.Sprintf(someNode, "n2", "10.244.1.128/25", "192.168.100.1") + fmt.Sprintf(someNode, "n3", "0.0.0.0/0", "::"),
 		fmt.Sprintf(someNode, "n2", "fd00::/8", "fd00::1") + fmt.Sprintf(someNode, "n3", "::ffff:10.0.0.0/104", "::ffff:10.0.0.1"),
 		"apiVersion: fairlead.dev/v1alpha1\nkind: AgentConfig\nmetadata: {name: default}\nspec: {nodeSNATRandomizePorts: true, nodeSNATPortRange: 1-65535, nonMasqueradeCIDRs: [0.0.0.0/0, ::/0, x], features: {pod: false}}\n",
+		"apiVersion: fairlead.dev/v1alpha1\nkind: AgentConfig\nmetadata: {name: n1}\nspec: {overlay: {mode: none}, nodeSNATPortBlock: 9000}\n",
 		"apiVersion: fairlead.dev/v1alpha1\nkind: AgentConfig\nmetadata: {name: n1}\nspec: {overlay: {vni: -1, port: 99999, mtu: 1}, nodePortLocal: {portRange: 1-65535}}\n",
 	} {
 		f.Add([]byte(s))

@@ -187,7 +187,7 @@ func (s *side) listing() string {
 			fmt.Fprintf(&b, "# %s\n%s\n", c, strings.Join(lines, ""))
 		}
 	}
-	show(s.node, "nft -s list ruleset", "bridge fdb show")
+	show(s.node, "nft -s list ruleset", "bridge fdb show", "tc qdisc")
 	everywhere := []string{
 		"ip -d -o link", "ip -o address", "ip -d route", "ip -d -6 route",
 		"ip -4 neigh show nud permanent", "ip -6 neigh show nud permanent",
@@ -204,6 +204,7 @@ var noise = []*regexp.Regexp{
 	regexp.MustCompile(`(?m)^\d+: `),
 	regexp.MustCompile(`@[^:\s]+`),
 	regexp.MustCompile(` link-netns(id)? \S+`),
+	regexp.MustCompile(` [0-9a-f]+: dev\b`), // the kernel's names of queues
 	regexp.MustCompile(` state (UP|DOWN|LOWERLAYERDOWN|UNKNOWN)`),
 	regexp.MustCompile(`NO-CARRIER,|,LOWER_UP`),
 	regexp.MustCompile(`_timer +[\d.]+`), // of the bridges that stand for interfaces

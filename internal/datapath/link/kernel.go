@@ -70,6 +70,8 @@ func from(f netlink.Link, addresses []netlink.Addr) *Link {
 		}
 	case *netlink.Veth:
 		l.Veth = &Veth{}
+	case *netlink.Ifb:
+		l.IFB = true
 	}
 	for _, found := range addresses {
 		ip, _ := netip.AddrFromSlice(found.IP)
@@ -84,11 +86,7 @@ func from(f netlink.Link, addresses []netlink.Addr) *Link {
 }
 
 func build(l *Link) error {
-	if l.Veth != nil {
-		if err := makeVeth(l); err != nil {
-			return err
-		}
-	} else if err := makeVXLAN(l); err != nil {
+	if err := makeDevice(l); err != nil {
 		return err
 	}
 	for _, a := range l.Addresses {
@@ -97,6 +95,17 @@ func build(l *Link) error {
 		}
 	}
 	return setMTU(l)
+}
+
+func makeDevice(l *Link) error {
+	switch {
+	case l.Veth != nil:
+		return makeVeth(l)
+	case l.VXLAN != nil:
+		return makeVXLAN(l)
+	default:
+		return netlink.LinkAdd(&netlink.Ifb{LinkAttrs: attributes(l)})
+	}
 }
 
 // attributes are what any link is made with; the rest is the kernel's choice.

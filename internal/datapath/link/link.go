@@ -1,5 +1,6 @@
 // Package link describes network devices of ours as plain values and makes the
-// kernel hold them: VXLAN devices, and the veth pairs that are pods' wires.
+// kernel hold them: VXLAN devices, the veth pairs that are pods' wires, and IFB
+// devices, by which what enters a wire can be queued.
 //
 // Ours are known by the beginning of their names. A veth pair is compared by
 // the end on the node; the end inside the pod is set up when the pair is made,
@@ -16,7 +17,7 @@ import (
 	"fairlead.dev/fairlead/internal/datapath/ethtool"
 )
 
-// A Link is a network device. Exactly one of VXLAN and Veth is set.
+// A Link is a network device. Exactly one of VXLAN, Veth and IFB is set.
 type Link struct {
 	Name      string
 	MTU       int
@@ -24,6 +25,7 @@ type Link struct {
 	Addresses []netip.Prefix // sorted
 	VXLAN     *VXLAN
 	Veth      *Veth
+	IFB       bool // an intermediate functional block device
 
 	// NoTXChecksumOffload: the CPU makes the checksums of what the link sends. Only
 	// a VXLAN device can be told; with others it is the kernel's choice.
@@ -59,7 +61,7 @@ func (l *Link) Equal(m *Link) bool {
 
 // differs reports whether l can only become m by being made anew.
 func (l *Link) differs(m *Link) bool {
-	if l.MAC != m.MAC || (l.VXLAN == nil) != (m.VXLAN == nil) {
+	if l.MAC != m.MAC || l.IFB != m.IFB || (l.VXLAN == nil) != (m.VXLAN == nil) || (l.Veth == nil) != (m.Veth == nil) {
 		return true
 	}
 	return l.VXLAN != nil && *l.VXLAN != *m.VXLAN
@@ -184,6 +186,9 @@ func (l *Link) commands() []string {
 	if v := l.VXLAN; v != nil {
 		out = append(out, fmt.Sprintf("ip link add %s address %s mtu %d type vxlan id %d local %s dstport %d nolearning",
 			l.Name, mac, l.MTU, v.VNI, v.Local, v.Port))
+	}
+	if l.IFB {
+		out = append(out, fmt.Sprintf("ip link add %s address %s mtu %d type ifb", l.Name, mac, l.MTU))
 	}
 	if l.NoTXChecksumOffload {
 		out = append(out, l.offload().String())

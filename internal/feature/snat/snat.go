@@ -53,13 +53,13 @@ func render(w *world.World) feature.Result {
 	r := feature.Result{Problems: ports.problems(w.Node.Name)}
 	r.Reports = append(r.Reports, ports.report(w.Node.Name))
 	t := &nft.Table{Name: datapath.SNATTable}
-	for _, f := range nft.Families {
+	insides := insideSets(w)
+	for i, f := range nft.Families {
 		t.Sets = append(t.Sets,
-			&nft.Set{Name: pods(f), Type: f.AddrType(), Interval: true, Elements: nft.Prefixes(of(f, w.Node.PodCIDRs))},
-			&nft.Set{Name: inside(f), Type: f.AddrType(), Interval: true, Elements: nft.Prefixes(of(f, insideOf(w)))})
+			&nft.Set{Name: pods(f), Type: f.AddrType(), Interval: true, Elements: nft.Prefixes(ofFamily(f, w.Node.PodCIDRs))}, insides[i])
 		if beside(w) {
 			t.Sets = append(t.Sets,
-				&nft.Set{Name: kept(f), Type: f.AddrType(), Interval: true, Elements: nft.Prefixes(of(f, w.Config.NonMasqueradeCIDRs))})
+				&nft.Set{Name: kept(f), Type: f.AddrType(), Interval: true, Elements: nft.Prefixes(ofFamily(f, w.Config.NonMasqueradeCIDRs))})
 		}
 	}
 	translate := &nft.Chain{
@@ -127,36 +127,12 @@ func kept(f nft.Family) string   { return "kept" + suffix(f) }
 
 func suffix(f nft.Family) string { return map[nft.Family]string{nft.IPv4: "4", nft.IPv6: "6"}[f] }
 
-func of(f nft.Family, ps []netip.Prefix) []netip.Prefix {
+func ofFamily(f nft.Family, ps []netip.Prefix) []netip.Prefix {
 	var out []netip.Prefix
 	for _, p := range ps {
 		if is(f, p.Addr()) {
 			out = append(out, p)
 		}
-	}
-	return out
-}
-
-// notOutside is where no router leads: link-local (RFC 3927, RFC 4291 2.5.6),
-// multicast (RFC 5771, RFC 4291 2.7) and the limited broadcast (RFC 919).
-var notOutside = []netip.Prefix{
-	netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("224.0.0.0/4"), netip.MustParsePrefix("255.255.255.255/32"),
-	netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("ff00::/8"),
-}
-
-// insideOf is every destination towards which pods keep their addresses.
-func insideOf(w *world.World) []netip.Prefix {
-	out := append([]netip.Prefix(nil), notOutside...)
-	out = append(out, w.Config.NonMasqueradeCIDRs...)
-	add := func(n *world.Node) {
-		out = append(out, n.PodCIDRs...)
-		for _, a := range n.Addresses {
-			out = append(out, netip.PrefixFrom(a, a.BitLen()))
-		}
-	}
-	add(w.Node)
-	for _, p := range w.Peers.Nodes {
-		add(p)
 	}
 	return out
 }

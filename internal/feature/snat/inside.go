@@ -1,0 +1,66 @@
+package snat
+
+import (
+	"net/netip"
+	"sync/atomic"
+
+	"fairlead.dev/fairlead/internal/datapath/nft"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// madeOf is all that the sets of insideSets depend on.
+type madeOf struct {
+	node   *world.Node
+	peers  *world.Peers
+	config *world.Config
+}
+
+type insideMade struct {
+	of   madeOf
+	sets []*nft.Set
+}
+
+// lastInside is what insideSets made last, in whichever rendering.
+var lastInside atomic.Pointer[insideMade]
+
+// insideSets returns the sets of insideOf, one of each family. While nothing that
+// they are made of changes they are the same values, and cost nothing to render
+// and to compare: where pods have blocks, each of them renders the table anew, and
+// in a large cluster the insides are nearly all of it.
+func insideSets(w *world.World) []*nft.Set {
+	of := madeOf{w.Node, w.Peers, w.Config}
+	if last := lastInside.Load(); last != nil && last.of == of {
+		return last.sets
+	}
+	var sets []*nft.Set
+	all := insideOf(w)
+	for _, f := range nft.Families {
+		sets = append(sets, &nft.Set{Name: inside(f), Type: f.AddrType(), Interval: true, Elements: nft.Prefixes(ofFamily(f, all))})
+	}
+	lastInside.Store(&insideMade{of, sets})
+	return sets
+}
+
+// notOutside is where no router leads: link-local (RFC 3927, RFC 4291 2.5.6),
+// multicast (RFC 5771, RFC 4291 2.7) and the limited broadcast (RFC 919).
+var notOutside = []netip.Prefix{
+	netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("224.0.0.0/4"), netip.MustParsePrefix("255.255.255.255/32"),
+	netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("ff00::/8"),
+}
+
+// insideOf is every destination towards which pods keep their addresses.
+func insideOf(w *world.World) []netip.Prefix {
+	out := append([]netip.Prefix(nil), notOutside...)
+	out = append(out, w.Config.NonMasqueradeCIDRs...)
+	add := func(n *world.Node) {
+		out = append(out, n.PodCIDRs...)
+		for _, a := range n.Addresses {
+			out = append(out, netip.PrefixFrom(a, a.BitLen()))
+		}
+	}
+	add(w.Node)
+	for _, p := range w.Peers.Nodes {
+		add(p)
+	}
+	return out
+}
