@@ -7,6 +7,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"fairlead.dev/fairlead/internal/cni"
+	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/link"
 	"fairlead.dev/fairlead/internal/feature/pod"
 	"fairlead.dev/fairlead/internal/netns"
@@ -42,7 +43,7 @@ func (a *Agent) checkWire(at *world.Attachment) error {
 	if err != nil {
 		return later("%v", err)
 	}
-	if missing := changes.About(name); missing != "" {
+	if missing := changes.About(name) + changes.About(datapath.IFBLink(name)); missing != "" {
 		return faulty("the pod's wire is not as it was made; missing:\n%s", missing)
 	}
 	wire := a.snapshot.Load().wire(name)

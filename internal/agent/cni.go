@@ -157,7 +157,7 @@ func asWritten(old, asked *world.Attachment) bool {
 // packets must meet from being made. What fails elsewhere is no pod's affair.
 func (s *Snapshot) failure(link string) error {
 	for _, f := range s.Failures {
-		if f.Kind == datapath.KindRules || f.Link == link {
+		if f.Kind == datapath.KindRules || f.Link == link || f.Link == datapath.IFBLink(link) {
 			return f.Err
 		}
 	}

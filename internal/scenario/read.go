@@ -55,6 +55,8 @@ type attachment struct {
 	Addresses   []netip.Addr `json:"addresses"`
 	Chained     bool         `json:"chained"`
 	HostPorts   []hostPort   `json:"hostPorts"`
+
+	Bandwidth world.Bandwidth `json:"bandwidth"`
 }
 
 // hostPort is a port of the node that leads to the pod.
@@ -70,7 +72,7 @@ func (a attachment) world(t *testing.T, netns string) *world.Attachment {
 	t.Helper()
 	out := &world.Attachment{
 		Namespace: a.Namespace, Pod: a.Pod, ContainerID: a.ContainerID, Interface: "eth0",
-		Netns: netns, Addresses: a.Addresses, Chained: a.Chained,
+		Netns: netns, Addresses: a.Addresses, Chained: a.Chained, Bandwidth: a.Bandwidth,
 	}
 	for _, p := range a.HostPorts {
 		number, err := parseProtocol(p.Protocol)

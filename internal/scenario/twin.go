@@ -206,7 +206,7 @@ var noise = []*regexp.Regexp{
 	regexp.MustCompile(` link-netns(id)? \S+`),
 	regexp.MustCompile(` [0-9a-f]+: dev\b`), // the kernel's names of queues
 	regexp.MustCompile(` state (UP|DOWN|LOWERLAYERDOWN|UNKNOWN)`),
-	regexp.MustCompile(`NO-CARRIER,|,LOWER_UP`),
+	regexp.MustCompile(`NO-CARRIER,|,LOWER_UP| linkdown\b`),
 	regexp.MustCompile(`_timer +[\d.]+`), // of the bridges that stand for interfaces
 	// The kernel's own, made some time after a link comes up.
 	regexp.MustCompile(`(?m)^.*\bfe80::\S*/64 .*\n`),

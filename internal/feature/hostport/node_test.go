@@ -69,7 +69,8 @@ func stage(t *testing.T) (n *cluster.Node, server, client *cluster.Pod) {
 	t.Helper()
 	n = cluster.NewNode(t, 1)
 	n.Wire(netnstest.New(t), "eth0")
-	server, client = n.NewPod(world.HostPort{Port: 8080, Protocol: unix.IPPROTO_TCP, PodPort: 80}), n.NewPod()
+	server, client = n.NewPod(), n.NewPod()
+	server.HostPorts = []world.HostPort{{Port: 8080, Protocol: unix.IPPROTO_TCP, PodPort: 80}}
 	n.Apply(v1alpha1.AgentConfigSpec{})
 	echo(t, server.Host, 80)
 	return n, server, client

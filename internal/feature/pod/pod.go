@@ -51,6 +51,7 @@ func render(w *world.World) feature.Result {
 	for _, a := range w.Attachments.List {
 		if !a.Chained && w.Kernel.NetnsAlive(a.Netns) {
 			wire(&p, a, w.PodMTU())
+			bound(&p, a, w.PodMTU())
 			if len(a.HostPorts) > 0 {
 				key := "net/ipv4/conf/" + LinkName(a.ContainerID, a.Interface) + "/route_localnet"
 				p.Settings = append(p.Settings, sysctl.Setting{Key: key, Value: localnet(w)})

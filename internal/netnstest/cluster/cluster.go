@@ -43,9 +43,11 @@ type Node struct {
 }
 
 // A Pod is a host that hangs on a node's wire, once the node's state is applied.
+// What else it asks of the network may be set before. Its addresses are IPv4, then
+// IPv6.
 type Pod struct {
 	*netnstest.Host
-	Addresses []netip.Addr // IPv4, then IPv6
+	*world.Attachment
 }
 
 // NewNode makes node number n, from 1 to 99. Nodes are neighbours in
@@ -69,20 +71,20 @@ func podCIDRs(n int) []string {
 	return []string{fmt.Sprintf("10.244.%d.0/24", n), fmt.Sprintf("fd00:10:244:%d::/64", n)}
 }
 
-// NewPod makes a pod of n with the given ports of the node. Its wire comes with the
-// next Apply.
-func (n *Node) NewPod(ports ...world.HostPort) *Pod {
+// NewPod makes a pod of n. Its wire comes with the next Apply.
+func (n *Node) NewPod() *Pod {
 	n.t.Helper()
 	i := len(n.Pods) + 2 // .1 is the node
-	p := &Pod{Host: netnstest.New(n.t), Addresses: []netip.Addr{
-		netip.AddrFrom4([4]byte{10, 244, byte(n.Number), byte(i)}),
-		netip.MustParseAddr(fmt.Sprintf("fd00:10:244:%d::%x", n.Number, i)),
+	h := netnstest.New(n.t)
+	p := &Pod{h, &world.Attachment{
+		Namespace: "default", Pod: fmt.Sprintf("p%d", i), ContainerID: fmt.Sprintf("%s-p%03d", name(n.Number), i),
+		Interface: Uplink, Netns: h.Path, Inode: netns.Inode(h.Path), Addresses: []netip.Addr{
+			netip.AddrFrom4([4]byte{10, 244, byte(n.Number), byte(i)}),
+			netip.MustParseAddr(fmt.Sprintf("fd00:10:244:%d::%x", n.Number, i)),
+		},
 	}}
 	n.Pods = append(n.Pods, p)
-	n.attachments.List = append(n.attachments.List, &world.Attachment{
-		Namespace: "default", Pod: fmt.Sprintf("p%d", i), ContainerID: fmt.Sprintf("%s-p%03d", name(n.Number), i),
-		Interface: Uplink, Netns: p.Path, Inode: netns.Inode(p.Path), Addresses: p.Addresses, HostPorts: ports,
-	})
+	n.attachments.List = append(n.attachments.List, p.Attachment)
 	return p
 }
 
