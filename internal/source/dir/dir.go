@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -41,10 +42,12 @@ const (
 // New returns the source in the directory, or in the single file, at path.
 func New(path string) *Dir { return &Dir{objects: folder{path: path}} }
 
-// WithReports adds the directory in which agents write their reports. Of those
-// counts what others need to know of a node.
+// WithReports adds the directory in which agents write their reports, if that is
+// another. Of those counts what others need to know of a node.
 func (d *Dir) WithReports(path string) *Dir {
-	d.reports = &folder{path: path, only: "FairleadNode"}
+	if filepath.Clean(path) != filepath.Clean(d.objects.path) {
+		d.reports = &folder{path: path, only: "FairleadNode"}
+	}
 	return d
 }
 

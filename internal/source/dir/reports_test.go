@@ -74,3 +74,18 @@ func TestReportsThatAreNotThere(t *testing.T) {
 		t.Errorf("%d reports after the directory went", len(o.Reports))
 	}
 }
+
+func TestReportsBesideObjects(t *testing.T) {
+	path := t.TempDir()
+	write(t, path, "a.yaml", strings.ReplaceAll(someNode, "NAME", "a"))
+	write(t, path, "a.json", report("a", 1, "10.9.0.1"))
+	d := New(path).WithReports(path + "/")
+	first := read(t, d)
+	if len(first.Nodes) != 1 || len(first.Reports) != 1 || len(first.Problems) != 0 {
+		t.Errorf("%d nodes, %d reports, %v", len(first.Nodes), len(first.Reports), first.Problems)
+	}
+	write(t, path, "a.json", report("a", 2, "10.9.0.1"))
+	if now := read(t, d); now != first {
+		t.Errorf("revision %d after %d: a report that says nothing new counts", now.Revision, first.Revision)
+	}
+}
