@@ -42,6 +42,37 @@ func TestNoPodCIDRIsTakenAwayForNothing(t *testing.T) {
 	}
 }
 
+// Every node inside a pod CIDR is told of, and no other; likewise every address
+// that an earlier node has.
+func TestAddressesThatClashAreFound(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	for range 5000 {
+		var nodes []*world.Node
+		for i := range 2 + random.IntN(5) {
+			a := netip.AddrFrom4([4]byte{10, 0, 0, byte(random.IntN(256))})
+			p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(random.IntN(256))}), 24+random.IntN(7)).Masked()
+			nodes = append(nodes, &world.Node{Name: fmt.Sprintf("n%d", i), Addresses: []netip.Addr{a}, PodCIDRs: []netip.Prefix{p}})
+		}
+		nodes, _ = disjoint(nodes)
+		inside, shared := 0, 0
+		for i, n := range nodes {
+			a := n.Addresses[0]
+			if slices.ContainsFunc(nodes, func(o *world.Node) bool { return len(o.PodCIDRs) > 0 && o.PodCIDRs[0].Contains(a) }) {
+				inside++
+			}
+			if slices.ContainsFunc(nodes[:i], func(o *world.Node) bool { return o.Addresses[0] == a }) {
+				shared++
+			}
+		}
+		if got := addressesInPods(nodes); len(got) != inside {
+			t.Fatalf("%d nodes are inside pod CIDRs, told: %v; pod CIDRs %v", inside, got, nodes)
+		}
+		if got := sharedAddresses(nodes); len(got) != shared {
+			t.Fatalf("%d nodes share an address, told: %v", shared, got)
+		}
+	}
+}
+
 func cidrs(nodes []*world.Node) string {
 	var out string
 	for _, n := range nodes {

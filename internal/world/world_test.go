@@ -52,18 +52,25 @@ func TestPodMTULeavesRoomForTheOuterHeaders(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
 		addresses []netip.Addr
-		set       int
-		want      int
+		overlay   Overlay
+		want      int // of pods
+		tunnel    int
 	}{
-		{"IPv4 outside", []netip.Addr{four, six}, 0, 1450},
-		{"IPv6 outside", []netip.Addr{six, four}, 0, 8930},
-		{"address on no interface", []netip.Addr{netip.MustParseAddr("192.0.2.9")}, 0, 1450},
-		{"no address", nil, 0, 1450},
-		{"set", []netip.Addr{six}, 1400, 1400},
+		{"IPv4 outside", []netip.Addr{four, six}, Overlay{}, 1450, 1450},
+		{"IPv6 outside", []netip.Addr{six, four}, Overlay{Mode: Hybrid}, 8930, 8930},
+		{"address on no interface", []netip.Addr{netip.MustParseAddr("192.0.2.9")}, Overlay{}, 1450, 1450},
+		{"no address", nil, Overlay{}, 1450, 1450},
+		{"set", []netip.Addr{six}, Overlay{MTU: 1400}, 1400, 1400},
+		{"direct", []netip.Addr{six}, Overlay{Mode: Direct}, 9000, 8930},
+		{"direct, by two interfaces", []netip.Addr{six, four}, Overlay{Mode: Direct}, 1500, 8930},
+		{"direct, set", []netip.Addr{six}, Overlay{Mode: Direct, MTU: 1400}, 1400, 1400},
+		{"direct, no address", nil, Overlay{Mode: Direct}, 1500, 1450},
+		{"chosen", []netip.Addr{four}, Overlay{Interface: InterfaceChoice{Pattern: "eth1"}}, 8930, 8930},
+		{"nothing as chosen", []netip.Addr{four}, Overlay{Interface: InterfaceChoice{Pattern: "eth2"}}, 1450, 1450},
 	} {
-		w := &World{Node: &Node{Addresses: tt.addresses}, Kernel: kernel, Config: &Config{Overlay: Overlay{MTU: tt.set}}}
-		if got := w.PodMTU(); got != tt.want {
-			t.Errorf("%s: MTU %d, want %d", tt.name, got, tt.want)
+		w := &World{Node: &Node{Addresses: tt.addresses}, Kernel: kernel, Config: &Config{Overlay: tt.overlay}}
+		if pods, tunnel := w.PodMTU(), w.TunnelMTU(); pods != tt.want || tunnel != tt.tunnel {
+			t.Errorf("%s: MTU %d, of the tunnel %d, want %d and %d", tt.name, pods, tunnel, tt.want, tt.tunnel)
 		}
 	}
 }
@@ -78,6 +85,9 @@ func TestHashedAddressesAreUnicastAndLocal(t *testing.T) {
 		}
 		if seen[m] {
 			t.Fatalf("%x twice", m)
+		}
+		if a := m.LinkLocal(); !a.IsLinkLocalUnicast() {
+			t.Fatalf("%x has address %s", m, a)
 		}
 		seen[m] = true
 	}

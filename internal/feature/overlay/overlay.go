@@ -86,10 +86,10 @@ func (r *renderer) peer(p *world.Node) {
 			continue
 		}
 		via, link := r.nextHop(p, cidr.Addr())
-		switch mode := r.world.Config.Overlay.Mode; {
-		case mode != world.VXLAN && via.IsValid():
+		switch {
+		case via.IsValid():
 			r.Part.Routes = append(r.Part.Routes, route.Route{Dst: cidr, Via: via, Link: link})
-		case mode == world.Direct:
+		case r.world.Config.Overlay.Mode == world.Direct:
 			r.Problems = append(r.Problems, r.unreachable(p, cidr)...)
 		default:
 			wrapped = append(wrapped, cidr)
@@ -101,10 +101,11 @@ func (r *renderer) peer(p *world.Node) {
 }
 
 // nextHop returns the address of p on a network that both nodes share, and this
-// node's link to it, in the family of like; neither where there is none.
+// node's link to it, in the family of like; neither where there is none, or where
+// everything is to be wrapped.
 func (r *renderer) nextHop(p *world.Node, like netip.Addr) (netip.Addr, string) {
 	e, ok := usable(r.ends, like)
-	if !ok {
+	if !ok || r.world.Config.Overlay.Mode == world.VXLAN {
 		return netip.Addr{}, ""
 	}
 	for _, a := range r.world.PeerEnds(p, like) {
