@@ -25,6 +25,9 @@ func FuzzRender(f *testing.F) {
 		fmt.Sprintf(someNode, "n2", "fd00::/8", "fd00::1") + fmt.Sprintf(someNode, "n3", "::ffff:10.0.0.0/104", "::ffff:10.0.0.1"),
 		"apiVersion: fairlead.dev/v1alpha1\nkind: AgentConfig\nmetadata: {name: default}\nspec: {nodeSNATRandomizePorts: true, nodeSNATPortRange: 1-65535, nonMasqueradeCIDRs: [0.0.0.0/0, ::/0, x], features: {pod: false}}\n",
 		"apiVersion: fairlead.dev/v1alpha1\nkind: AgentConfig\nmetadata: {name: n1}\nspec: {overlay: {mode: none}, nodeSNATPortBlock: 9000}\n",
+		fmt.Sprintf(someNode, "n2", "10.244.2.0/24", "192.168.100.2") + "apiVersion: fairlead.dev/v1alpha1\nkind: AgentConfig\nmetadata: {name: default}\nspec: {overlay: {mode: hybrid, interface: 192.168.100.0/24}, disableTXChecksumOffload: true}\n",
+		fmt.Sprintf(someNode, "n2", "fe80::/64", "192.168.100.1") + "apiVersion: fairlead.dev/v1alpha1\nkind: FairleadNode\nmetadata: {name: n2}\nstatus: {overlayAddresses: [x, \"::1\", 10.9.0.2]}\n",
+		"apiVersion: fairlead.dev/v1alpha1\nkind: AgentConfig\nmetadata: {name: n1}\nspec: {overlay: {mode: direct, interface: \"e[t\", mtu: 9000}}\n",
 		"apiVersion: fairlead.dev/v1alpha1\nkind: AgentConfig\nmetadata: {name: n1}\nspec: {overlay: {vni: -1, port: 99999, mtu: 1}, nodePortLocal: {portRange: 1-65535}}\n",
 	} {
 		f.Add([]byte(s))
@@ -39,8 +42,10 @@ func FuzzRender(f *testing.F) {
 		}
 		backwards := *in.Objects
 		backwards.Nodes, backwards.Configs = slices.Clone(backwards.Nodes), slices.Clone(backwards.Configs)
+		backwards.Reports = slices.Clone(backwards.Reports)
 		slices.Reverse(backwards.Nodes)
 		slices.Reverse(backwards.Configs)
+		slices.Reverse(backwards.Reports)
 		in.Objects = &backwards
 		_, again = newLine().run(in)
 		if d := cmp.Diff(said(r), said(again)); d != "" {
@@ -86,6 +91,10 @@ func objects(file []byte, good *corev1.Node) *source.Objects {
 			c := &v1alpha1.AgentConfig{}
 			out.Problems = append(out.Problems, d.Decode(c)...)
 			out.Configs = append(out.Configs, c)
+		case "FairleadNode":
+			r := &v1alpha1.FairleadNode{}
+			out.Problems = append(out.Problems, d.Decode(r)...)
+			out.Reports = append(out.Reports, r)
 		}
 	}
 	return out

@@ -60,12 +60,15 @@ func node(name, address string, cidrs ...string) *corev1.Node {
 }
 
 // nodes adds, changes or removes one node; now and then it claims another's
-// pod CIDR, or makes no sense.
+// pod CIDR, or makes no sense. Where the node itself was removed it comes back.
 func (h *history) nodes(now []*corev1.Node) []*corev1.Node {
 	i := h.random.IntN(8) + 1
+	if !slices.ContainsFunc(now, func(n *corev1.Node) bool { return n.Name == "n1" }) {
+		i = 1
+	}
 	name := fmt.Sprintf("n%d", i)
 	out := slices.DeleteFunc(slices.Clone(now), func(n *corev1.Node) bool { return n.Name == name })
-	if h.random.IntN(4) == 0 {
+	if len(out) < len(now) && h.random.IntN(4) == 0 {
 		return out
 	}
 	cidr := fmt.Sprintf("10.244.%d.0/24", i)
