@@ -5,6 +5,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"fairlead.dev/fairlead/internal/datapath/ethtool"
+	"fairlead.dev/fairlead/internal/netns"
 )
 
 // accidentsOutside happen to what the overlay stands on: interfaces, addresses,
@@ -24,6 +27,7 @@ var accidentsOutside = []struct {
 	{"a peer is made anew with another address", []string{"vxlan", "direct"}, anotherPeer},
 	{"two peers have one pod CIDR", []string{"vxlan"}, sharedCIDR},
 	{"two peers have one address", []string{"vxlan"}, sharedAddress},
+	{"the tunnel's checksum offload is switched", []string{"vxlan"}, offload},
 }
 
 func TestTheOverlayFollowsWhatItStandsOn(t *testing.T) {
@@ -188,4 +192,31 @@ func sharedAddress(t *testing.T, s *scene, _ string) {
 	s.flow(t)
 	back()
 	s.seesNoMore(t, "is an address of Node n2 too")
+}
+
+// The setting is made in place, kept against others, and taken back.
+func offload(t *testing.T, s *scene, _ string) {
+	is := func(want ethtool.State) {
+		t.Helper()
+		become(t, "checksum offload is "+string(want), func() bool {
+			var now ethtool.State
+			err := netns.Do(s.netns["n1"], func() (err error) { now, err = ethtool.Read("fl-vxlan"); return err })
+			return err == nil && now == want
+		})
+	}
+	index := s.on(t, "n1", "ip -o link show fl-vxlan | cut -d: -f1")
+	const config = "{apiVersion: fairlead.dev/v1alpha1, kind: AgentConfig, metadata: {name: n1}, spec: {disableTXChecksumOffload: true}}"
+	s.mustWith(config, "apply", "-f", "-")
+	is(ethtool.Off)
+	s.flow(t)
+	err := netns.Do(s.netns["n1"], func() error { return ethtool.Apply(ethtool.Setting{Link: "fl-vxlan", State: ethtool.On}) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	is(ethtool.Off)
+	s.mustWith(config, "delete", "-f", "-")
+	is(ethtool.On)
+	if now := s.on(t, "n1", "ip -o link show fl-vxlan | cut -d: -f1"); now != index {
+		t.Errorf("the device was made anew: %s is %s", index, now)
+	}
 }
