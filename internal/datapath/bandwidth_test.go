@@ -18,10 +18,10 @@ import (
 
 const nodeAddress = "10.244.1.1"
 
-// pod is the part of a pod with the given wire and address.
-func pod(wire string, h *netnstest.Host, addr netip.Addr) *datapath.Part {
+// pod is the part of a pod with the given wire, namespace and address.
+func pod(wire, netns string, addr netip.Addr) *datapath.Part {
 	return &datapath.Part{
-		Links: []*link.Link{{Name: wire, MTU: 1450, MAC: datapath.WireMAC, Veth: &link.Veth{Netns: h.Path, Peer: link.Peer{
+		Links: []*link.Link{{Name: wire, MTU: 1450, MAC: datapath.WireMAC, Veth: &link.Veth{Netns: netns, Peer: link.Peer{
 			Name: "eth0", MAC: podMAC, Addresses: []netip.Addr{addr}, Gateways: []netip.Addr{netip.MustParseAddr(datapath.PodGateway4)},
 		}}}},
 		Neighbours: []neigh.Neighbour{{Link: wire, Addr: addr, MAC: podMAC}},
@@ -41,7 +41,7 @@ func TestPodsAreHeldToTheirRates(t *testing.T) {
 			node.Address("lo", nodeAddress+"/32")
 			const wire = "fl-00000000000a"
 			addr, other := netip.MustParseAddr("10.244.1.2"), netip.MustParseAddr("10.244.1.3")
-			p, q := pod(wire, held, addr), pod("fl-00000000000b", free, other)
+			p, q := pod(wire, held.Path, addr), pod("fl-00000000000b", free.Path, other)
 			ifb := datapath.IFBLink(wire)
 			p.Links = append(p.Links, &link.Link{Name: ifb, MTU: 1450, MAC: datapath.WireMAC, IFB: true})
 			p.Shapers = []tc.Shaper{{Link: wire, Rate: rate, Burst: burst}, {Link: ifb, Rate: rate, Burst: burst}}

@@ -219,16 +219,26 @@ func setMTU(l *Link) error {
 // setPeerMTU sets the MTU inside the pod. An end that the pod took away or gave
 // another name is its own affair.
 func setPeerMTU(l *Link) error {
-	return netns.Do(l.Veth.Netns, func() error {
-		dev, err := netlink.LinkByName(l.Veth.Peer.Name)
-		if errors.As(err, &netlink.LinkNotFoundError{}) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		return netlink.LinkSetMTU(dev, l.MTU)
-	})
+	dev, err := netlink.LinkByName(l.Veth.Peer.Name)
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return netlink.LinkSetMTU(dev, l.MTU)
+}
+
+// finish is the same for all that is set up inside the pod.
+func finish(l *Link) error {
+	if err := setPeerMTU(l); err != nil {
+		return err
+	}
+	err := furnish(l)
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		return nil
+	}
+	return err
 }
 
 func addAddress(name string, a netip.Prefix) error {

@@ -3,8 +3,9 @@
 // devices, by which what enters a wire can be queued.
 //
 // Ours are known by the beginning of their names. A veth pair is compared by
-// the end on the node; the end inside the pod is set up when the pair is made,
-// and belongs to the pod from then on, but for the MTU, which both ends share.
+// the end on the node, which comes up last; the end inside the pod is set up
+// before that, and belongs to the pod from then on, but for the MTU, which both
+// ends share.
 package link
 
 import (
@@ -15,6 +16,7 @@ import (
 	"strings"
 
 	"fairlead.dev/fairlead/internal/datapath/ethtool"
+	"fairlead.dev/fairlead/internal/netns"
 )
 
 // A Link is a network device. Exactly one of VXLAN, Veth and IFB is set.
@@ -145,7 +147,7 @@ func alter(have, want *Link) []Change {
 		out = append(out, Change{Link: want.Name, About: about, text: []string{text}, apply: apply})
 	}
 	if have.MTU != want.MTU {
-		out = append(out, resize(want))
+		out = append(out, resize(have, want))
 	}
 	if have.NoTXChecksumOffload != want.NoTXChecksumOffload {
 		o := want.offload()
@@ -164,16 +166,22 @@ func alter(have, want *Link) []Change {
 	return out
 }
 
-// resize sets the MTU: in the pod first, since only the node's end is compared.
-func resize(l *Link) Change {
-	c := Change{Link: l.Name, About: Itself, text: []string{fmt.Sprintf("ip link set %s mtu %d up", l.Name, l.MTU)}, apply: func() error { return setMTU(l) }}
-	if v := l.Veth; v != nil {
-		c.text = append([]string{fmt.Sprintf("nsenter --net=%s ip link set %s mtu %d", v.Netns, v.Peer.Name, l.MTU)}, c.text...)
+// resize sets the MTU: in the pod first, since only the node's end is compared. A
+// wire that is down may be one that was not finished, because whoever made it was
+// killed, so the inside of the pod is set up again.
+func resize(have, want *Link) Change {
+	c := Change{Link: want.Name, About: Itself, text: []string{fmt.Sprintf("ip link set %s mtu %d up", want.Name, want.MTU)}, apply: func() error { return setMTU(want) }}
+	if v := want.Veth; v != nil {
+		setUp, text := setPeerMTU, []string{fmt.Sprintf("nsenter --net=%s ip link set %s mtu %d", v.Netns, v.Peer.Name, want.MTU)}
+		if have.MTU == 0 {
+			setUp, text = finish, append(text, want.inside()...)
+		}
+		c.text = append(text, c.text...)
 		c.apply = func() error {
-			if err := setPeerMTU(l); err != nil {
+			if err := netns.Do(v.Netns, func() error { return setUp(want) }); err != nil {
 				return err
 			}
-			return setMTU(l)
+			return setMTU(want)
 		}
 	}
 	return c
@@ -197,21 +205,27 @@ func (l *Link) commands() []string {
 		p := v.Peer
 		out = append(out, fmt.Sprintf("ip link add %s address %s mtu %d type veth peer name %s address %s mtu %d netns %s",
 			l.Name, mac, l.MTU, p.Name, net.HardwareAddr(p.MAC[:]), l.MTU, v.Netns))
-		inside := "nsenter --net=" + v.Netns + " "
-		out = append(out, fmt.Sprintf("%sip link set %s up", inside, p.Name))
-		for _, a := range p.Addresses {
-			out = append(out, inside+addressText(netip.PrefixFrom(a, a.BitLen()), p.Name))
-		}
-		for _, g := range p.Gateways {
-			out = append(out,
-				fmt.Sprintf("%sip neigh replace %s lladdr %s dev %s nud permanent", inside, g, mac, p.Name),
-				fmt.Sprintf("%sip%s route replace default via %s dev %s onlink", inside, dash6(g), g, p.Name))
-		}
+		out = append(out, l.inside()...)
 	}
 	for _, a := range l.Addresses {
 		out = append(out, addressText(a, l.Name))
 	}
 	return append(out, fmt.Sprintf("ip link set %s up", l.Name))
+}
+
+// inside are the commands that set up the end inside the pod.
+func (l *Link) inside() []string {
+	p, in := l.Veth.Peer, "nsenter --net="+l.Veth.Netns+" "
+	out := []string{fmt.Sprintf("%sip link set %s up", in, p.Name)}
+	for _, a := range p.Addresses {
+		out = append(out, in+addressText(netip.PrefixFrom(a, a.BitLen()), p.Name))
+	}
+	for _, g := range p.Gateways {
+		out = append(out,
+			fmt.Sprintf("%sip neigh replace %s lladdr %s dev %s nud permanent", in, g, net.HardwareAddr(l.MAC[:]), p.Name),
+			fmt.Sprintf("%sip%s route replace default via %s dev %s onlink", in, dash6(g), g, p.Name))
+	}
+	return out
 }
 
 // offload is the setting that l asks for.
