@@ -64,14 +64,9 @@ func serve(l Lab, tell func(Step), told func(), log *slog.Logger) error {
 
 // listen makes a socket that only its owner can use.
 func listen(path string) (net.Listener, error) {
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	return l, nil
+	// Of all that this process makes meanwhile, only the better: it has just begun.
+	defer unix.Umask(unix.Umask(0o177))
+	return net.Listen("unix", path)
 }
 
 // A request is what the command line sends with apply, delete and wait.
