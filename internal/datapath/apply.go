@@ -115,6 +115,11 @@ func (a *applying) make(steps []step) error {
 			steps = steps[n:]
 			continue
 		}
+		if n := going(steps); n > 1 {
+			a.remove(steps[:n])
+			steps = steps[n:]
+			continue
+		}
 		steps = steps[1:]
 		if a.broken[s.link] {
 			continue
@@ -135,6 +140,28 @@ func together(steps []step) int {
 		}
 	}
 	return len(steps)
+}
+
+// going is how many steps from the first on remove links.
+func going(steps []step) int {
+	for i, s := range steps {
+		if l, ok := s.change.(link.Change); !ok || !l.Gone {
+			return i
+		}
+	}
+	return len(steps)
+}
+
+func (a *applying) remove(steps []step) {
+	var names []string
+	for _, s := range steps {
+		names = append(names, s.link)
+	}
+	for i, err := range link.Remove(names, DoomedGroup) {
+		if err != nil {
+			a.fail(steps[i], fmt.Errorf("%s: %w", steps[i].change, err))
+		}
+	}
 }
 
 func (a *applying) send(c *rtnl.Conn, steps []step) {

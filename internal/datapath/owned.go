@@ -29,6 +29,10 @@ const (
 	LinkPrefix = "fl-"
 	VXLANLink  = LinkPrefix + "vxlan"
 
+	// DoomedGroup is the group (ip-link(8), "group") of links of ours that are about
+	// to be removed together.
+	DoomedGroup = 0x666c2d00
+
 	// FilterPref is the preference of every filter of ours on a link of ours.
 	FilterPref = 157
 

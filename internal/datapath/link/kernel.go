@@ -264,17 +264,6 @@ func changeAddress(name string, a netip.Prefix, change func(netlink.Link, *netli
 	return nil
 }
 
-func remove(name string) error {
-	dev, err := netlink.LinkByName(name)
-	if errors.As(err, &netlink.LinkNotFoundError{}) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return netlink.LinkDel(dev)
-}
-
 // mostTries bounds how often a list is asked for that changes all the time.
 const mostTries = 20
 

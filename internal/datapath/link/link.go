@@ -76,6 +76,7 @@ type Change struct {
 	Link  string
 	About string // Itself, Address or Offload
 	New   bool   // the link is made anew: what hung on it is gone
+	Gone  bool   // the link goes: see [Remove]
 }
 
 // What a change can be about.
@@ -118,7 +119,7 @@ func Diff(have, want []*Link) (add, del []Change) {
 	}
 	for _, h := range have {
 		if _, left := old[h.Name]; left {
-			del = append(del, Change{Link: h.Name, About: Itself, text: []string{"ip link del " + h.Name}, apply: func() error { return remove(h.Name) }})
+			del = append(del, Change{Link: h.Name, About: Itself, Gone: true, text: []string{"ip link del " + h.Name}, apply: func() error { return remove(h.Name) }})
 		}
 	}
 	return add, del
