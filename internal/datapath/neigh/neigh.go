@@ -114,9 +114,10 @@ func Read(c *rtnl.Conn, prefix string) ([]Neighbour, error) {
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6, unix.AF_BRIDGE} {
 		request, err := rtnl.NewMessage(unix.RTM_GETNEIGH, 0, unix.NdMsg{Family: family})
 		if err == nil {
+			// Without IPv6 a kernel answers with what it has instead.
 			err = c.List(request, func(answer []byte) {
 				n, ok := from(c, answer)
-				if !ok || !strings.HasPrefix(n.Link, prefix) || listed[n] {
+				if !ok || answer[0] != family || !strings.HasPrefix(n.Link, prefix) || listed[n] {
 					return
 				}
 				if n.Forward {

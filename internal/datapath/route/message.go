@@ -76,7 +76,7 @@ func Read(c *rtnl.Conn, protocol uint8) ([]Route, error) {
 		}
 		err = c.List(request, func(answer []byte) {
 			h, d, err := rtnl.Parse[unix.RtMsg](answer)
-			if err == nil && h.Protocol == protocol && h.Table == unix.RT_TABLE_MAIN && h.Flags&unix.RTM_F_CLONED == 0 {
+			if err == nil && h.Family == family && h.Protocol == protocol && h.Table == unix.RT_TABLE_MAIN && h.Flags&unix.RTM_F_CLONED == 0 {
 				out = append(out, from(c, h, d))
 			}
 		})
