@@ -83,6 +83,27 @@ func TestATombstoneIsHonoured(t *testing.T) {
 	}
 }
 
+// A DEL that found no agent came before the ADD that finds one.
+func TestATombstoneIsNotOfThePodThatComesAfter(t *testing.T) {
+	n := newNode(t, nodes)
+	n.start(t)
+	stone := filepath.Join(n.dir, "state", "tombstones", "c1@eth0")
+	for _, name := range []string{"there is no attachment", "there is one"} {
+		t.Run(name, func(t *testing.T) {
+			if err := os.WriteFile(stone, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, pod := attach(t, n, "c1")
+			if _, err := n.Sync(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if links := pod.Run("ip", "-o", "link"); !strings.Contains(links, "eth0") {
+				t.Errorf("ADD succeeded, and there is no wire:\n%s", links)
+			}
+		})
+	}
+}
+
 func TestDelAfterTheNamespaceIsGone(t *testing.T) {
 	n := newNode(t, nodes)
 	n.start(t)
