@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containernetworking/cni/pkg/types"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
@@ -90,6 +91,27 @@ func TestAgentDeletesNothingBeforeItKnowsItsNode(t *testing.T) {
 	n.mustTurn(t)
 	if links := n.host.Run("ip", "-o", "link"); strings.Contains(links, "fl-stale") {
 		t.Errorf("what a crashed agent left stays:\n%s", links)
+	}
+}
+
+// Before there is anything to compare with, everything would seem to be too much.
+func TestNothingIsMissingBeforeTheNodeIsKnown(t *testing.T) {
+	n := newNode(t, nodes)
+	n.attach(t, "c1", netnstest.New(t))
+	n.mustTurn(t)
+	n.write(t, "objects.yaml", "")
+	n.restart(t)
+	for _, reason := range []string{"starting", "there is no Node n1 yet"} {
+		n.host.Do(func() error {
+			if changes, err := n.diff(); err == nil || !strings.Contains(err.Error(), reason) {
+				t.Errorf("%s: %v, and to do:\n%s", reason, err, changes)
+			}
+			if r := refused(t, n, "check", cni.Request{ContainerID: "c1", Interface: "eth0"}); r.Code != types.ErrTryAgainLater {
+				t.Errorf("%s: check: %+v", reason, r)
+			}
+			return nil
+		})
+		n.mustTurn(t)
 	}
 }
 
