@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/internal/cni"
+	"fairlead.dev/fairlead/internal/datapath/conntrack"
 	"fairlead.dev/fairlead/internal/netnstest"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -19,6 +21,20 @@ import (
 func TestUDPFollowsAHostPortFromPodToPod(t *testing.T) {
 	n := newNode(t, nodes)
 	n.start(t)
+	followsUDP(t, n)
+}
+
+func TestUDPFollowsAHostPortWhateverElseFails(t *testing.T) {
+	n := newNode(t, nodes)
+	bad := netnstest.New(t)
+	netnstest.Wire(bad, "eth0", netnstest.New(t), "eth0") // its eth0 is taken
+	n.attach(t, "bad", bad)
+	n.start(t)
+	followsUDP(t, n)
+}
+
+func followsUDP(t *testing.T, n *node) {
+	t.Helper()
 	n.far.Address("eth0", "192.168.100.7/24")
 	heard := make(chan string, 100)
 	var client net.Conn
@@ -72,5 +88,52 @@ func TestUDPFollowsAHostPortFromPodToPod(t *testing.T) {
 			t.Fatalf("del: %d %s", code, body)
 		}
 		l.Close()
+	}
+}
+
+// What is in the kernel stays while the node is unknown, connections as well as
+// rules.
+func TestUDPFlowsStayWhileTheNodeIsUnknown(t *testing.T) {
+	n := newNode(t, nodes)
+	n.start(t)
+	n.far.Address("eth0", "192.168.100.7/24")
+	pod := netnstest.New(t)
+	q := cni.Request{ContainerID: "c1", Interface: "eth0", Netns: pod.Path, HostPorts: []world.HostPort{{Port: 53, Protocol: unix.IPPROTO_UDP, PodPort: 5353}}}
+	if code, body := n.post(t, "add", q); code != http.StatusOK {
+		t.Fatalf("add: %d %s", code, body)
+	}
+	n.far.Do(func() error {
+		c, err := net.Dial("udp4", "192.168.100.1:53")
+		if err != nil {
+			return err
+		}
+		_, err = c.Write([]byte("x"))
+		return errors.Join(err, c.Close())
+	})
+	flows := func() (flows int) {
+		n.host.Do(func() error {
+			table, err := conntrack.Open()
+			if err != nil {
+				return err
+			}
+			err = table.Dump(conntrack.Filter{Protocol: unix.IPPROTO_UDP}, func(e *conntrack.Entry) bool {
+				if e.Original.Destination.Port() == 53 {
+					flows++
+				}
+				return true
+			})
+			return errors.Join(err, table.Close())
+		})
+		return flows
+	}
+	if n := flows(); n != 1 {
+		t.Fatalf("%d flows, want 1", n)
+	}
+	n.write(t, "objects.yaml", "")
+	if s, err := n.Sync(t.Context()); err != nil || s.World.Node != nil {
+		t.Fatalf("the node is still known (%v)", err)
+	}
+	if n := flows(); n != 1 {
+		t.Errorf("%d flows once the node is unknown, want 1", n)
 	}
 }
