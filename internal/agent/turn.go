@@ -40,9 +40,6 @@ func (a *Agent) turn() error {
 	s := &Snapshot{Turn: a.asked.Load(), Applied: last.Applied, Observed: last.Observed, World: last.World,
 		Rendered: last.Rendered, Problems: last.Problems, given: a.given, next: make(chan struct{})}
 	changes, err := a.reconcile(s)
-	if err == nil {
-		a.redirect(s.World)
-	}
 	s.Ready = err == nil && s.World != nil && s.World.Node != nil
 	if err != nil {
 		s.Reason = err.Error()
@@ -88,7 +85,15 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 	s.given = a.given
 	changes, err := a.apply(s.Rendered.State)
 	errors.As(err, &s.Failures)
+	if err == nil || s.rulesHold() {
+		a.redirect(s.World)
+	}
 	return changes, errors.Join(err, uncollected, unwritten)
+}
+
+// rulesHold reports whether what failed was something else than the rules.
+func (s *Snapshot) rulesHold() bool {
+	return len(s.Failures) > 0 && !slices.ContainsFunc(s.Failures, func(f datapath.Failure) bool { return f.Kind == datapath.KindRules })
 }
 
 // apply makes the kernel hold want. Where nothing foreign happened, only what
