@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fmt"
 	"net/http"
 	"net/netip"
 	"os"
@@ -114,11 +115,16 @@ func (a *Agent) serveDiff(w http.ResponseWriter, _ *http.Request) {
 	answer(w, Diff{changes.Lines()})
 }
 
-// diff compares the kernel as it is with what the last turn wanted.
+// diff compares the kernel as it is with what the last turn wanted. While the node
+// is unknown there is nothing to compare with.
 func (a *Agent) diff() (datapath.Changes, error) {
 	a.turning.Lock()
 	defer a.turning.Unlock()
-	want := a.snapshot.Load().Rendered.State
+	s := a.snapshot.Load()
+	if s.World == nil || s.World.Node == nil {
+		return datapath.Changes{}, fmt.Errorf("the agent is not ready: %s", s.Reason)
+	}
+	want := s.Rendered.State
 	have, err := datapath.Read(want)
 	if err != nil {
 		return datapath.Changes{}, err
