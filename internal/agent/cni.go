@@ -82,9 +82,9 @@ func (a *Agent) add(ctx context.Context, q cni.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if old := a.book.Find(attachment.Key()); old != nil && !asWritten(old, &attachment) {
-		// The runtime made the sandbox anew without saying so. The old wire has
-		// the name of the new one and goes first.
+	if old := a.book.Find(attachment.Key()); old != nil && !asWritten(old, &attachment) || a.book.Buried(attachment.Key()) {
+		// The runtime made the sandbox anew without saying so, or said so to a
+		// tombstone. The old wire has the name of the new one and goes first.
 		if _, err := a.del(ctx, q); err != nil {
 			return nil, err
 		}

@@ -29,6 +29,12 @@ func (b *Book) Bury() error {
 	return errors.Join(errs...)
 }
 
+// Buried reports whether the attachment has a tombstone.
+func (b *Book) Buried(key string) bool {
+	_, err := os.Lstat(filepath.Join(tombstones(b.dir), key))
+	return err == nil
+}
+
 // Collect strikes out and returns the attachments whose network namespace is
 // gone, and was at the last look too: their DEL never came.
 func (b *Book) Collect() ([]*world.Attachment, error) {
