@@ -135,23 +135,23 @@ func Read(c *rtnl.Conn, prefix string) ([]Neighbour, error) {
 
 // from is the entry in an answer, if it is permanent and of our kind.
 func from(c *rtnl.Conn, answer []byte) (Neighbour, bool) {
-	h, d, err := rtnl.Parse[unix.NdMsg](answer)
-	if err != nil || h.State&unix.NUD_PERMANENT == 0 {
+	h, attrs := rtnl.Parse[unix.NdMsg](answer)
+	if h.State&unix.NUD_PERMANENT == 0 {
 		return Neighbour{}, false
 	}
 	n := Neighbour{Link: c.Name(int(h.Ifindex)), Forward: h.Family == unix.AF_BRIDGE}
 	mac := false
-	for d.Next() {
-		switch d.Type() {
+	for typ, value := range attrs {
+		switch typ {
 		case unix.NDA_DST:
-			n.Addr = rtnl.Addr(d.Bytes())
+			n.Addr = rtnl.Addr(value)
 		case unix.NDA_LLADDR:
-			if b := d.Bytes(); len(b) == len(n.MAC) {
-				n.MAC, mac = [6]byte(b), true
+			if len(value) == len(n.MAC) {
+				n.MAC, mac = [6]byte(value), true
 			}
 		case unix.NDA_PORT, unix.NDA_VNI, unix.NDA_SRC_VNI, unix.NDA_IFINDEX:
 			n.odd = true
 		}
 	}
-	return n, mac && n.Addr.IsValid() && d.Err() == nil
+	return n, mac && n.Addr.IsValid()
 }

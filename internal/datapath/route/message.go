@@ -1,9 +1,9 @@
 package route
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 
 	"github.com/mdlayher/netlink"
@@ -31,7 +31,7 @@ func (r Route) newMessage() (unix.RtMsg, []netlink.Attribute) {
 	}
 	return h, []netlink.Attribute{
 		{Type: unix.RTA_DST, Data: r.Dst.Addr().AsSlice()},
-		{Type: unix.RTA_PRIORITY, Data: u32(metric)},
+		{Type: unix.RTA_PRIORITY, Data: rtnl.Bytes(metric)},
 	}
 }
 
@@ -54,7 +54,7 @@ func (a Add) message(c *rtnl.Conn, how netlink.HeaderFlags) (netlink.Message, er
 		if err != nil {
 			return netlink.Message{}, err
 		}
-		attrs = append(attrs, netlink.Attribute{Type: unix.RTA_OIF, Data: u32(uint32(index))})
+		attrs = append(attrs, netlink.Attribute{Type: unix.RTA_OIF, Data: rtnl.Bytes(uint32(index))})
 	}
 	return rtnl.NewMessage(unix.RTM_NEWROUTE, netlink.Create|how, h, attrs...)
 }
@@ -75,9 +75,9 @@ func Read(c *rtnl.Conn, protocol uint8) ([]Route, error) {
 			return nil, err
 		}
 		err = c.List(request, func(answer []byte) {
-			h, d, err := rtnl.Parse[unix.RtMsg](answer)
-			if err == nil && h.Family == family && h.Protocol == protocol && h.Table == unix.RT_TABLE_MAIN && h.Flags&unix.RTM_F_CLONED == 0 {
-				out = append(out, from(c, h, d))
+			h, attrs := rtnl.Parse[unix.RtMsg](answer)
+			if h.Family == family && h.Protocol == protocol && h.Table == unix.RT_TABLE_MAIN && h.Flags&unix.RTM_F_CLONED == 0 {
+				out = append(out, from(c, h, attrs))
 			}
 		})
 		if err != nil && !errors.Is(err, unix.ENOENT) { // no route was ever in the table
@@ -87,23 +87,24 @@ func Read(c *rtnl.Conn, protocol uint8) ([]Route, error) {
 	return out, nil
 }
 
-func from(c *rtnl.Conn, h unix.RtMsg, d *netlink.AttributeDecoder) Route {
+func from(c *rtnl.Conn, h unix.RtMsg, attrs iter.Seq2[uint16, []byte]) Route {
 	dst := netip.IPv4Unspecified() // a default route has no attribute for it
 	if h.Family == unix.AF_INET6 {
 		dst = netip.IPv6Unspecified()
 	}
 	r := Route{OnLink: h.Flags&unix.RTNH_F_ONLINK != 0}
 	r.tos = h.Tos
-	for d.Next() {
-		switch d.Type() {
+	for typ, value := range attrs {
+		switch typ {
 		case unix.RTA_DST:
-			dst = rtnl.Addr(d.Bytes())
+			dst = rtnl.Addr(value)
 		case unix.RTA_GATEWAY:
-			r.Via = rtnl.Addr(d.Bytes())
+			r.Via = rtnl.Addr(value)
 		case unix.RTA_OIF:
-			r.Link = c.Name(int(d.Uint32()))
+			index, _ := rtnl.Value[uint32](value)
+			r.Link = c.Name(int(index))
 		case unix.RTA_PRIORITY:
-			r.metric = d.Uint32()
+			r.metric, _ = rtnl.Value[uint32](value)
 		case unix.RTA_METRICS, unix.RTA_MULTIPATH, unix.RTA_PREFSRC, unix.RTA_SRC, unix.RTA_FLOW, unix.RTA_ENCAP_TYPE, unix.RTA_VIA, rtaNexthopID:
 			r.odd = true
 		}
@@ -134,5 +135,3 @@ func (n *Networks) read(c *rtnl.Conn) error {
 	}
 	return nil
 }
-
-func u32(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }

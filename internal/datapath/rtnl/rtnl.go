@@ -198,11 +198,13 @@ func plain(refusal *netlink.OpError) error {
 // that changed while it was made is vnl.ErrDumpInterrupted.
 func (c *Conn) List(request netlink.Message, visit func([]byte)) error {
 	request.Header.Flags |= netlink.Request | netlink.Dump
-	answers, err := c.nl.Execute(request)
-	if err != nil {
+	if _, err := c.nl.Send(request); err != nil {
 		return err
 	}
-	for _, a := range answers {
+	for a, err := range c.nl.ReceiveIter() {
+		if err != nil {
+			return err
+		}
 		if a.Header.Flags&unix.NLM_F_DUMP_INTR != 0 {
 			return vnl.ErrDumpInterrupted
 		}

@@ -121,8 +121,25 @@ func TestLinksByNameAndIndex(t *testing.T) {
 	})
 }
 
-func TestAnAnswerThatIsTooShort(t *testing.T) {
-	if _, _, err := rtnl.Parse[unix.NdMsg](make([]byte, unix.SizeofNdMsg-1)); err == nil {
-		t.Error("it is taken for one")
+// Whatever is in an answer, attributes lie within it, one behind the other.
+func FuzzAttributes(f *testing.F) {
+	m, err := rtnl.NewMessage(unix.RTM_NEWNEIGH, 0, unix.NdMsg{Family: 1},
+		netlink.Attribute{Type: 1, Data: []byte{1, 2, 3}}, netlink.Attribute{Type: 2})
+	if err != nil {
+		f.Fatal(err)
 	}
+	f.Add(m.Data)
+	f.Add(m.Data[:unix.SizeofNdMsg-1])
+	f.Fuzz(func(t *testing.T, answer []byte) {
+		h, attrs := rtnl.Parse[unix.NdMsg](answer)
+		if len(answer) < unix.SizeofNdMsg && h != (unix.NdMsg{}) {
+			t.Errorf("%x has a header", answer)
+		}
+		left := len(answer) - unix.SizeofNdMsg
+		for typ, value := range attrs {
+			if left -= 4 + len(value); left < 0 || typ > 1<<14 {
+				t.Errorf("attribute %d of %d bytes in %x", typ, len(value), answer)
+			}
+		}
+	})
 }

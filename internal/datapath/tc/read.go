@@ -6,7 +6,6 @@ import (
 	"iter"
 	"strings"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/internal/datapath/rtnl"
@@ -20,15 +19,15 @@ func Read(c *rtnl.Conn, prefix string, pref int) ([]Shaper, []Redirect, error) {
 	all, err := rtnl.NewMessage(unix.RTM_GETQDISC, 0, tcmsg{})
 	if err == nil {
 		err = c.List(all, func(answer []byte) {
-			h, d, err := rtnl.Parse[tcmsg](answer)
+			h, attrs := rtnl.Parse[tcmsg](answer)
 			link := c.Name(int(h.Ifindex))
-			if err != nil || !strings.HasPrefix(link, prefix) {
+			if !strings.HasPrefix(link, prefix) {
 				return
 			}
 			if h.Parent == hClsact {
 				hooks = append(hooks, h)
 			}
-			if b, ok := bucketFrom(d); ok && h.Parent == hRoot {
+			if b, ok := bucketFrom(attrs); ok && h.Parent == hRoot {
 				shapers = append(shapers, Shaper{Link: link, Rate: 8 * b.rate, Burst: 8 * uint64(b.burst), found: &b})
 			}
 		})
@@ -59,14 +58,14 @@ func readHook(c *rtnl.Conn, hook tcmsg, pref int) ([]Redirect, error) {
 	var found []Redirect
 	rules := 0
 	err = c.List(in, func(answer []byte) {
-		h, d, err := rtnl.Parse[tcmsg](answer)
-		if err != nil || h.Info>>16 != uint32(pref) {
+		h, attrs := rtnl.Parse[tcmsg](answer)
+		if h.Info>>16 != uint32(pref) {
 			return
 		}
 		if found == nil {
 			found = []Redirect{{Link: c.Name(int(hook.Ifindex)), odd: true}}
 		}
-		r, is := ruleFrom(d)
+		r, is := ruleFrom(attrs)
 		if !is {
 			return // the filter as a whole, and its table, are listed too
 		}
@@ -78,9 +77,9 @@ func readHook(c *rtnl.Conn, hook tcmsg, pref int) ([]Redirect, error) {
 }
 
 // bucketFrom is the shaper that a queue is, if it is one of the kind that is ours.
-func bucketFrom(d *netlink.AttributeDecoder) (bucket, bool) {
+func bucketFrom(attrs attributes) (bucket, bool) {
 	var b bucket
-	for typ, value := range options(d, "tbf") {
+	for typ, value := range options(attrs, "tbf") {
 		switch typ {
 		case tbfParms:
 			parms, _ := rtnl.Value[tbfQopt](value)
@@ -103,10 +102,10 @@ type rule struct {
 }
 
 // ruleFrom is the rule in a filter, if there is one.
-func ruleFrom(d *netlink.AttributeDecoder) (rule, bool) {
+func ruleFrom(attrs attributes) (rule, bool) {
 	var r rule
 	is := false
-	for typ, value := range options(d, "u32") {
+	for typ, value := range options(attrs, "u32") {
 		switch typ {
 		case u32Sel:
 			sel, ok := rtnl.Value[u32Match](value)
@@ -122,13 +121,9 @@ func ruleFrom(d *netlink.AttributeDecoder) (rule, bool) {
 // redirect.
 func redirectFrom(actions []byte) int {
 	to, n := 0, 0
-	for _, action := range attributes(actions) {
+	for _, action := range rtnl.Attributes(actions) {
 		n++
-		d, err := netlink.NewAttributeDecoder(action)
-		if err != nil {
-			return 0
-		}
-		for typ, value := range options(d, "mirred") {
+		for typ, value := range options(rtnl.Attributes(action), "mirred") {
 			if m, _ := rtnl.Value[mirred](value); typ == mirredParms && m.Eaction == egressRedirect {
 				to = int(m.Ifindex)
 			}
@@ -140,30 +135,24 @@ func redirectFrom(actions []byte) int {
 	return to
 }
 
+// attributes are those of an answer, or of an attribute of it.
+type attributes = iter.Seq2[uint16, []byte]
+
 // options are those of a queue, a filter or an action of the given kind. All
 // three number their attributes alike.
-func options(d *netlink.AttributeDecoder, kind string) iter.Seq2[uint16, []byte] {
+func options(attrs attributes, kind string) attributes {
 	var body []byte
 	is := false
-	for d.Next() {
-		switch d.Type() {
+	for typ, value := range attrs {
+		switch typ {
 		case tcaKind:
-			is = d.String() == kind
+			is = string(value) == kind+"\x00"
 		case tcaOptions:
-			body = d.Bytes()
+			body = value
 		}
 	}
 	if !is {
 		body = nil
 	}
-	return attributes(body)
-}
-
-// attributes are those in b, as far as b is a list of some.
-func attributes(b []byte) iter.Seq2[uint16, []byte] {
-	return func(yield func(uint16, []byte) bool) {
-		d, err := netlink.NewAttributeDecoder(b)
-		for err == nil && d.Next() && yield(d.Type(), d.Bytes()) {
-		}
-	}
+	return rtnl.Attributes(body)
 }
