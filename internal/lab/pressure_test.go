@@ -2,6 +2,7 @@ package lab_test
 
 import (
 	"encoding/json"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -13,6 +14,17 @@ nodes: 1
 hosts: [{name: web, addresses: [198.51.100.10/24]}]
 agent: {nodeSNATRandomizePorts: true, nodeSNATPortRange: 40000-40099}
 `
+
+// A pod's block is watched by itself.
+func TestScarceBlocksAreTold(t *testing.T) {
+	l := newLab(t, "block")
+	l.mustWith(strings.Replace(fewPorts, "40000-40099", "40000-40999, nodeSNATPortBlock: 50", 1), "up", "-f", "/dev/stdin")
+	l.mustWith(twoPods[:strings.Index(twoPods, "---")], "apply", "-f", "-")
+	l.asked("pod/default/a", "tcp", "198.51.100.10:8080")
+	l.must("exec", "pod/default/a", "--", "sh", "-c", "for i in $(seq 38); do fairlead lab ask tcp 198.51.100.10:8080; done")
+	told := regexp.MustCompile(`SNATPortsScarce .*ports 40\d[05]0-40\d[49]9: .* 3\d of 50 are in use .*larger nodeSNATPortBlock`)
+	eventually(t, "an event", func() bool { return told.MatchString(l.must("get", "events")) })
+}
 
 // Ports that get scarce are told of where everybody looks.
 func TestScarcePortsAreShown(t *testing.T) {
