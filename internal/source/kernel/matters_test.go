@@ -12,20 +12,24 @@ import (
 // somebody did to them does.
 func TestNeighboursThatTheKernelDiscoversDoNotMatter(t *testing.T) {
 	t.Parallel()
+	const others, ours = 2, 3 // indexes of interfaces
 	for _, c := range []struct {
 		name  string
 		typ   netlink.HeaderType
+		index uint32
 		state uint16
 		want  bool
 	}{
-		{"discovered", unix.RTM_NEWNEIGH, unix.NUD_REACHABLE, false},
-		{"grown old", unix.RTM_NEWNEIGH, unix.NUD_STALE, false},
-		{"made permanent", unix.RTM_NEWNEIGH, unix.NUD_PERMANENT, true},
-		{"taken away", unix.RTM_NEWNEIGH, unix.NUD_FAILED, true},
-		{"deleted", unix.RTM_DELNEIGH, unix.NUD_STALE, true},
-		{"a link", unix.RTM_NEWLINK, unix.NUD_REACHABLE, true},
+		{"discovered", unix.RTM_NEWNEIGH, others, unix.NUD_REACHABLE, false},
+		{"grown old", unix.RTM_NEWNEIGH, others, unix.NUD_STALE, false},
+		{"made permanent", unix.RTM_NEWNEIGH, others, unix.NUD_PERMANENT, true},
+		{"taken away", unix.RTM_NEWNEIGH, others, unix.NUD_FAILED, true},
+		{"deleted", unix.RTM_DELNEIGH, others, unix.NUD_STALE, true},
+		{"ours, no longer permanent", unix.RTM_NEWNEIGH, ours, unix.NUD_REACHABLE, true},
+		{"a link", unix.RTM_NEWLINK, others, unix.NUD_REACHABLE, true},
 	} {
 		data := make([]byte, unix.SizeofNdMsg)
+		binary.NativeEndian.PutUint32(data[4:], c.index)
 		binary.NativeEndian.PutUint16(data[8:], c.state)
 		if got := mattersOfLinks(netlink.Message{Header: netlink.Header{Type: c.typ}, Data: data}); got != c.want {
 			t.Errorf("%s: matters %v, want %v", c.name, got, c.want)
