@@ -13,6 +13,7 @@ import (
 func TestNeighboursThatTheKernelDiscoversDoNotMatter(t *testing.T) {
 	t.Parallel()
 	const others, ours = 2, 3 // indexes of interfaces
+	o := &Observer{last: listed{others: map[int32]bool{others: true}}}
 	for _, c := range []struct {
 		name  string
 		typ   netlink.HeaderType
@@ -31,7 +32,7 @@ func TestNeighboursThatTheKernelDiscoversDoNotMatter(t *testing.T) {
 		data := make([]byte, unix.SizeofNdMsg)
 		binary.NativeEndian.PutUint32(data[4:], c.index)
 		binary.NativeEndian.PutUint16(data[8:], c.state)
-		if got := mattersOfLinks(netlink.Message{Header: netlink.Header{Type: c.typ}, Data: data}); got != c.want {
+		if got := o.mattersOfLinks(netlink.Message{Header: netlink.Header{Type: c.typ}, Data: data}); got != c.want {
 			t.Errorf("%s: matters %v, want %v", c.name, got, c.want)
 		}
 	}

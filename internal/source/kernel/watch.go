@@ -83,7 +83,7 @@ func (o *Observer) watch(ctx context.Context, i int, changed func()) error {
 		if protocol == unix.NETLINK_ROUTE && (err != nil || slices.ContainsFunc(messages, o.lists)) {
 			o.stale.Store(true)
 		}
-		matter := mattersOfLinks
+		matter := o.mattersOfLinks
 		if protocol == unix.NETLINK_NETFILTER {
 			matter = mattersOfRules
 		}
@@ -127,18 +127,18 @@ func name(attributes []byte, typ uint16) string {
 }
 
 // transient are the states of neighbours that the kernel discovers by itself.
-// Busy nodes announce many of them, and none is ours.
+// Busy nodes announce many of them. On a link of ours one may have been permanent.
 const transient = unix.NUD_INCOMPLETE | unix.NUD_REACHABLE | unix.NUD_STALE | unix.NUD_DELAY | unix.NUD_PROBE
 
 // mattersOfLinks reports whether an announcement of rtnetlink may be about
-// something that is looked at. Neighbours that the kernel discovers are not, and
-// of routes only those of the main table: the kernel itself makes others with
-// every address. The state of a neighbour is in its struct ndmsg, the table of a
-// route in its struct rtmsg (rtnetlink(7)).
-func mattersOfLinks(m netlink.Message) bool {
+// something that is looked at. Neighbours that the kernel discovers on others'
+// interfaces are not, and of routes only those of the main table: the kernel itself
+// makes others with every address. The interface and state of a neighbour are in its
+// struct ndmsg, the table of a route in its struct rtmsg (rtnetlink(7)).
+func (o *Observer) mattersOfLinks(m netlink.Message) bool {
 	switch {
 	case m.Header.Type == unix.RTM_NEWNEIGH && len(m.Data) >= unix.SizeofNdMsg:
-		return binary.NativeEndian.Uint16(m.Data[8:])&transient == 0
+		return binary.NativeEndian.Uint16(m.Data[8:])&transient == 0 || !o.isOthers(int32(binary.NativeEndian.Uint32(m.Data[4:])))
 	case (m.Header.Type == unix.RTM_NEWROUTE || m.Header.Type == unix.RTM_DELROUTE) && len(m.Data) >= unix.SizeofRtMsg:
 		return m.Data[4] != unix.RT_TABLE_LOCAL
 	}
