@@ -26,7 +26,10 @@ func TestModesChangeNodeByNode(t *testing.T) {
 		probes = append(probes, s.probe(t, "a", "b", ip))
 	}
 	now := map[string]string{"n1": "fl-vxlan", "n2": "fl-vxlan"}
-	for _, mode := range []string{"direct", "hybrid", "vxlan", "direct", "vxlan"} {
+	for i, mode := range []string{"direct", "hybrid", "vxlan", "direct", "vxlan"} {
+		if i == 1 {
+			s.stream(t) // its segments are as large as they get, and must shrink
+		}
 		for _, node := range []string{"n2", "n1", "default"} {
 			s.configure(node, "{mode: "+mode+"}")
 			if node == "default" {
@@ -61,6 +64,12 @@ func TestHybridCrossesRouters(t *testing.T) {
 			if !strings.HasPrefix(strings.Trim(seen, "["), l.pod("a").PodIPs[i]) {
 				t.Errorf("%s sees a as %s", to, seen)
 			}
+		}
+	}
+	// The node itself is answered the way it asks.
+	for to, as := range map[string]string{"b": "192.168.100.1:", "far": "10.244.1.1:"} {
+		if seen := l.asked("node/n1", "tcp", l.pod(to).PodIPs[0]+":8080"); !strings.HasPrefix(seen, as) {
+			t.Errorf("%s sees n1 as %s, want %s", to, seen, as)
 		}
 	}
 	routes := l.must("exec", "node/n1", "--", "ip", "route", "show", "proto", "157")

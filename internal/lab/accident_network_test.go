@@ -25,6 +25,8 @@ var accidentsOutside = []struct {
 	{"a wire is pulled and plugged in again", []string{"direct"}, unplugged},
 	{"the default route moves", []string{"direct"}, otherDefault},
 	{"a peer is made anew with another address", []string{"vxlan", "direct"}, anotherPeer},
+	{"a peer's pod CIDR changes", []string{"vxlan", "direct"}, otherCIDR},
+	{"a peer goes while no agent runs", []string{"vxlan"}, goneMeanwhile},
 	{"two peers have one pod CIDR", []string{"vxlan"}, sharedCIDR},
 	{"two peers have one address", []string{"vxlan"}, sharedAddress},
 	{"the tunnel's checksum offload is switched", []string{"vxlan"}, offload},
@@ -175,6 +177,23 @@ func anotherPeer(t *testing.T, s *scene, mode string) {
 	s.on(t, "n2", moveBack)
 	replace(string(object))
 	s.shows(t, "n2", "local 192.168.100.2 ")
+}
+
+func otherCIDR(t *testing.T, s *scene, _ string) {
+	back := s.rewrite(t, "node.n3", "10.244.3.0/24", "10.244.33.0/24")
+	s.shows(t, "n1", "10.244.33.0/24 via ")
+	if held := s.held(t, "n1"); strings.Contains(held, "10.244.3.0/24") {
+		t.Errorf("what led to the old one is left:\n%s", held)
+	}
+	back()
+}
+
+func goneMeanwhile(t *testing.T, s *scene, _ string) {
+	s.must("agent", "kill", "n1")
+	back := s.rewrite(t, "node.n3", "kind: Node", "kind: Namespace")
+	s.must("agent", "start", "n1")
+	become(t, "nothing leads to it any more", func() bool { return !strings.Contains(s.held(t, "n1"), "10.244.3.") })
+	back()
 }
 
 // Of two the first by name keeps the CIDR.

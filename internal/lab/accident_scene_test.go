@@ -19,9 +19,10 @@ import (
 // families, and many connections on which nothing is said.
 type scene struct {
 	testLab
-	streams []*stream
-	idle    idle
-	netns   map[string]string // of nodes and pods
+	listeners []net.Listener // of b, one of each family
+	streams   []*stream
+	idle      idle
+	netns     map[string]string // of nodes and pods
 }
 
 func newScene(t *testing.T, name, config string) *scene {
@@ -48,11 +49,20 @@ spec: {nodeName: n2, containers: [{name: c}]}
 	}
 	for _, ip := range s.pod("b").PodIPs {
 		to := listen(t, s.netns["b"], net.JoinHostPort(ip, "7000"))
-		near, far := dial(t, s.netns["a"], to)
-		s.streams = append(s.streams, pacedStream(near, far, 4*time.Millisecond), pacedStream(far, near, 4*time.Millisecond))
+		s.listeners = append(s.listeners, to)
 		s.idle = append(s.idle, idleBetween(t, s.netns["a"], to, idleConnections/2)...)
 	}
+	s.stream(t)
 	return s
+}
+
+// stream opens one more connection of each family, and sends both ways.
+func (s *scene) stream(t *testing.T) {
+	t.Helper()
+	for _, to := range s.listeners {
+		near, far := dial(t, s.netns["a"], to)
+		s.streams = append(s.streams, pacedStream(near, far, 4*time.Millisecond), pacedStream(far, near, 4*time.Millisecond))
+	}
 }
 
 // flow waits until bytes have arrived on every stream.

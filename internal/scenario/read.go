@@ -231,6 +231,8 @@ func shuffled(o *source.Objects) *source.Objects {
 	shuffle(out.Nodes)
 	shuffle(out.Pods)
 	shuffle(out.Configs)
+	out.Reports = slices.Clone(o.Reports)
+	shuffle(out.Reports)
 	return &out
 }
 
