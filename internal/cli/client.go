@@ -10,7 +10,9 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -31,16 +33,21 @@ func outputFlag(c *cobra.Command) *string {
 	return c.Flags().StringP("output", "o", "text", "text or json")
 }
 
-func checkOutput(output string) error {
-	if output != "text" && output != "json" {
-		return misuse{fmt.Errorf("-o %q: use text or json", output)}
+func checkOutput(output string, more ...string) error {
+	if forms := append([]string{"text", "json"}, more...); !slices.Contains(forms, output) {
+		return misuse{fmt.Errorf("-o %q: use %s", output, strings.Join(forms, " or "))}
 	}
 	return nil
 }
 
+// patience is how long the agent may take to answer: longer than a doctor's
+// visit, which waits ten seconds for peers.
+const patience = 30 * time.Second
+
 // ask fills answer in from the agent behind the socket.
 func ask(ctx context.Context, socket, path string, answer any) error {
 	client := &http.Client{Transport: &http.Transport{
+		ResponseHeaderTimeout: patience,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		},

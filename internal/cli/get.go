@@ -35,10 +35,15 @@ func getCommand() *cobra.Command {
 	cmd.Flags().Lookup("output").Usage = "text, json, or wide (of snat)"
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		path, v := "/v1/"+args[0], views[args[0]]()
-		if *output == "wide" && args[0] == "snat" {
-			v = wideSNAT{snatTable()}
-		} else if err := checkOutput(*output); err != nil {
+		var more []string
+		if args[0] == "snat" {
+			more = []string{"wide"}
+		}
+		if err := checkOutput(*output, more...); err != nil {
 			return err
+		}
+		if *output == "wide" {
+			v = wideSNAT{snatTable()}
 		}
 		if question, asks, err := who.ask(args[0]); err != nil {
 			return err

@@ -68,7 +68,7 @@ func blocksOf(s agent.SNAT) string {
 	}
 	text := fmt.Sprintf("%d of %d, %d ports each", b.Held, b.Count, b.Size)
 	if b.Sharing > 0 {
-		text += fmt.Sprintf("; %d more pods share %s", b.Sharing, b.Shared)
+		text += fmt.Sprintf("; pods that share %s: %d", b.Shared, b.Sharing)
 	}
 	return text
 }

@@ -165,6 +165,10 @@ func (o *overlayer) overlayInterface(s string) {
 		o.config.Overlay.Interface = world.InterfaceChoice{CIDR: p}
 		return
 	}
+	if a, err := netip.ParseAddr(s); err == nil {
+		o.report(field, fmt.Sprintf("%q is an address", s), fmt.Sprintf("write a CIDR: %s", netip.PrefixFrom(a.WithZone(""), a.BitLen())))
+		return
+	}
 	if _, err := path.Match(s, ""); err != nil {
 		o.report(field, fmt.Sprintf("%q is no pattern of names", s), "write a name such as eth0, a pattern such as eth*, or a CIDR")
 		return

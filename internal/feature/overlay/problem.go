@@ -18,7 +18,7 @@ func problems(w *world.World, ends []world.End) []world.Problem {
 		return out
 	}
 	if choice := w.Config.Overlay.Interface; choice != (world.InterfaceChoice{}) && len(w.ChosenEnds()) == 0 {
-		report("overlay.interface", fmt.Sprintf("no interface of the node is %s and has an address for the overlay", choice),
+		report("overlay.interface", fmt.Sprintf("no interface of the node matches %s and has an address for the overlay", choice),
 			fmt.Sprintf("choose one that there is, or give it an address; %s carries the overlay meanwhile", ends[0].Address))
 	}
 	for _, e := range needed(w, ends) {

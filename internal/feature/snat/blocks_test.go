@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/doctor"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -108,5 +109,17 @@ func TestTheWayOut(t *testing.T) {
 		if got := wayOut(w, 4); got != tt.want {
 			t.Errorf("%s: %+v, want %+v", name, got, tt.want)
 		}
+	}
+}
+
+// Blocks that are asked for and do not fit are told once, and nowhere are they
+// said not to be asked for.
+func TestBlocksThatDoNotFitAreNotCalledNone(t *testing.T) {
+	s := doctor.Subject{World: aWorld(40000, 1)}
+	if found := portBlocks.Run(t.Context(), s); len(found) != 0 {
+		t.Errorf("%s finds %+v", portBlocks.ID, found)
+	}
+	if found := portRanges.Run(t.Context(), s); len(found) != 1 || found[0].Status != doctor.Warn {
+		t.Errorf("%s finds %+v", portRanges.ID, found)
 	}
 }
