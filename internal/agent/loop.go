@@ -32,6 +32,7 @@ type loop struct {
 	drift atomic.Bool   // the next turn reads the kernel
 	fails atomic.Bool   // the last turn did not apply everything
 	cost  atomic.Int64  // nanoseconds that reading the kernel took last
+	read  atomic.Int64  // when that ended, in nanoseconds since start
 	start time.Time
 	ended atomic.Int64 // when the last turn ended, in nanoseconds since start
 }
@@ -50,13 +51,20 @@ func (l *loop) Wake() {
 	}
 }
 
+// looked notes how long reading the kernel took.
+func (l *loop) looked(took time.Duration) {
+	l.cost.Store(int64(took))
+	l.read.Store(int64(time.Since(l.start)))
+}
+
 // Drifted notes that the kernel changed by somebody's hand, maybe ours. A turn
 // that reads it follows soon; turns that come before need not wait for that.
 func (l *loop) Drifted() {
 	if l.noted.Swap(true) {
 		return
 	}
-	wait := min(max(settle, verifyShare*time.Duration(l.cost.Load())), settleAtMost)
+	since := time.Since(l.start) - time.Duration(l.read.Load())
+	wait := max(settle, min(verifyShare*time.Duration(l.cost.Load()), settleAtMost)-since)
 	if l.fails.Load() {
 		wait = settleFailed
 	}

@@ -108,15 +108,17 @@ func TestLoopReadsADearKernelSeldom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reads := 0
 		var drift *atomic.Bool
+		var looked func(time.Duration)
 		l, turns := run(t, func(int) error {
 			if drift.Swap(false) {
 				reads++
+				looked(20 * time.Millisecond)
 			}
 			return nil
 		})
-		drift = &l.drift
+		drift, looked = &l.drift, l.looked
 		l.drift.Store(false)
-		l.cost.Store(int64(20 * time.Millisecond))
+		looked(20 * time.Millisecond)
 		for range 100 { // a pod comes every 20 ms, and each is announced
 			l.Drifted()
 			l.Wake()
@@ -124,6 +126,21 @@ func TestLoopReadsADearKernelSeldom(t *testing.T) {
 		}
 		if reads < 2 || reads > 5 || turns.Load() < 100 {
 			t.Errorf("%d reads in %d turns within 2 s, want 2 to 5 in 100 or more", reads, turns.Load())
+		}
+	})
+}
+
+// However dear it is, the first announcement after a while is followed at once.
+func TestLoopReadsADearKernelSoonAfterQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, turns := run(t, fine)
+		l.drift.Store(false)
+		l.looked(time.Second)
+		pass(time.Second)
+		l.Drifted()
+		pass(settle)
+		if turns.Load() != 1 || !l.drift.Load() {
+			t.Errorf("%d turns, drift %v, want one that reads the kernel", turns.Load(), l.drift.Load())
 		}
 	})
 }

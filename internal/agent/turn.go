@@ -121,7 +121,7 @@ func (a *Agent) verify(want datapath.State) (datapath.Changes, error) {
 		return datapath.Changes{}, fmt.Errorf("read kernel: %w", err)
 	}
 	changes := datapath.Diff(have, want)
-	a.loop.cost.Store(int64(time.Since(began)))
+	a.loop.looked(time.Since(began))
 	a.drifted(datapath.Repairs(have, a.held, want))
 	if err := a.makeChanges(changes); err != nil {
 		return changes, err
