@@ -21,11 +21,15 @@ import (
 
 // socketFlag adds --socket to a command that asks the node's agent.
 func socketFlag(c *cobra.Command) *string {
-	socket := os.Getenv("FAIRLEAD_SOCKET")
-	if socket == "" {
-		socket = cni.DefaultSocket
+	return c.Flags().String("socket", fromEnvironment("FAIRLEAD_SOCKET", cni.DefaultSocket), "the agent's unix socket ($FAIRLEAD_SOCKET)")
+}
+
+// fromEnvironment is the variable's value, or the usual one where it is not set.
+func fromEnvironment(variable, usual string) string {
+	if v := os.Getenv(variable); v != "" {
+		return v
 	}
-	return c.Flags().String("socket", socket, "the agent's unix socket ($FAIRLEAD_SOCKET)")
+	return usual
 }
 
 // outputFlag adds -o to a command that can answer a program.

@@ -45,9 +45,12 @@ lose it, so drain the node, or accept that with --yes.`,
 	}
 	f := cmd.Flags()
 	socket := socketFlag(cmd)
-	f.StringVar(&u.stateDir, "state-dir", cni.DefaultStateDir, "directory of the address book")
-	f.StringVar(&u.cniConfDir, "cni-conf-dir", "/etc/cni/net.d", "where the container runtime looks for network configurations")
-	f.StringVar(&u.cniBinDir, "cni-bin-dir", "/opt/cni/bin", "where the container runtime looks for CNI plugins")
+	f.StringVar(&u.stateDir, "state-dir", fromEnvironment("FAIRLEAD_STATE_DIR", cni.DefaultStateDir),
+		"directory of the address book ($FAIRLEAD_STATE_DIR)")
+	f.StringVar(&u.cniConfDir, "cni-conf-dir", fromEnvironment("FAIRLEAD_CNI_CONF_DIR", "/etc/cni/net.d"),
+		"where the container runtime looks for network configurations ($FAIRLEAD_CNI_CONF_DIR)")
+	f.StringVar(&u.cniBinDir, "cni-bin-dir", fromEnvironment("FAIRLEAD_CNI_BIN_DIR", "/opt/cni/bin"),
+		"where the container runtime looks for CNI plugins ($FAIRLEAD_CNI_BIN_DIR)")
 	f.BoolVar(&dryRun, "dry-run", false, "print the commands and do nothing")
 	f.BoolVar(&yes, "yes", false, "go on although pods lose their network")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -77,8 +80,9 @@ lose it, so drain the node, or accept that with --yes.`,
 type uninstall struct {
 	socket, stateDir, cniConfDir, cniBinDir string
 
-	steps []uninstallStep
-	wires int // pods whose network is ours
+	steps  []uninstallStep
+	kernel int // how many of the steps come before the first that forgets what was before
+	wires  int // pods whose network is ours
 }
 
 type uninstallStep struct {
@@ -96,10 +100,15 @@ func (u *uninstall) print(w io.Writer) {
 	}
 }
 
-// run takes the steps and prints each. One that fails does not stop the others.
+// run takes the steps and prints each. One that fails does not stop the others,
+// but what settings were is not forgotten until they are so again.
 func (u *uninstall) run(w io.Writer) error {
 	var failed []error
-	for _, s := range u.steps {
+	for i, s := range u.steps {
+		if i == u.kernel && len(failed) > 0 {
+			failed = append(failed, errors.New("the rest stays until that is done: mend it and try again"))
+			break
+		}
 		if err := s.do(); err != nil {
 			failed = append(failed, err)
 			continue
@@ -140,6 +149,7 @@ func (u *uninstall) plan() error {
 	if err := u.planKernel(); err != nil {
 		return err
 	}
+	u.kernel = len(u.steps)
 	u.planOwn(u.stateDir, agent.StateFiles(u.stateDir))
 	var sockets []string
 	if info, err := os.Lstat(u.socket); err == nil && info.Mode().Type() == os.ModeSocket {

@@ -18,11 +18,14 @@ import (
 var whoProtocols = []string{"tcp", "udp", "sctp", "icmp"}
 
 // A whoQuestion asks which pod has a port.
-type whoQuestion struct{ port, protocol string }
+type whoQuestion struct {
+	command        *cobra.Command // whose flags they are
+	port, protocol string
+}
 
 // whoFlags adds the question to a command that shows source NAT.
 func whoFlags(c *cobra.Command) *whoQuestion {
-	q := &whoQuestion{}
+	q := &whoQuestion{command: c}
 	c.Flags().StringVar(&q.port, "who", "", "snat: name the pod that has, or just had, this `ADDRESS:PORT` as seen from outside")
 	c.Flags().StringVar(&q.protocol, "protocol", "", "with --who, of this protocol only: "+strings.Join(whoProtocols, ", "))
 	return q
@@ -30,7 +33,8 @@ func whoFlags(c *cobra.Command) *whoQuestion {
 
 // ask reports whether q asks anything of what is shown, and what of the agent.
 func (q *whoQuestion) ask(shown string) (path string, asks bool, err error) {
-	if q.port == "" && q.protocol == "" {
+	// An empty question, of a variable that is not set, is a mistake and no question.
+	if f := q.command.Flags(); !f.Changed("who") && !f.Changed("protocol") {
 		return "", false, nil
 	}
 	port, err := netip.ParseAddrPort(q.port)

@@ -29,7 +29,7 @@ func (l Lab) find(t Target) (place, error) {
 	var p place
 	switch t.Kind {
 	case "node":
-		p = place{net.Node(t.Name), l.environment(l.nodeMarker(t.Name), "FAIRLEAD_SOCKET="+l.AgentSocket(t.Name))}
+		p = place{net.Node(t.Name), l.environment(append(l.nodePaths(t.Name), l.nodeMarker(t.Name))...)}
 	case "host":
 		p = place{net.Host(t.Name), l.environment()}
 	case "firewall":
@@ -48,6 +48,16 @@ func (l Lab) find(t Target) (place, error) {
 		return p, fmt.Errorf("there is no %s in lab %s, or it is not running", t, l.Name)
 	}
 	return p, nil
+}
+
+// nodePaths say where a node has what a machine has in one place, so that no
+// command in a lab takes hold of the machine's.
+func (l Lab) nodePaths(node string) []string {
+	dir := l.nodeDir(node)
+	return []string{
+		"FAIRLEAD_SOCKET=" + l.AgentSocket(node), "FAIRLEAD_STATE_DIR=" + filepath.Join(dir, "state"),
+		"FAIRLEAD_CNI_CONF_DIR=" + filepath.Join(dir, "cni", "net.d"), "FAIRLEAD_CNI_BIN_DIR=" + filepath.Join(dir, "cni", "bin"),
+	}
 }
 
 // String is the target as ParseTarget reads it.

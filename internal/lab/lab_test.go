@@ -229,6 +229,16 @@ func TestExecPassesTheExitCode(t *testing.T) {
 	if socket != filepath.Join(l.dir, "exec/nodes/n1/agent.sock") {
 		t.Errorf("FAIRLEAD_SOCKET is %q", socket)
 	}
+	l.must("agent", "stop", "n1")
+	plan := l.must("exec", "node/n1", "--", "fairlead", "uninstall", "--dry-run")
+	for line := range strings.Lines(plan) {
+		if strings.HasPrefix(line, "rm ") && !strings.Contains(line, " "+l.dir) {
+			t.Errorf("uninstall in a lab would take the machine's: %s", line)
+		}
+	}
+	if !strings.Contains(plan, "rm "+l.dir) {
+		t.Errorf("uninstall in a lab does not find the node's state:\n%s", plan)
+	}
 }
 
 const oneNode = "{apiVersion: lab.fairlead.dev/v1alpha1, kind: Lab, nodes: 1}"
