@@ -114,7 +114,7 @@ func (b *Book) open() error {
 		return err
 	}
 	b.last = readGiven(lastFile(b.dir))
-	files, err := filepath.Glob(filepath.Join(b.records(), "*.json"))
+	files, err := recordsIn(b.records())
 	if err != nil {
 		return err
 	}
@@ -140,7 +140,7 @@ func (b *Book) forget() error {
 			continue
 		}
 		path := filepath.Join(boots(b.dir), d.Name())
-		old, err := filepath.Glob(filepath.Join(path, "*.json"))
+		old, err := recordsIn(path)
 		if err != nil {
 			return err
 		}
@@ -150,6 +150,21 @@ func (b *Book) forget() error {
 		b.forgotten += len(old)
 	}
 	return nil
+}
+
+// recordsIn are the paths of the records in a folder.
+func recordsIn(folder string) ([]string, error) {
+	found, err := os.ReadDir(folder)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, e := range found {
+		if filepath.Ext(e.Name()) == ".json" {
+			out = append(out, filepath.Join(folder, e.Name()))
+		}
+	}
+	return out, nil
 }
 
 // boots is the folder of all records, with a folder for each boot.

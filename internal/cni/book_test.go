@@ -112,7 +112,7 @@ func TestBookGivesEveryoneAddressesOfHisOwn(t *testing.T) {
 }
 
 func TestBookSurvivesTheAgent(t *testing.T) {
-	b := open(t, t.TempDir())
+	b := open(t, filepath.Join(t.TempDir(), "[lab]")) // a pattern to some
 	first := attach(t, b, "c1")
 	b = reopen(t, b)
 	if again := attach(t, b, "c1"); !slices.Equal(first, again) {

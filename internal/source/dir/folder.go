@@ -140,11 +140,19 @@ func (f *folder) list() ([]string, error) {
 	}
 	var out []string
 	for _, e := range entries {
-		if isManifest(e.Name()) && !e.IsDir() {
-			out = append(out, filepath.Join(f.path, e.Name()))
+		path := filepath.Join(f.path, e.Name())
+		if isManifest(e.Name()) && isFile(path) {
+			out = append(out, path)
 		}
 	}
 	return out, nil
+}
+
+// isFile reports whether there is a file at path, or a link to one, that can be
+// read to its end: a directory cannot, and a pipe may keep its reader waiting.
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err != nil || info.Mode().IsRegular() // an error is for the reader to tell
 }
 
 func isManifest(name string) bool {

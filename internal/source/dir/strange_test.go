@@ -1,0 +1,29 @@
+package dir
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// What is no file by any name keeps nobody waiting and spoils nothing.
+func TestOnlyFilesAreRead(t *testing.T) {
+	path := t.TempDir()
+	write(t, path, "1.yaml", strings.ReplaceAll(someNode, "NAME", "a"))
+	elsewhere := t.TempDir()
+	write(t, elsewhere, "real", strings.ReplaceAll(someNode, "NAME", "b"))
+	for link, to := range map[string]string{"2.yaml": filepath.Join(elsewhere, "real"), "3.yaml": elsewhere} {
+		if err := os.Symlink(to, filepath.Join(path, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Mkfifo(filepath.Join(path, "4.yaml"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if o := read(t, New(path)); len(o.Nodes) != 2 || len(o.Problems) != 0 {
+		t.Errorf("%d nodes and problems %v, want 2 and none", len(o.Nodes), o.Problems)
+	}
+}
