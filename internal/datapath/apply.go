@@ -3,6 +3,7 @@ package datapath
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"fairlead.dev/fairlead/internal/datapath/link"
 	"fairlead.dev/fairlead/internal/datapath/neigh"
@@ -90,6 +91,10 @@ func Apply(c Changes) error {
 	return nil
 }
 
+// onTheWay is how long a packet may take from finding its route to using what the
+// route leads to, on a busy machine.
+const onTheWay = 20 * time.Millisecond
+
 // An applying is one call of Apply on its way.
 type applying struct {
 	failed Failures
@@ -107,8 +112,13 @@ func (a *applying) make(steps []step) error {
 		return err
 	}
 	defer c.Close()
+	waited := false
 	for len(steps) > 0 {
 		s := steps[0]
+		if s.late && !waited {
+			time.Sleep(onTheWay)
+			waited = true
+		}
 		if s.apply == nil {
 			n := together(steps)
 			a.send(c, steps[:n])
@@ -135,7 +145,7 @@ func (a *applying) make(steps []step) error {
 // together is how many steps from the first on are sent together.
 func together(steps []step) int {
 	for i, s := range steps {
-		if s.apply != nil {
+		if s.apply != nil || s.late != steps[0].late {
 			return i
 		}
 	}

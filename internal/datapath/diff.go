@@ -42,6 +42,7 @@ type step struct {
 	kind   Kind
 	link   string // what it hangs on
 	makes  bool   // the link itself
+	late   bool   // packets that are on the way may need what it takes away
 	change fmt.Stringer
 	apply  func() error // nil: change is a rtnl.Change
 }
@@ -103,8 +104,9 @@ func diffRest(have, want Part) []step {
 	for _, r := range delRoutes {
 		out = append(out, step{kind: KindRoute, link: r.Link, change: route.Delete{Route: r, Protocol: RouteProtocol}})
 	}
+	turned := leadElsewhere(have.Routes, addRoutes)
 	for _, n := range delNeighbours {
-		out = append(out, step{kind: kindOf(n), link: n.Link, change: neigh.Delete(n)})
+		out = append(out, step{kind: kindOf(n), link: n.Link, change: neigh.Delete(n), late: turned})
 	}
 	for _, q := range slices.Concat(unlead, unshape) {
 		out = append(out, step{kind: KindQdisc, link: q.Link, change: q.Change})
@@ -113,6 +115,16 @@ func diffRest(have, want Part) []step {
 		out = append(out, linkStep(l))
 	}
 	return out
+}
+
+// leadElsewhere reports whether one of the routes to add takes the place of
+// another to the same destination.
+func leadElsewhere(have, add []route.Route) bool {
+	adds := make(map[route.Route]bool, len(add))
+	for _, r := range add {
+		adds[r.Key()] = true
+	}
+	return len(add) > 0 && slices.ContainsFunc(have, func(r route.Route) bool { return adds[r.Key()] })
 }
 
 func linkStep(c link.Change) step {
