@@ -34,7 +34,7 @@ func (s *scene) held(t *testing.T, node string) string {
 var accidents = []struct{ name, script string }{
 	{"rules flushed", "nft flush ruleset"},
 	{"tunnel deleted", "ip link del fl-vxlan"},
-	{"tunnel made by hand with other parameters", "ip link del fl-vxlan; ip link add fl-vxlan type vxlan id 77 dstport 8472 local 192.168.100.1; ip link set fl-vxlan up"},
+	{"tunnel made by hand with other parameters", "until ip link del fl-vxlan && ip link add fl-vxlan type vxlan id 77 dstport 8472 local 192.168.100.1; do :; done"},
 	{"tunnel down", "ip link set fl-vxlan down"},
 	{"tunnel's addresses removed", "ip address flush dev fl-vxlan"},
 	{"tunnel's MTU changed", "ip link set fl-vxlan mtu 1300"},
