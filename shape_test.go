@@ -62,6 +62,7 @@ var rules = []rule{
 	{"internal/feature*", "internal/cni", nil, "a feature is a function; it runs nothing"},
 	{"internal/doctor", "internal/feature*", nil, "the doctor reads features through their checks"},
 	{"internal/cni", "k8s.io/*", nil, "the plugin starts for every pod and must stay thin"},
+	{"*", "k8s.io/client-go/kubernetes", nil, "it knows every kind there is, and its start costs each call of the plugin milliseconds"},
 	{"internal/netns", "internal/*", nil, "namespaces are below everything"},
 	{"api*", "internal/*", nil, "the API is for others to import"},
 }
@@ -92,10 +93,14 @@ func TestImports(t *testing.T) {
 // kubernetes are the only packages that import k8s.io themselves.
 var kubernetes = []string{
 	"api/v1alpha1",               // the kinds
+	"internal/kube",              // connects to an API server
 	"internal/source",            // reads objects
+	"internal/source/kube",       // watches them
 	"internal/source/dir",        // decodes them
 	"internal/source/manifest",   // splits them
-	"internal/agent",             // writes the node's report
+	"internal/agent",             // makes the node's report
+	"internal/status",            // writes it, to files or to an API server
+	"internal/controller",        // writes what needs one writer
 	"internal/lab",               // stands in for the API server and the kubelets
 	"internal/netnstest/cluster", // writes the Nodes of tests and benchmarks
 }

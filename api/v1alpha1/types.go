@@ -1,8 +1,15 @@
 // Package v1alpha1 is Fairlead's API group fairlead.dev/v1alpha1: the kinds that
 // operators write and read, and nothing else.
+//
+// +kubebuilder:object:generate=true
+// +groupName=fairlead.dev
 package v1alpha1
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
 
 // Group and version of every kind in this package.
 const (
@@ -11,15 +18,34 @@ const (
 	APIVersion = Group + "/" + Version
 )
 
+// AddToScheme makes s know the kinds of this package.
+func AddToScheme(s *runtime.Scheme) error {
+	gv := schema.GroupVersion{Group: Group, Version: Version}
+	s.AddKnownTypes(gv, &AgentConfig{}, &AgentConfigList{}, &FairleadNode{}, &FairleadNodeList{})
+	metav1.AddToGroupVersion(s, gv)
+	return nil
+}
+
 // DefaultConfig is the name of the AgentConfig that applies to every node. One
 // named after a node applies to that node, field by field over the default.
 const DefaultConfig = "default"
 
 // An AgentConfig holds the settings of the agents.
+//
+// +kubebuilder:object:root=true
 type AgentConfig struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata"`
 	Spec              AgentConfigSpec `json:"spec"`
+}
+
+// An AgentConfigList is a list of them.
+//
+// +kubebuilder:object:root=true
+type AgentConfigList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata"`
+	Items           []AgentConfig `json:"items"`
 }
 
 // AgentConfigSpec is what an AgentConfig sets; a field left out keeps its
@@ -89,10 +115,21 @@ type Policy struct {
 }
 
 // A FairleadNode is what the agent of a node tells the cluster.
+//
+// +kubebuilder:object:root=true
 type FairleadNode struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata"`
 	Status            FairleadNodeStatus `json:"status"`
+}
+
+// A FairleadNodeList is a list of them.
+//
+// +kubebuilder:object:root=true
+type FairleadNodeList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata"`
+	Items           []FairleadNode `json:"items"`
 }
 
 // FairleadNodeStatus is what the agent of a node last saw and did.
