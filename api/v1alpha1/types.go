@@ -142,10 +142,55 @@ type FairleadNodeStatus struct {
 	// family, that of the tunnel first. Absent where overlay.interface is not set:
 	// the Node's InternalIPs do then.
 	OverlayAddresses []string `json:"overlayAddresses,omitempty"`
+	// Version of the agent.
+	Version string `json:"version,omitempty"`
 	// Conditions of the node's network.
+	//
+	// +listType=map
+	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 	// Problems in objects, as this node sees them.
+	//
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=100
 	Problems []Problem `json:"problems,omitempty"`
+	// MoreProblems is how many there are besides those listed.
+	MoreProblems int64 `json:"moreProblems,omitempty"`
+	// Capabilities of the node's kernel, as the agent tried them out when it started.
+	//
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=32
+	Capabilities []Capability `json:"capabilities,omitempty"`
+	// Counters are told some minutes late when nothing else changes.
+	Counters Counters `json:"counters,omitzero"`
+}
+
+// MaxProblems is how many problems a FairleadNode lists.
+const MaxProblems = 100
+
+// A Capability is what the kernel of a node can do, or cannot.
+type Capability struct {
+	// Name of the capability, such as FullyRandomPorts.
+	Name string `json:"name"`
+	// Available: the agent has seen the kernel do it.
+	Available bool `json:"available"`
+	// Reason why not, where it is not available.
+	Reason string `json:"reason,omitempty"`
+}
+
+// Counters are a few figures of a node. All others are metrics of its agent.
+type Counters struct {
+	// Attachments are the pods' interfaces that are wired to the node.
+	Attachments int64 `json:"attachments,omitempty"`
+	// Peers are the other nodes that the agent knows.
+	Peers int64 `json:"peers,omitempty"`
+	// DriftRepairs is what others changed of Fairlead's in the kernel and was put
+	// back, since the agent started.
+	DriftRepairs int64 `json:"driftRepairs,omitempty"`
+	// SNATPortUsePercent is the part of the source ports, 0 to 100, that the fullest
+	// destination takes.
+	SNATPortUsePercent int64 `json:"snatPortUsePercent,omitempty"`
 }
 
 // A Problem is a mistake in an object, in words.
