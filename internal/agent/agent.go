@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -58,6 +59,7 @@ type Agent struct {
 	clock    *clock
 	events   *events
 	pressure *pressure.Watch
+	started  time.Time
 
 	loop  *loop
 	asked atomic.Int64 // turns of the loop that were asked for
@@ -94,7 +96,7 @@ func New(c Config) (*Agent, error) {
 	a := &Agent{
 		config: c, book: book, kernel: &kernel.Observer{Capabilities: kernel.Probe()},
 		builder: source.NewBuilder(c.Node), renderer: feature.NewRenderer(all.Features),
-		metrics: newMetrics(), clock: newClock(), events: newEvents(c),
+		metrics: newMetrics(), clock: newClock(), events: newEvents(c), started: time.Now(),
 	}
 	if a.given, err = readGivenOut(c.StateDir); err != nil {
 		c.Log.Error("what was given out before is not known: pods may get other blocks of ports", "error", err)

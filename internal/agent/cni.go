@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
 
@@ -74,8 +75,8 @@ var done = struct{}{}
 // add attaches a pod: a record in the book, then a turn of the loop that makes
 // its wire. It answers when the pod's datapath is in the kernel.
 func (a *Agent) add(ctx context.Context, q cni.Request) (any, error) {
-	s := a.snapshot.Load()
-	if err := s.unready(); err != nil {
+	s, err := a.attachable(ctx)
+	if err != nil {
 		return nil, err
 	}
 	attachment, cidrs, err := s.place(q)
@@ -109,6 +110,29 @@ func (a *Agent) add(ctx context.Context, q cni.Request) (any, error) {
 		return nil, err
 	}
 	return wired(made, link, s.World.PodMTU()), nil
+}
+
+// warmUp is how long after its start an agent lets pods wait until it knows the
+// cluster; later it refuses them, and the runtime asks again.
+const warmUp = 10 * time.Second
+
+// attachable returns a snapshot with which pods can be attached.
+func (a *Agent) attachable(ctx context.Context) (*Snapshot, error) {
+	over := time.After(time.Until(a.started.Add(warmUp)))
+	for {
+		s := a.snapshot.Load()
+		err := s.unready()
+		if err == nil {
+			return s, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-over:
+			return nil, err
+		case <-s.next:
+		}
+	}
 }
 
 // unready is why no pod can be attached yet.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,10 +12,17 @@ import (
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
+	"golang.org/x/sys/unix"
 )
 
-// patience is how long the agent may take for one pod.
-const patience = 30 * time.Second
+// patience is how long the agent may take for one pod, and absence how long an
+// agent may be away that is being replaced by another. The kubelet gives a pod
+// minutes, and one that failed waits longer than an update takes.
+const (
+	patience = 30 * time.Second
+	absence  = 10 * time.Second
+	askAgain = 50 * time.Millisecond
+)
 
 // ask sends the request to the agent and fills answer in. The agent's refusal is
 // a CNI error; one that cannot be reached is the error "try again later".
@@ -30,7 +38,13 @@ func (c config) ask(verb string, r Request, answer any) error {
 		return err
 	}
 	request.Header.Set("Content-Type", "application/json")
-	response, err := agentClient(c.Socket).Do(request)
+	client := agentClient(c.Socket)
+	response, err := client.Do(request)
+	for began := time.Now(); err != nil && verb == "add" && notThere(err) && time.Since(began) < absence; {
+		time.Sleep(askAgain)
+		request.Body = io.NopCloser(bytes.NewReader(body))
+		response, err = client.Do(request)
+	}
 	if err != nil {
 		return types.NewError(types.ErrTryAgainLater, "the fairlead agent is away", fmt.Sprintf("%v; is it running, and is %s its socket?", err, c.Socket))
 	}
@@ -50,6 +64,11 @@ func (c config) ask(verb string, r Request, answer any) error {
 		return nil
 	}
 	return json.Unmarshal(content, answer)
+}
+
+// notThere reports whether nobody listened: nothing of the request was heard.
+func notThere(err error) bool {
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED)
 }
 
 func agentClient(socket string) *http.Client {

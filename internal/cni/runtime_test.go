@@ -256,6 +256,26 @@ func TestStatusAndDelWithTheAgentAway(t *testing.T) {
 	}
 }
 
+func TestAPodWaitsForTheAgentThatComesNext(t *testing.T) {
+	m := newMachine(t, "vxlan")
+	list, rt := m.network("1.1.0"), sandbox("pod", netnstest.New(t))
+	m.stop()
+	added := make(chan error, 1)
+	go func() {
+		_, err := m.runtime.AddNetworkList(t.Context(), list, rt)
+		added <- err
+	}()
+	select {
+	case err := <-added:
+		t.Fatalf("with no agent there: %v", err)
+	case <-time.After(300 * time.Millisecond): // the plugin has begun to wait
+	}
+	m.start()
+	if err := <-added; err != nil {
+		t.Error(err)
+	}
+}
+
 // foreign is a plugin that makes no network and says that the pod has one.
 const foreign = `#!/bin/sh
 version=$(grep -o '"cniVersion":"[^"]*"' | head -n 1)
