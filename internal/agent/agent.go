@@ -15,7 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"fairlead.dev/fairlead/internal/cni"
 	"fairlead.dev/fairlead/internal/datapath"
@@ -24,6 +24,7 @@ import (
 	"fairlead.dev/fairlead/internal/pressure"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/kernel"
+	"fairlead.dev/fairlead/internal/status"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -31,7 +32,8 @@ import (
 type Config struct {
 	Node           string
 	Objects        Source
-	ReportFile     string // where this node's report goes; "": nowhere
+	Status         status.Writer // tells the cluster; nil: nobody is told
+	Version        string        // of this program
 	StateDir       string
 	Socket         string
 	MetricsAddress string
@@ -70,12 +72,10 @@ type Agent struct {
 	led      []flow         // where UDP host ports led at the last turn; the loop's own
 	// repairs that were begun, and are not known to be done; the loop's own
 	repairing map[datapath.Repair]bool
-	reported  []byte // the report last written; the loop's own
+	repaired  int64 // in all; the loop's own
 
 	given  givenOut           // until now; the loop's own
 	onDisk *world.Allocations // of it; the loop's own
-
-	conditions []metav1.Condition // in that report; the loop's own
 }
 
 // New prepares an agent: it opens the address book and probes the kernel.
@@ -85,6 +85,9 @@ func New(c Config) (*Agent, error) {
 		if c.BootID, err = cni.BootID(); err != nil {
 			return nil, err
 		}
+	}
+	if c.Status == nil {
+		c.Status = status.Nowhere{}
 	}
 	book, err := cni.OpenBook(c.StateDir, c.BootID)
 	if err != nil {
@@ -105,6 +108,9 @@ func New(c Config) (*Agent, error) {
 	}
 	a.pressure = pressure.New(a.events.record, c.Log)
 	a.metrics.registry.MustRegister(pressureCollector{a.pressure})
+	if counting, ok := c.Status.(prometheus.Collector); ok {
+		a.metrics.registry.MustRegister(counting)
+	}
 	a.loop = newLoop(a.turn, a.peek)
 	a.snapshot.Store(&Snapshot{Reason: "starting", next: make(chan struct{})})
 	return a, nil
@@ -121,7 +127,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	running := make(chan struct{}, 6)
+	running := make(chan struct{}, 7)
 	start := func(name string, run func() error) {
 		go func() {
 			defer func() { running <- struct{}{} }()
@@ -135,6 +141,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	start("serve", func() error { return a.serve(ctx, listeners) })
 	start("offer", func() error { return a.offer(ctx) })
 	start("pressure", func() error { a.pressure.Run(ctx); return nil })
+	start("status", func() error { a.config.Status.Run(ctx); return nil })
 	start("loop", func() error { return a.loop.run(ctx) })
 	for range cap(running) {
 		<-running

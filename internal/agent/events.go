@@ -3,12 +3,9 @@ package agent
 import (
 	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -17,7 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"fairlead.dev/fairlead/internal/replace"
+	"fairlead.dev/fairlead/internal/status"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -25,20 +22,18 @@ import (
 type Event = corev1.Event
 
 const (
-	maxEvents    = 256
-	writeEvents  = time.Second // events that come together are written together
-	logAgain     = time.Minute // an event that goes on happening
-	logsAMinute  = 30          // of all events
-	eventsOwner  = "fairlead-agent"
-	eventsSpace  = metav1.NamespaceDefault // where events of objects without a namespace go
-	eventsSuffix = ".events.json"
+	maxEvents   = 256
+	tellEvents  = time.Second             // events that come together are told together
+	logAgain    = time.Minute             // an event that goes on happening
+	logsAMinute = 30                      // of all events
+	eventsSpace = metav1.NamespaceDefault // where events of objects without a namespace go
 )
 
 // events remembers what happened lately. What happens again is counted, and
-// neither the log nor the file is flooded.
+// neither the log nor the cluster is flooded.
 type events struct {
 	node string
-	file string // "": none
+	tell func([]Event)
 	log  *slog.Logger
 	now  func() time.Time
 
@@ -47,27 +42,14 @@ type events struct {
 	logged  map[string]time.Time // by name: when it was last in the log
 	minute  time.Time            // logs are counted since
 	logs    int
-	writing *time.Timer // nil while the file says all
+	telling *time.Timer // nil while all is told
 }
 
-// newEvents goes on where the file of the last agent ends.
+// newEvents goes on where the last agent ended, if that is known.
 func newEvents(c Config) *events {
-	e := &events{node: c.Node, log: c.Log, now: time.Now, logged: map[string]time.Time{}}
-	if c.ReportFile == "" {
-		return e
-	}
-	e.file = strings.TrimSuffix(c.ReportFile, ".json") + eventsSuffix
-	var last List[Event]
-	b, err := os.ReadFile(e.file)
-	if err == nil {
-		err = json.Unmarshal(b, &last)
-	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		c.Log.Warn("earlier events are lost", "error", err)
-		return e
-	}
-	e.list = last.Items[max(0, len(last.Items)-maxEvents):]
-	return e
+	earlier := c.Status.Earlier()
+	return &events{node: c.Node, tell: c.Status.Events, log: c.Log, now: time.Now, logged: map[string]time.Time{},
+		list: earlier[max(0, len(earlier)-maxEvents):]}
 }
 
 // record notes that something happened.
@@ -85,8 +67,8 @@ func (e *events) record(happened world.Event) {
 	}
 	e.list = append(e.list, event)
 	e.say(event, now)
-	if e.file != "" && e.writing == nil {
-		e.writing = time.AfterFunc(writeEvents, e.flush)
+	if e.telling == nil {
+		e.telling = time.AfterFunc(tellEvents, e.flush)
 	}
 }
 
@@ -101,9 +83,9 @@ func (e *events) event(happened world.Event, now time.Time) Event {
 		ObjectMeta:     metav1.ObjectMeta{Namespace: cmp.Or(object.Namespace, eventsSpace), Name: fmt.Sprintf("%s.%016x", object.Name, key.Sum64())},
 		InvolvedObject: object,
 		Type:           string(happened.Type), Reason: happened.Reason, Message: happened.Message,
-		Source:         corev1.EventSource{Component: eventsOwner, Host: e.node},
+		Source:         corev1.EventSource{Component: status.Component, Host: e.node},
 		FirstTimestamp: metav1.NewTime(now), LastTimestamp: metav1.NewTime(now), Count: 1,
-		ReportingController: eventsOwner, ReportingInstance: e.node,
+		ReportingController: status.Component, ReportingInstance: e.node,
 	}
 }
 
@@ -133,21 +115,14 @@ func (e *events) say(event Event, now time.Time) {
 	e.log.Log(context.Background(), level, event.Message, "event", event.Reason, "count", event.Count)
 }
 
-// flush writes the file, if it does not say all.
+// flush tells what is not told yet.
 func (e *events) flush() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.writing == nil {
-		return
-	}
-	e.writing.Stop()
-	e.writing = nil
-	content, err := json.MarshalIndent(e.show(), "", "  ")
-	if err == nil {
-		err = replace.File(e.file, append(content, '\n'), 0o644)
-	}
-	if err != nil {
-		e.log.Warn("events not written", "error", err)
+	if e.telling != nil {
+		e.telling.Stop()
+		e.telling = nil
+		e.tell(slices.Clone(e.list))
 	}
 }
 
@@ -155,10 +130,6 @@ func (e *events) flush() {
 func (e *events) all() List[Event] {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.show()
-}
-
-func (e *events) show() List[Event] {
 	l := list(slices.Clone(e.list))
 	l.APIVersion = corev1.SchemeGroupVersion.String()
 	return l

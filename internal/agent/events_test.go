@@ -11,12 +11,15 @@ import (
 	"testing/synctest"
 	"time"
 
+	"fairlead.dev/fairlead/internal/status"
 	"fairlead.dev/fairlead/internal/world"
 )
 
-func newTestEvents(t *testing.T) (*events, *logBuffer) {
-	log := &logBuffer{}
-	return newEvents(Config{Node: "n1", ReportFile: filepath.Join(t.TempDir(), "n1.json"), Log: slog.New(slog.NewTextHandler(log, nil))}), log
+// eventsIn remembers the events of a node whose reports are in dir.
+func eventsIn(dir string) (*events, *logBuffer) {
+	buffer := &logBuffer{}
+	log := slog.New(slog.NewTextHandler(buffer, nil))
+	return newEvents(Config{Node: "n1", Status: status.NewFiles(filepath.Join(dir, "n1.json"), log), Log: log}), buffer
 }
 
 func scarce(subject string) world.Event {
@@ -26,9 +29,7 @@ func scarce(subject string) world.Event {
 func TestEventsThatHappenAgainAreCounted(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		log := &logBuffer{}
-		c := Config{Node: "n1", ReportFile: filepath.Join(dir, "n1.json"), Log: slog.New(slog.NewTextHandler(log, nil))}
-		e := newEvents(c)
+		e, log := eventsIn(dir)
 		began := time.Now()
 		for range 3 {
 			e.record(scarce("a"))
@@ -36,7 +37,7 @@ func TestEventsThatHappenAgainAreCounted(t *testing.T) {
 		}
 		e.record(scarce("b"))
 		e.record(world.Event{Object: "Pod default/p", Type: world.Normal, Reason: "Moved", Message: "it moved"})
-		time.Sleep(2 * writeEvents)
+		time.Sleep(2 * tellEvents)
 		items := e.all().Items
 		if len(items) != 3 {
 			t.Fatalf("%d events, want 3: %v", len(items), items)
@@ -54,7 +55,7 @@ func TestEventsThatHappenAgainAreCounted(t *testing.T) {
 		if lines := strings.Count(log.String(), "\n"); lines != 3 {
 			t.Errorf("%d lines in the log, want one an event:\n%s", lines, log)
 		}
-		again := newEvents(c)
+		again, _ := eventsIn(dir)
 		again.record(scarce("a"))
 		if items := again.all().Items; len(items) != 3 || items[2].Name != a.Name || items[2].Count != 4 {
 			t.Errorf("the next agent goes on with %v", items)
@@ -64,7 +65,8 @@ func TestEventsThatHappenAgainAreCounted(t *testing.T) {
 }
 
 func TestEventsAreFew(t *testing.T) {
-	e, log := newTestEvents(t)
+	dir := t.TempDir()
+	e, log := eventsIn(dir)
 	for i := range 10 * maxEvents {
 		e.record(scarce(fmt.Sprint(i)))
 	}
@@ -75,7 +77,7 @@ func TestEventsAreFew(t *testing.T) {
 		t.Errorf("%d lines in the log, want %d", lines, logsAMinute)
 	}
 	e.flush()
-	b, err := os.ReadFile(e.file)
+	b, err := os.ReadFile(filepath.Join(dir, "n1.events.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,11 +91,11 @@ func TestEventsAreFew(t *testing.T) {
 }
 
 func TestEventsOutliveABrokenFile(t *testing.T) {
-	e, log := newTestEvents(t)
-	if err := os.WriteFile(e.file, []byte("{"), 0o644); err != nil {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "n1.events.json"), []byte("{"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	again := newEvents(Config{Node: "n1", ReportFile: strings.TrimSuffix(e.file, eventsSuffix) + ".json", Log: e.log})
+	again, log := eventsIn(dir)
 	again.record(scarce("a"))
 	again.flush()
 	if !strings.Contains(log.String(), "earlier events are lost") || len(again.all().Items) != 1 {

@@ -17,6 +17,7 @@ import (
 	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/netnstest"
 	"fairlead.dev/fairlead/internal/source/dir"
+	"fairlead.dev/fairlead/internal/status"
 )
 
 const nodes = `
@@ -99,9 +100,10 @@ func (n *node) restart(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	log := slog.New(slog.NewTextHandler(n.log, nil))
 	a, err := New(Config{
-		Node: "n1", Objects: dir.New(filepath.Join(n.dir, "objects")), ReportFile: filepath.Join(n.dir, "n1.json"),
-		StateDir: filepath.Join(n.dir, "state"), BootID: n.boot, Log: slog.New(slog.NewTextHandler(n.log, nil)),
+		Node: "n1", Objects: dir.New(filepath.Join(n.dir, "objects")), Status: status.NewFiles(filepath.Join(n.dir, "n1.json"), log),
+		StateDir: filepath.Join(n.dir, "state"), BootID: n.boot, Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -1,47 +1,27 @@
 package agent
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
-	"slices"
-
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/feature/overlay"
-	"fairlead.dev/fairlead/internal/replace"
+	"fairlead.dev/fairlead/internal/status"
+	"fairlead.dev/fairlead/internal/world"
 )
 
-// report writes the node's report to its file, if it says something new.
-// Directory mode has one file a node, with one writer.
-func (a *Agent) report(s *Snapshot) error {
-	if a.config.ReportFile == "" {
-		return nil
+// report is what s tells the cluster.
+func (a *Agent) report(s *Snapshot) status.Report {
+	n := nodeReport(a.config.Node, s)
+	n.Status.Version = a.config.Version
+	n.Status.Capabilities = capabilities(a.kernel.Capabilities)
+	n.Status.Counters = v1alpha1.Counters{Attachments: int64(len(a.book.Attachments().List)), DriftRepairs: a.repaired}
+	for _, fill := range a.pressure.Status().Ratios {
+		n.Status.Counters.SNATPortUsePercent = max(n.Status.Counters.SNATPortUsePercent, int64(100*fill))
 	}
-	node := nodeReport(a.config.Node, s)
-	plain, err := json.Marshal(node)
-	if err != nil || bytes.Equal(plain, a.reported) {
-		return err
+	if s.World != nil {
+		n.Status.Counters.Peers = int64(len(s.World.Peers.Nodes))
 	}
-	// A condition keeps its time until its status changes.
-	conditions := slices.DeleteFunc(slices.Clone(a.conditions), func(old metav1.Condition) bool {
-		return meta.FindStatusCondition(node.Status.Conditions, old.Type) == nil
-	})
-	for _, c := range node.Status.Conditions {
-		meta.SetStatusCondition(&conditions, c)
-	}
-	node.Status.Conditions = conditions
-	content, err := json.MarshalIndent(node, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := replace.File(a.config.ReportFile, append(content, '\n'), 0o644); err != nil {
-		return fmt.Errorf("report: %w", err)
-	}
-	a.reported, a.conditions = plain, conditions
-	return nil
+	return status.Report{Node: n, Network: network(s)}
 }
 
 func nodeReport(name string, s *Snapshot) *v1alpha1.FairleadNode {
@@ -55,9 +35,10 @@ func nodeReport(name string, s *Snapshot) *v1alpha1.FairleadNode {
 		}
 	}
 	n.Status.ObservedRevision, n.Status.AppliedRevision = s.Observed, s.Applied
-	for _, p := range s.Problems {
+	for _, p := range s.Problems[:min(len(s.Problems), v1alpha1.MaxProblems)] {
 		n.Status.Problems = append(n.Status.Problems, v1alpha1.Problem(p))
 	}
+	n.Status.MoreProblems = int64(len(s.Problems) - len(n.Status.Problems))
 	ready := metav1.Condition{Type: "Ready", Status: metav1.ConditionTrue, Reason: "Applied", Message: "the kernel holds what it should"}
 	if !s.Ready {
 		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, "NotApplied", s.Reason
@@ -71,4 +52,29 @@ func nodeReport(name string, s *Snapshot) *v1alpha1.FairleadNode {
 		n.Status.Conditions = append(n.Status.Conditions, c)
 	}
 	return n
+}
+
+// capabilities are c in the words of the API, sorted by name.
+func capabilities(c world.Capabilities) []v1alpha1.Capability {
+	return []v1alpha1.Capability{
+		{Name: "FullyRandomPorts", Available: c.FullyRandomPorts.OK, Reason: c.FullyRandomPorts.Reason},
+	}
+}
+
+// network says whether pods of this node have the network that s should give them.
+// A node that cannot be read about says nothing new.
+func network(s *Snapshot) status.Network {
+	if s.World == nil || s.World.Node == nil {
+		return status.Network{}
+	}
+	if s.World.Config.Overlay.Mode == world.None {
+		return status.Network{State: status.NetworkNotOurs}
+	}
+	switch unready := s.unready(); {
+	case !s.Ready:
+		return status.Network{State: status.NetworkBroken, Message: s.Reason}
+	case unready != nil:
+		return status.Network{State: status.NetworkBroken, Message: unready.Error()}
+	}
+	return status.Network{State: status.NetworkWorks, Message: "the pod network works on this node"}
 }

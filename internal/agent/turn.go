@@ -141,6 +141,7 @@ func (a *Agent) drifted(repairs []datapath.Repair) {
 		if !was[r] {
 			kinds[r.Kind]++
 			a.metrics.repairs.WithLabelValues(string(r.Kind)).Inc()
+			a.repaired++
 			a.config.Log.Debug("drift", "kind", r.Kind, "repair", r.Text)
 		}
 	}
@@ -169,7 +170,7 @@ func (a *Agent) peek() bool {
 	return err != nil || !settled
 }
 
-// tell puts what is new into the log, the metrics and the node's report.
+// tell puts what is new into the log, and tells the cluster how things are.
 func (a *Agent) tell(last, now *Snapshot) {
 	for _, r := range now.Rendered.Reports {
 		if slices.Contains(last.Rendered.Reports, r) {
@@ -189,7 +190,5 @@ func (a *Agent) tell(last, now *Snapshot) {
 	if last.Ready != now.Ready || last.Reason != now.Reason && now.Reason == "" {
 		a.config.Log.Info("readiness", "ready", now.Ready, "reason", now.Reason)
 	}
-	if err := a.report(now); err != nil {
-		a.config.Log.Warn("report not written", "error", err)
-	}
+	a.config.Status.Report(a.report(now))
 }

@@ -13,6 +13,7 @@ import (
 	"fairlead.dev/fairlead/internal/agent"
 	"fairlead.dev/fairlead/internal/cni"
 	"fairlead.dev/fairlead/internal/source/dir"
+	"fairlead.dev/fairlead/internal/status"
 )
 
 func agentCommand() *cobra.Command {
@@ -36,6 +37,7 @@ stops, the network stays as it is.`,
 			if err := l.UnmarshalText([]byte(level)); err != nil {
 				return misuse{fmt.Errorf("--log-level %q: use debug, info, warn or error", level)}
 			}
+			c.Log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: l})).With("node", c.Node)
 			if info, err := os.Stat(objects); err != nil || !info.IsDir() {
 				return misuse{fmt.Errorf("--objects %q is no directory: make it, or name the one with the manifests", objects)}
 			}
@@ -45,10 +47,9 @@ stops, the network stays as it is.`,
 					return err
 				}
 				from.WithReports(reports)
-				c.ReportFile = filepath.Join(reports, c.Node+".json")
+				c.Status = status.NewFiles(filepath.Join(reports, c.Node+".json"), c.Log)
 			}
-			c.Objects = from
-			c.Log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: l})).With("node", c.Node)
+			c.Objects, c.Version = from, version()
 			a, err := agent.New(c)
 			if err != nil {
 				return err

@@ -1,0 +1,93 @@
+package status
+
+import (
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"os"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"fairlead.dev/fairlead/api/v1alpha1"
+	"fairlead.dev/fairlead/internal/replace"
+)
+
+const eventsSuffix = ".events.json"
+
+// Files writes a node's FairleadNode to one file, at once, and its events to one
+// beside it: n1.json and n1.events.json. Each has one writer. A Node and Pods
+// cannot be written there.
+type Files struct {
+	Nowhere
+	path string
+	log  *slog.Logger
+	last *v1alpha1.FairleadNode // what is in the file
+}
+
+// NewFiles returns a writer of the file at path, which ends in .json. It goes on
+// where the last one ended.
+func NewFiles(path string, log *slog.Logger) *Files {
+	f := &Files{path: path, log: log, last: &v1alpha1.FairleadNode{}}
+	b, err := os.ReadFile(path)
+	if err != nil || json.Unmarshal(b, f.last) != nil {
+		f.last = &v1alpha1.FairleadNode{} // it is written anew
+	}
+	return f
+}
+
+func (f *Files) events() string { return strings.TrimSuffix(f.path, ".json") + eventsSuffix }
+
+// Report writes the file, if it says something new. Counters alone are nothing
+// new: others read the file when it changes.
+func (f *Files) Report(r Report) {
+	node := r.Node.DeepCopy()
+	node.Status = since(f.last.Status, node.Status)
+	counters := node.Status.Counters
+	node.Status.Counters = f.last.Status.Counters
+	if same(node, f.last) {
+		return
+	}
+	node.Status.Counters = counters
+	if err := write(f.path, node); err != nil {
+		f.log.Warn("report not written", "error", err)
+		return
+	}
+	f.last = node
+}
+
+// eventList is a List as an API server shows it.
+type eventList struct {
+	APIVersion string         `json:"apiVersion"`
+	Kind       string         `json:"kind"`
+	Items      []corev1.Event `json:"items"`
+}
+
+// Events writes them all.
+func (f *Files) Events(list []corev1.Event) {
+	if err := write(f.events(), eventList{corev1.SchemeGroupVersion.String(), "List", list}); err != nil {
+		f.log.Warn("events not written", "error", err)
+	}
+}
+
+// Earlier reads the events in the file.
+func (f *Files) Earlier() []corev1.Event {
+	var last eventList
+	b, err := os.ReadFile(f.events())
+	if err == nil {
+		err = json.Unmarshal(b, &last)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		f.log.Warn("earlier events are lost", "error", err)
+		return nil
+	}
+	return last.Items
+}
+
+func write(path string, v any) error {
+	content, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return replace.File(path, append(content, '\n'), 0o644)
+}
