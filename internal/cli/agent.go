@@ -5,20 +5,18 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"fairlead.dev/fairlead/internal/agent"
 	"fairlead.dev/fairlead/internal/cni"
-	"fairlead.dev/fairlead/internal/source/dir"
-	"fairlead.dev/fairlead/internal/status"
 )
 
 func agentCommand() *cobra.Command {
 	var c agent.Config
-	var objects, reports, level string
+	var from objectsFlags
+	var level string
 	cmd := &cobra.Command{
 		Use:   "agent",
 		Short: "Keep this node's network as the cluster's objects want it",
@@ -26,8 +24,12 @@ func agentCommand() *cobra.Command {
 
 The agent runs on every node, in the node's network namespace, with CAP_NET_ADMIN,
 CAP_NET_RAW and CAP_SYS_ADMIN (to reach into pods' network namespaces). When it
-stops, the network stays as it is.`,
+stops, the network stays as it is.
+
+Objects come from an API server where --kubeconfig or --api-server names one, and in a
+pod with a service account; otherwise from a directory of manifests.`,
 		Example: `  fairlead agent --node "$(hostname)" --objects /etc/fairlead/objects
+  fairlead agent --node "$(hostname)" --kubeconfig /etc/fairlead/kubeconfig
   fairlead agent --node edge1 --objects ./manifests --metrics-address ""`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if c.Node == "" {
@@ -38,18 +40,10 @@ stops, the network stays as it is.`,
 				return misuse{fmt.Errorf("--log-level %q: use debug, info, warn or error", level)}
 			}
 			c.Log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: l})).With("node", c.Node)
-			if info, err := os.Stat(objects); err != nil || !info.IsDir() {
-				return misuse{fmt.Errorf("--objects %q is no directory: make it, or name the one with the manifests", objects)}
+			c.Version = version()
+			if err := from.choose(cmd, &c); err != nil {
+				return err
 			}
-			from := dir.New(objects)
-			if reports != "" {
-				if err := os.MkdirAll(reports, 0o755); err != nil {
-					return err
-				}
-				from.WithReports(reports)
-				c.Status = status.NewFiles(filepath.Join(reports, c.Node+".json"), c.Log)
-			}
-			c.Objects, c.Version = from, version()
 			a, err := agent.New(c)
 			if err != nil {
 				return err
@@ -61,8 +55,7 @@ stops, the network stays as it is.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&c.Node, "node", os.Getenv("NODE_NAME"), "name of this machine's Node object ($NODE_NAME)")
-	f.StringVar(&objects, "objects", "/etc/fairlead/objects", "directory of manifests")
-	f.StringVar(&reports, "reports", "", "directory of all nodes' reports; empty: none is written or read")
+	from.add(f)
 	f.StringVar(&c.StateDir, "state-dir", cni.DefaultStateDir, "directory of the address book")
 	f.StringVar(&c.Socket, "socket", cni.DefaultSocket, "unix socket for the CNI plugin and the command line")
 	f.StringVar(&c.MetricsAddress, "metrics-address", "127.0.0.1:9468", "address of metrics and health; empty: none")

@@ -73,6 +73,14 @@ func (b *Builder) parseNodes(o *Objects) ([]*world.Node, []world.Problem) {
 	return out, append(problems, addressesInPods(out)...)
 }
 
+// ForOthers is the part of an agent's report that concerns other nodes; the rest
+// changes all the time, and another version of the agent may say more.
+func ForOthers(r *v1alpha1.FairleadNode) *v1alpha1.FairleadNode {
+	out := &v1alpha1.FairleadNode{}
+	out.Name, out.Status.OverlayAddresses = r.Name, r.Status.OverlayAddresses
+	return out
+}
+
 // parseReports returns what agents say of their nodes' ends of the overlay. A
 // node has no report in its own world: it knows better.
 func parseReports(reports []*v1alpha1.FairleadNode) (map[string][]netip.Addr, []world.Problem) {

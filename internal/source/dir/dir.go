@@ -17,7 +17,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/source"
@@ -132,17 +131,9 @@ func decode(doc manifest.Document) (any, []world.Problem) {
 	value := make()
 	problems := doc.Decode(value)
 	if report, ok := value.(*v1alpha1.FairleadNode); ok {
-		return forOthers(report), nil
+		return source.ForOthers(report), nil
 	}
 	return value, problems
-}
-
-// forOthers is the part of a report that concerns other nodes; the rest changes
-// with every revision, and another version of the agent may say more.
-func forOthers(r *v1alpha1.FairleadNode) *v1alpha1.FairleadNode {
-	out := &v1alpha1.FairleadNode{ObjectMeta: metav1.ObjectMeta{Name: r.Name}}
-	out.Status.OverlayAddresses = r.Status.OverlayAddresses
-	return out
 }
 
 func knownKinds() string {

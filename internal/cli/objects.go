@@ -1,0 +1,69 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"fairlead.dev/fairlead/internal/agent"
+	"fairlead.dev/fairlead/internal/kube"
+	"fairlead.dev/fairlead/internal/source/dir"
+	"fairlead.dev/fairlead/internal/status"
+	watch "fairlead.dev/fairlead/internal/source/kube"
+)
+
+// objectsFlags say where an agent's objects come from.
+type objectsFlags struct {
+	objects, reports   string // directories
+	kubeconfig, server string
+}
+
+func (o *objectsFlags) add(f *pflag.FlagSet) {
+	f.StringVar(&o.objects, "objects", "/etc/fairlead/objects", "directory of manifests")
+	f.StringVar(&o.reports, "reports", "", "directory of all nodes' reports; empty: none is written or read")
+	f.StringVar(&o.kubeconfig, "kubeconfig", "", "file that says how to reach the API server; empty, in a pod: its service account")
+	f.StringVar(&o.server, "api-server", "", "URL of the API server, in the place of the one found there, such as one that does not need kube-proxy")
+}
+
+// choose gives c its source of objects.
+func (o *objectsFlags) choose(cmd *cobra.Command, c *agent.Config) error {
+	asked := o.kubeconfig != "" || o.server != ""
+	written := cmd.Flags().Changed("objects")
+	switch {
+	case asked && (written || o.reports != ""):
+		return misuse{errors.New("--kubeconfig and --api-server say that objects come from an API server, --objects and --reports from directories: choose one")}
+	case asked || kube.InPod() && !written:
+		return o.fromServer(c)
+	}
+	return o.fromDirectory(c)
+}
+
+func (o *objectsFlags) fromServer(c *agent.Config) error {
+	connection := kube.Connection{Kubeconfig: o.kubeconfig, Server: o.server, UserAgent: "fairlead-agent/" + c.Version}
+	rest, err := connection.Config()
+	if err != nil {
+		return misuse{fmt.Errorf("%w: name a kubeconfig with --kubeconfig, or a directory of manifests with --objects", err)}
+	}
+	c.Objects, err = watch.New(watch.Config{REST: rest, Node: c.Node, Log: c.Log})
+	return err
+}
+
+func (o *objectsFlags) fromDirectory(c *agent.Config) error {
+	if info, err := os.Stat(o.objects); err != nil || !info.IsDir() {
+		return misuse{fmt.Errorf("--objects %q is no directory: make it, or name the one with the manifests, or an API server with --kubeconfig", o.objects)}
+	}
+	from := dir.New(o.objects)
+	if o.reports != "" {
+		if err := os.MkdirAll(o.reports, 0o755); err != nil {
+			return err
+		}
+		from.WithReports(o.reports)
+		c.Status = status.NewFiles(filepath.Join(o.reports, c.Node+".json"), c.Log)
+	}
+	c.Objects = from
+	return nil
+}

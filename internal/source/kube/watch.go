@@ -1,0 +1,190 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+
+	"fairlead.dev/fairlead/internal/source"
+)
+
+// A form says how the objects of one kind are asked for, and what is kept of
+// them.
+type form[T any] struct {
+	kind     string // "Node"
+	group    schema.GroupVersion
+	resource string // "nodes"
+	fields   string // a field selector; "": all
+	// parse takes what counts out of an object, and lets the rest go.
+	parse func(runtime.Object) T
+	key   func(T) key
+	equal func(a, b T) bool
+	into  func(*source.Objects, []T)
+	// required: without these objects nothing can be made of the others.
+	required bool
+}
+
+// A watched kind is kept up to date by a reflector, whose store it is. The
+// source's lock guards it.
+type watched[T any] struct {
+	form[T]
+	source *Source
+	client rest.Interface
+	list   list[T]
+	health
+}
+
+// health is how a kind's objects came, and how they come.
+type health struct {
+	known bool  // there is a value: the API server's, or a remembered one
+	live  bool  // the API server has told all of it since the start
+	err   error // of the last request; nil: it was answered
+}
+
+// absent reports whether the API server said that we may not, or cannot, have
+// these objects: it answers, and others need not wait.
+func (h *health) absent() bool { return apierrors.IsForbidden(h.err) || apierrors.IsNotFound(h.err) }
+
+// parsed marks what went through parse. It takes no memory of its own.
+type parsed[T any] struct{ value T }
+
+func (w *watched[T]) take(o any) T {
+	if p, ok := o.(parsed[T]); ok {
+		return p.value
+	}
+	return w.parse(o.(runtime.Object))
+}
+
+// How soon a request that failed is made again. With the jitter at most 30 s pass,
+// and not all nodes come back to a server that returns at one time.
+var backoff = wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Jitter: 0.5, Cap: 20 * time.Second, Steps: 100}
+
+// run keeps w up to date until ctx is done.
+func (w *watched[T]) run(ctx context.Context) {
+	var quiet klog.Logger // what the reflector has to say is in the errors of requests
+	again := backoff
+	r := cache.NewReflectorWithOptions(w, nil, w, cache.ReflectorOptions{
+		Logger: &quiet, Name: w.kind, TypeDescription: w.kind, Backoff: &again,
+	})
+	r.RunWithContext(klog.NewContext(ctx, quiet))
+}
+
+func (w *watched[T]) request(options metav1.ListOptions) *rest.Request {
+	options.FieldSelector = w.fields
+	return w.client.Get().Resource(w.resource).VersionedParams(&options, metav1.ParameterCodec)
+}
+
+// ListWithContext asks for all objects at once, where they cannot be streamed.
+func (w *watched[T]) ListWithContext(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+	all, err := w.request(options).Do(ctx).Get()
+	w.answered(ctx, err)
+	return all, err
+}
+
+// WatchWithContext asks for changes, and first for all objects, as the options
+// say.
+func (w *watched[T]) WatchWithContext(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+	options.Watch = true
+	stream, err := w.request(options).Watch(ctx)
+	w.answered(ctx, err)
+	return stream, err
+}
+
+// List and Watch are what reflectors called once.
+func (w *watched[T]) List(options metav1.ListOptions) (runtime.Object, error) {
+	return w.ListWithContext(context.Background(), options)
+}
+
+// Watch is WatchWithContext without a context.
+func (w *watched[T]) Watch(options metav1.ListOptions) (watch.Interface, error) {
+	return w.WatchWithContext(context.Background(), options)
+}
+
+// answered notes how a request went. That a version is gone is a matter between
+// the reflector and the server.
+func (w *watched[T]) answered(ctx context.Context, err error) {
+	if ctx.Err() != nil || apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || apierrors.IsInvalid(err) {
+		return
+	}
+	w.source.mu.Lock()
+	defer w.source.mu.Unlock()
+	was := w.absent()
+	w.err = err
+	w.source.outage()
+	if is := w.absent(); is != was {
+		w.source.announce()
+	}
+}
+
+// Add takes in an object that is new, or was there when the watch began.
+func (w *watched[T]) Add(o any) error { return w.Update(o) }
+
+// Update takes in an object.
+func (w *watched[T]) Update(o any) error {
+	v := w.take(o)
+	w.source.mu.Lock()
+	defer w.source.mu.Unlock()
+	if w.list.put(v) {
+		w.source.announce()
+	}
+	return nil
+}
+
+// Delete takes out an object.
+func (w *watched[T]) Delete(o any) error {
+	m, ok := o.(metav1.Object)
+	if !ok {
+		return fmt.Errorf("%T has no name", o)
+	}
+	w.source.mu.Lock()
+	defer w.source.mu.Unlock()
+	if w.list.remove(key{m.GetNamespace(), m.GetName()}) {
+		w.source.announce()
+	}
+	return nil
+}
+
+// Replace takes in all objects that there are.
+func (w *watched[T]) Replace(all []any, _ string) error {
+	values := make([]T, len(all))
+	for i, o := range all {
+		values[i] = w.take(o)
+	}
+	w.source.mu.Lock()
+	defer w.source.mu.Unlock()
+	changed := w.list.replace(values)
+	if len(changed) > 0 || !w.known || w.absent() {
+		w.source.announce()
+	}
+	w.known, w.live, w.err = true, true, nil
+	w.source.outage()
+	return nil
+}
+
+// Resync has nothing to do: what was handed out is looked at again in any case.
+func (*watched[T]) Resync() error { return nil }
+
+// Transformer lets the reflector drop what does not count while objects come in.
+func (w *watched[T]) Transformer() cache.TransformFunc {
+	return func(o any) (any, error) { return parsed[T]{w.take(o)}, nil }
+}
+
+// plain is what went wrong without the request, whose parameters change.
+func plain(err error) error {
+	if request, ok := errors.AsType[*url.Error](err); ok {
+		return request.Err
+	}
+	return err
+}
