@@ -5,14 +5,15 @@
 # make lint       golangci-lint, pinned in tools/
 # make fuzz       every fuzz target for FUZZTIME (30s) each
 # make bench      Fairlead beside bare forwarding and Flannel's arrangement, as ratios
-# make update     format, and rewrite what tests compare with
+# make generate   deep copies and CRD manifests of api/
+# make update     format, generate, and rewrite what tests compare with
 # make clean      remove what make made
 
 GO       ?= go
 FUZZTIME ?= 30s
 BIN      := bin/fairlead
 
-.PHONY: build demo deps test lint fuzz bench update clean
+.PHONY: build demo deps test lint fuzz bench generate update clean
 .DEFAULT_GOAL := build
 
 build:
@@ -38,7 +39,10 @@ fuzz:
 bench: deps
 	$(GO) run ./bench
 
-update:
+generate:
+	tool=$$(cd tools/crd && $(GO) tool -n controller-gen) && $$tool object crd paths=./api/... output:crd:dir=deploy/crds
+
+update: generate
 	gofmt -w api bench cmd internal
 	$(GO) test ./internal/feature/pod ./internal/feature/overlay ./internal/feature/snat -run '^Test$$' -update
 	UPDATE_SCRIPTS=1 $(GO) test ./cmd/...

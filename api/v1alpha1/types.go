@@ -30,13 +30,36 @@ func AddToScheme(s *runtime.Scheme) error {
 // named after a node applies to that node, field by field over the default.
 const DefaultConfig = "default"
 
-// An AgentConfig holds the settings of the agents.
+// An AgentConfig holds the settings of the agents: those of all nodes if it is
+// named default, and of one node if it is named after it.
+//
+// The schema has no defaults. A field that is left out is not one with its
+// default: on a node's AgentConfig it means what the default AgentConfig says.
 //
 // +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,shortName=flconfig,categories=fairlead
+// +kubebuilder:printcolumn:name="Accepted",type=string,JSONPath=`.status.conditions[?(@.type=="Accepted")].status`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Accepted")].message`
 type AgentConfig struct {
-	metav1.TypeMeta   `json:",inline"`
+	metav1.TypeMeta `json:",inline"`
+	// +optional
 	metav1.ObjectMeta `json:"metadata"`
-	Spec              AgentConfigSpec `json:"spec"`
+	// +optional
+	Spec AgentConfigSpec `json:"spec"`
+	// +optional
+	Status AgentConfigStatus `json:"status,omitzero"`
+}
+
+// AgentConfigStatus is what became of an AgentConfig.
+type AgentConfigStatus struct {
+	// Conditions of the object. Accepted is True while no node finds a mistake in
+	// it; else its message names the field, what is wrong, and on how many nodes.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
 // An AgentConfigList is a list of them.
@@ -50,77 +73,148 @@ type AgentConfigList struct {
 
 // AgentConfigSpec is what an AgentConfig sets; a field left out keeps its
 // default.
+//
+// +kubebuilder:validation:XValidation:fieldPath=".nodeSNATPortBlock",rule="!has(self.nodeSNATPortBlock) || !has(self.nodeSNATPortRange) || !self.nodeSNATPortRange.matches('^[0-9]{1,5}-[0-9]{1,5}$') || self.nodeSNATPortBlock <= int(self.nodeSNATPortRange.split('-')[1]) - int(self.nodeSNATPortRange.split('-')[0]) + 1",message="is more ports than nodeSNATPortRange has: write a smaller nodeSNATPortBlock, or a wider nodeSNATPortRange"
+// +kubebuilder:validation:XValidation:fieldPath=".features",rule="!has(self.overlay) || !has(self.overlay.mode) || self.overlay.mode != 'none' || !has(self.features) || ['hostport', 'overlay', 'pod'].all(f, !(f in self.features) || !self.features[f])",message="hostport, overlay and pod cannot be on while overlay.mode is none: leave them out, or write another mode"
 type AgentConfigSpec struct {
 	// Overlay says how packets travel between nodes.
+	// +optional
 	Overlay *Overlay `json:"overlay,omitempty"`
 	// NodeSNATRandomizePorts chooses source ports at random for pods that leave
 	// the cluster with the node's address. Default false.
+	// +optional
 	NodeSNATRandomizePorts *bool `json:"nodeSNATRandomizePorts,omitempty"`
 	// NodeSNATPortRange is where these ports come from: "auto" (default; the
 	// node's ip_local_port_range less NodePort, NodePortLocal and
 	// ip_local_reserved_ports), LOW-HIGH, or "kernel" (1024-65535).
-	NodeSNATPortRange *string `json:"nodeSNATPortRange,omitempty"`
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self in ['auto', 'kernel'] || self.matches('^[0-9]{1,5}-[0-9]{1,5}$')",message="is no port range: write LOW-HIGH, such as 32768-60999, or auto, or kernel"
+	NodeSNATPortRange *PortRange `json:"nodeSNATPortRange,omitempty"`
 	// NonMasqueradeCIDRs are destinations outside the cluster towards which pods
-	// keep their own addresses.
+	// keep their own addresses; at most 1024.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=1024
+	// +kubebuilder:validation:items:MaxLength=49
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="is no CIDR: write an address and a prefix length, such as 192.0.2.0/24"
+	// +kubebuilder:validation:items:XValidation:rule="!isCIDR(self) || cidr(self).masked() == cidr(self)",message="has bits set behind its prefix: write zeros there, such as in 192.0.2.0/24"
 	NonMasqueradeCIDRs []string `json:"nonMasqueradeCIDRs,omitempty"`
 	// NodePortLocal sets aside ports of the node for single pods.
+	// +optional
 	NodePortLocal *NodePortLocal `json:"nodePortLocal,omitempty"`
 	// NodeSNATPortBlock is how many ports of that range each pod has to itself, 1
 	// to 32768; 0 (default): all pods share the range.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=32768
 	NodeSNATPortBlock *int `json:"nodeSNATPortBlock,omitempty"`
 	// DisableTXChecksumOffload has the CPU fill in the checksums of packets that
 	// enter the tunnel, for interfaces that get them wrong. Default false.
+	// +optional
 	DisableTXChecksumOffload *bool `json:"disableTXChecksumOffload,omitempty"`
-	// EgressSNATRandomizePorts, EgressSNATPortRange and Policy are names that are
-	// settled for what is still to come. Any value but the default is a problem.
-	EgressSNATRandomizePorts *bool   `json:"egressSNATRandomizePorts,omitempty"`
-	EgressSNATPortRange      *string `json:"egressSNATPortRange,omitempty"`
-	Policy                   *Policy `json:"policy,omitempty"`
-	// Features switches single features off: NAME: false.
+	// EgressSNATRandomizePorts is a name that is settled for what is still to come:
+	// only false so far.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="!self",message="is not offered yet: write false, or leave it out"
+	EgressSNATRandomizePorts *bool `json:"egressSNATRandomizePorts,omitempty"`
+	// EgressSNATPortRange is another: only "auto" so far.
+	// +optional
+	// +kubebuilder:validation:Enum=auto
+	EgressSNATPortRange *string `json:"egressSNATPortRange,omitempty"`
+	// Policy says what becomes of connections when policies change.
+	// +optional
+	Policy *Policy `json:"policy,omitempty"`
+	// Features switches single features off: NAME: false. They are hostport,
+	// overlay, pod and snat.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=32
+	// +kubebuilder:validation:XValidation:rule="self.all(f, f in ['hostport', 'overlay', 'pod', 'snat'])",message="names what is no feature: features are hostport, overlay, pod, snat"
 	Features map[string]bool `json:"features,omitempty"`
 }
+
+// A PortRange is LOW-HIGH: two ports from 1 to 65535, the lower one first.
+//
+// +kubebuilder:validation:MaxLength=11
+// +kubebuilder:validation:XValidation:rule="!self.matches('^[0-9]{1,5}-[0-9]{1,5}$') || self.split('-').all(p, int(p) >= 1 && int(p) <= 65535)",message="is no port range: ports are 1 to 65535"
+// +kubebuilder:validation:XValidation:rule="!self.matches('^[0-9]{1,5}-[0-9]{1,5}$') || int(self.split('-')[0]) <= int(self.split('-')[1])",message="runs backwards: write the lower port first"
+type PortRange = string
 
 // Overlay says how packets travel between nodes.
 type Overlay struct {
 	// Mode is the way to other nodes' pods: "vxlan" (default; in a tunnel), "direct"
 	// (by routes to the nodes' addresses), "hybrid" (direct to nodes on the same
 	// network, in a tunnel to others) or "none" (another CNI owns the pod network).
+	// +optional
+	// +kubebuilder:validation:Enum=vxlan;direct;hybrid;none
 	Mode *string `json:"mode,omitempty"`
 	// Interface is the one whose address carries the overlay: its name, a pattern
-	// such as "eth*", or a CIDR that has its address. Default: the one with the
-	// node's first InternalIP.
+	// such as "eth*" or "eth[0-3]", or a CIDR that has its address. Default: the
+	// one with the node's first InternalIP.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="!self.contains('/') || isCIDR(self)",message="is no CIDR: write an address and a prefix length, such as 192.0.2.0/24"
+	// +kubebuilder:validation:XValidation:rule="!isCIDR(self) || cidr(self).masked() == cidr(self)",message="has bits set behind its prefix: write zeros there, such as in 192.0.2.0/24"
+	// +kubebuilder:validation:XValidation:rule="!isIP(self)",message="is an address: write a CIDR that has it, such as 192.0.2.1/32"
+	// +kubebuilder:validation:XValidation:rule=`self.contains('/') || isIP(self) || self.matches(r'^([^\[\\^:\s]|\[([^\]\\^:\s-](-[^\]\\^:\s-])?)+\])*$')`,message="is no pattern of names: write a name such as eth0, a pattern such as eth*, or a CIDR"
 	Interface *string `json:"interface,omitempty"`
 	// Encryption is "none" so far.
+	// +optional
+	// +kubebuilder:validation:Enum=none
 	Encryption *string `json:"encryption,omitempty"`
 	// VNI is the VXLAN network identifier, 1 to 16777215. Default 1.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=16777215
 	VNI *int `json:"vni,omitempty"`
 	// Port is the UDP port of the overlay, 1 to 65535. Default 4789.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
 	Port *int `json:"port,omitempty"`
 	// MTU of the pod network in bytes, 1280 to 65535; 0 (default) derives it from
 	// the interface that carries the overlay.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=65535
+	// +kubebuilder:validation:XValidation:rule="self == 0 || self >= 1280",message="is too small: write 1280 to 65535, or 0 to derive it"
 	MTU *int `json:"mtu,omitempty"`
 }
 
 // NodePortLocal sets aside ports of the node for single pods.
 type NodePortLocal struct {
 	// Enabled keeps the ports out of the automatic SNAT range. Default true.
+	// +optional
 	Enabled *bool `json:"enabled,omitempty"`
 	// PortRange is LOW-HIGH. Default 61000-62000.
-	PortRange *string `json:"portRange,omitempty"`
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9]{1,5}-[0-9]{1,5}$')",message="is no port range: write LOW-HIGH, such as 61000-62000"
+	PortRange *PortRange `json:"portRange,omitempty"`
 }
 
 // Policy says what becomes of connections when policies change.
 type Policy struct {
+	// OnNewDenial says whether a connection that a new policy denies goes on: only
+	// "keep" so far.
+	// +optional
+	// +kubebuilder:validation:Enum=keep
 	OnNewDenial *string `json:"onNewDenial,omitempty"`
 }
 
 // A FairleadNode is what the agent of a node tells the cluster.
 //
 // +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,shortName=flnode,categories=fairlead
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Version",type=string,JSONPath=`.status.version`
+// +kubebuilder:printcolumn:name="Observed",type=integer,JSONPath=`.status.observedRevision`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type FairleadNode struct {
-	metav1.TypeMeta   `json:",inline"`
+	metav1.TypeMeta `json:",inline"`
+	// +optional
 	metav1.ObjectMeta `json:"metadata"`
-	Status            FairleadNodeStatus `json:"status"`
+	// +optional
+	Status FairleadNodeStatus `json:"status"`
 }
 
 // A FairleadNodeList is a list of them.
@@ -134,13 +228,16 @@ type FairleadNodeList struct {
 
 // FairleadNodeStatus is what the agent of a node last saw and did.
 type FairleadNodeStatus struct {
-	// ObservedRevision and AppliedRevision are those of the objects' source that
-	// the agent last read and last made true.
+	// ObservedRevision is that of the objects' source that the agent last read.
 	ObservedRevision int64 `json:"observedRevision"`
-	AppliedRevision  int64 `json:"appliedRevision"`
+	// AppliedRevision is the one that it last made true.
+	AppliedRevision int64 `json:"appliedRevision"`
 	// OverlayAddresses carry the node's end of the overlay, at most one of each
 	// family, that of the tunnel first. Absent where overlay.interface is not set:
 	// the Node's InternalIPs do then.
+	//
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=2
 	OverlayAddresses []string `json:"overlayAddresses,omitempty"`
 	// Version of the agent.
 	Version string `json:"version,omitempty"`
@@ -195,9 +292,14 @@ type Counters struct {
 
 // A Problem is a mistake in an object, in words.
 type Problem struct {
+	// Object that the mistake is in: its kind, and its name or NAMESPACE/NAME.
 	Object string `json:"object"`
-	Field  string `json:"field,omitempty"`
+	// Field of the object, such as spec.nodeSNATPortRange.
+	Field string `json:"field,omitempty"`
+	// Reason is what is wrong.
 	Reason string `json:"reason"`
-	Hint   string `json:"hint,omitempty"`
+	// Hint is the way out.
+	Hint string `json:"hint,omitempty"`
+	// Source is the file that the object was read from, where it was one.
 	Source string `json:"source,omitempty"`
 }

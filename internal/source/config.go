@@ -2,11 +2,13 @@ package source
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/world"
@@ -61,12 +63,8 @@ func (o *overlayer) apply(s *v1alpha1.AgentConfigSpec) {
 	if s.NodeSNATPortRange != nil {
 		o.portChoice("nodeSNATPortRange", *s.NodeSNATPortRange)
 	}
-	if n := s.NodeSNATPortBlock; n != nil {
-		if *n < 0 || *n > mostBlock {
-			o.report("nodeSNATPortBlock", fmt.Sprintf("%d is out of range", *n), fmt.Sprintf("write 1 to %d, or 0 to share the range", mostBlock))
-		} else {
-			o.config.NodeSNAT.Block = *n
-		}
+	if s.NodeSNATPortBlock != nil {
+		o.portBlock(*s.NodeSNATPortBlock, s.NodeSNATPortRange)
 	}
 	if s.DisableTXChecksumOffload != nil {
 		o.config.DisableTXChecksumOffload = *s.DisableTXChecksumOffload
@@ -87,7 +85,7 @@ func (o *overlayer) apply(s *v1alpha1.AgentConfigSpec) {
 		}
 	}
 	o.settled(s)
-	o.features(s.Features)
+	o.features(s)
 }
 
 // settled reports values of fields whose names are settled and which can only
@@ -111,6 +109,23 @@ func onlyDefault[T comparable](o *overlayer, field string, value *T, standard T)
 	if value != nil && *value != standard {
 		o.report(field, fmt.Sprintf("%#v is not offered yet", *value), fmt.Sprintf("write %#v, or leave it out", standard))
 	}
+}
+
+// portBlock takes a block of n ports. That it fits into the range is checked here
+// where one object says both; where it takes two, package snat sees it.
+func (o *overlayer) portBlock(n int, ports *string) {
+	const field = "nodeSNATPortBlock"
+	if n < 0 || n > mostBlock {
+		o.report(field, fmt.Sprintf("%d is out of range", n), fmt.Sprintf("write 1 to %d, or 0 to share the range", mostBlock))
+		return
+	}
+	if ports != nil {
+		if r, wrong, _ := ParsePortRange(*ports); wrong == "" && n > r.Len() {
+			o.report(field, fmt.Sprintf("%d is more ports than %s has", n, r), "write a smaller nodeSNATPortBlock, or a wider nodeSNATPortRange")
+			return
+		}
+	}
+	o.config.NodeSNAT.Block = n
 }
 
 // mostBlock leaves room for two blocks in the port space.
@@ -153,6 +168,13 @@ func (o *overlayer) overlay(s *v1alpha1.Overlay) {
 	}
 }
 
+// What no name of an interface has (dev_valid_name in net/core/dev.c), and the
+// parts of patterns that nobody needs for names. The schema refuses the same.
+const (
+	notInPatterns  = ": \t\n\f\r\\^"
+	longestPattern = 64
+)
+
 // overlayInterface reads a CIDR, or the name or pattern of an interface.
 func (o *overlayer) overlayInterface(s string) {
 	const field = "overlay.interface"
@@ -169,7 +191,7 @@ func (o *overlayer) overlayInterface(s string) {
 		o.report(field, fmt.Sprintf("%q is an address", s), fmt.Sprintf("write a CIDR: %s", netip.PrefixFrom(a.WithZone(""), a.BitLen())))
 		return
 	}
-	if _, err := path.Match(s, ""); err != nil {
+	if _, err := path.Match(s, ""); err != nil || strings.ContainsAny(s, notInPatterns) || utf8.RuneCountInString(s) > longestPattern {
 		o.report(field, fmt.Sprintf("%q is no pattern of names", s), "write a name such as eth0, a pattern such as eth*, or a CIDR")
 		return
 	}
@@ -206,7 +228,7 @@ func ParsePortRange(s string) (r world.PortRange, reason, hint string) {
 	l, errLow := strconv.ParseUint(low, 10, 16)
 	h, errHigh := strconv.ParseUint(high, 10, 16)
 	switch {
-	case !found || errLow != nil || errHigh != nil:
+	case !found || errLow != nil || errHigh != nil || max(len(low), len(high)) > len("65535"):
 		return r, fmt.Sprintf("%q is no port range", s), form
 	case l == 0:
 		return r, fmt.Sprintf("%s begins with port 0, which is none", s), "begin with 1 or more"
@@ -216,8 +238,15 @@ func ParsePortRange(s string) (r world.PortRange, reason, hint string) {
 	return world.PortRange{Low: uint16(l), High: uint16(h)}, "", ""
 }
 
+// mostCIDRs is the schema's bound.
+const mostCIDRs = 1024
+
 func (o *overlayer) nonMasquerade(cidrs []string) {
 	var out []netip.Prefix
+	if len(cidrs) > mostCIDRs {
+		o.report("nonMasqueradeCIDRs", fmt.Sprintf("has %d items", len(cidrs)), fmt.Sprintf("write at most %d", mostCIDRs))
+		return
+	}
 	for i, s := range cidrs {
 		p, reason, hint := parseCIDR(s)
 		if reason != "" {
@@ -233,15 +262,16 @@ func (o *overlayer) nonMasquerade(cidrs []string) {
 // switchable are the features that can be switched off by name.
 var switchable = []string{"hostport", "overlay", "pod", "snat"}
 
-func (o *overlayer) features(features map[string]bool) {
-	var names []string
-	for name := range features {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
+func (o *overlayer) features(s *v1alpha1.AgentConfigSpec) {
+	features := s.Features
+	none := s.Overlay != nil && s.Overlay.Mode != nil && *s.Overlay.Mode == string(world.None)
+	for _, name := range slices.Sorted(maps.Keys(features)) {
 		if !slices.Contains(switchable, name) {
 			o.report("features."+name, "is no feature", "features are "+strings.Join(switchable, ", "))
+			continue
+		}
+		if none && features[name] && world.IsPodNetwork(name) {
+			o.report("features."+name, "cannot be on while overlay.mode is none", "leave it out, or write another mode")
 			continue
 		}
 		off := slices.DeleteFunc(o.config.DisabledFeatures, func(f string) bool { return f == name })

@@ -29,9 +29,13 @@ func (c *Config) Equal(d *Config) bool {
 // it they stay out of its way.
 var podNetwork = []string{"hostport", "overlay", "pod"}
 
+// IsPodNetwork reports whether the named feature is one of those that make pods
+// a network.
+func IsPodNetwork(feature string) bool { return slices.Contains(podNetwork, feature) }
+
 // Enabled reports whether the named feature is switched on.
 func (c *Config) Enabled(feature string) bool {
-	if c.Overlay.Mode == None && slices.Contains(podNetwork, feature) {
+	if c.Overlay.Mode == None && IsPodNetwork(feature) {
 		return false
 	}
 	return !slices.Contains(c.DisabledFeatures, feature)
