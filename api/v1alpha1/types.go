@@ -260,6 +260,8 @@ type FairleadNodeStatus struct {
 	// +kubebuilder:validation:MaxItems=32
 	Capabilities []Capability `json:"capabilities,omitempty"`
 	// Counters are told some minutes late when nothing else changes.
+	//
+	// +optional
 	Counters Counters `json:"counters,omitzero"`
 }
 

@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"fairlead.dev/fairlead/internal/status"
 	"fairlead.dev/fairlead/internal/world"
@@ -89,12 +90,16 @@ func (e *events) event(happened world.Event, now time.Time) Event {
 	}
 }
 
-// involved understands "Pod default/a" and "Node n1".
+// involved understands "Pod default/a" and "Node n1". A Node's UID is its name in
+// events: so the kubelet has it, and kubectl describe asks for it.
 func involved(object string) corev1.ObjectReference {
 	kind, name, _ := strings.Cut(object, " ")
 	r := corev1.ObjectReference{Kind: kind, Name: name}
 	if namespace, name, ok := strings.Cut(name, "/"); ok {
 		r.Namespace, r.Name = namespace, name
+	}
+	if kind == "Node" {
+		r.APIVersion, r.UID = "v1", types.UID(name)
 	}
 	return r
 }

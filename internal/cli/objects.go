@@ -12,8 +12,8 @@ import (
 	"fairlead.dev/fairlead/internal/agent"
 	"fairlead.dev/fairlead/internal/kube"
 	"fairlead.dev/fairlead/internal/source/dir"
-	"fairlead.dev/fairlead/internal/status"
 	watch "fairlead.dev/fairlead/internal/source/kube"
+	"fairlead.dev/fairlead/internal/status"
 )
 
 // objectsFlags say where an agent's objects come from.
@@ -29,7 +29,7 @@ func (o *objectsFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&o.server, "api-server", "", "URL of the API server, in the place of the one found there, such as one that does not need kube-proxy")
 }
 
-// choose gives c its source of objects.
+// choose gives c its source of objects, and whom it tells how things are.
 func (o *objectsFlags) choose(cmd *cobra.Command, c *agent.Config) error {
 	asked := o.kubeconfig != "" || o.server != ""
 	written := cmd.Flags().Changed("objects")
@@ -48,7 +48,10 @@ func (o *objectsFlags) fromServer(c *agent.Config) error {
 	if err != nil {
 		return misuse{fmt.Errorf("%w: name a kubeconfig with --kubeconfig, or a directory of manifests with --objects", err)}
 	}
-	c.Objects, err = watch.New(watch.Config{REST: rest, Node: c.Node, Log: c.Log})
+	if c.Objects, err = watch.New(watch.Config{REST: rest, Node: c.Node, Log: c.Log}); err != nil {
+		return err
+	}
+	c.Status, err = status.NewAPIServer(rest, c.Node, c.Log)
 	return err
 }
 

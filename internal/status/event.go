@@ -1,0 +1,107 @@
+package status
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// event is one that happened, maybe again and again.
+type event struct {
+	tries
+	s *APIServer
+
+	want    corev1.Event
+	changed time.Time
+	told    int32     // how often it happened, as far as was told; 0: it was not
+	next    time.Time // not told before
+	before  int32     // how often the API server knew of before this agent; Run's own
+}
+
+// setEvents forgets what is no longer remembered.
+func (s *APIServer) setEvents(list []corev1.Event, now time.Time) {
+	listed := map[string]bool{}
+	for _, want := range list {
+		key := want.Namespace + "/" + want.Name
+		listed[key] = true
+		e := s.events[key]
+		if e == nil {
+			e = &event{tries: tries{kind: s.kinds.event}, s: s}
+			s.events[key] = e
+		}
+		if e.want.Count == e.told {
+			e.changed = now
+		}
+		e.want = want
+	}
+	for key, e := range s.events {
+		if !listed[key] {
+			if e.told != e.want.Count {
+				s.metrics.dropped.Inc()
+			}
+			delete(s.events, key)
+		}
+	}
+}
+
+func (e *event) due() time.Time {
+	if e.told == e.want.Count {
+		return time.Time{}
+	}
+	return latest(e.changed, e.next)
+}
+
+func (e *event) write(ctx context.Context) error {
+	s := e.s
+	s.mu.Lock()
+	want, told := e.want, e.told
+	s.mu.Unlock()
+	err := e.tell(ctx, want, told)
+	switch {
+	case err == nil:
+		s.metrics.writes.WithLabelValues(e.kind.name).Inc()
+	// Events of a namespace that goes, or went, are for nobody.
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) || apierrors.IsNotFound(err):
+	default:
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e.told, e.next = want.Count, time.Now().Add(about(eventAgain))
+	return nil
+}
+
+// tell creates the event, or counts it up. The API server forgets events after an
+// hour, and may know one from an agent before this one.
+func (e *event) tell(ctx context.Context, want corev1.Event, told int32) error {
+	if told > 0 {
+		if err := e.count(ctx, want); !apierrors.IsNotFound(err) {
+			return err
+		}
+	}
+	want.Count += e.before
+	err := e.s.core.Post().Namespace(want.Namespace).Resource("events").Body(&want).MaxRetries(0).Do(ctx).Error()
+	if !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	want.Count -= e.before
+	var there corev1.Event
+	if err := e.s.core.Get().Namespace(want.Namespace).Resource("events").Name(want.Name).MaxRetries(0).Do(ctx).Into(&there); err != nil {
+		return err
+	}
+	e.before = there.Count
+	return e.count(ctx, want)
+}
+
+func (e *event) count(ctx context.Context, want corev1.Event) error {
+	body, err := json.Marshal(map[string]any{"count": e.before + want.Count, "lastTimestamp": want.LastTimestamp, "message": want.Message})
+	if err != nil {
+		return err
+	}
+	return e.s.core.Patch(types.StrategicMergePatchType).Namespace(want.Namespace).Resource("events").Name(want.Name).
+		Body(body).MaxRetries(0).Do(ctx).Error()
+}

@@ -1,0 +1,99 @@
+package status
+
+import (
+	"context"
+	"maps"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// pod is the annotations of one pod.
+type pod struct {
+	tries
+	s *APIServer
+
+	want    Pod
+	changed time.Time
+	have    map[string]string // in the cluster
+	look    time.Time         // when they are applied again; zero: they never were
+}
+
+// setPods takes back the annotations of pods that are no longer listed, and then
+// forgets them.
+func (s *APIServer) setPods(list []Pod, now time.Time) {
+	listed := map[types.UID]bool{}
+	for _, want := range list {
+		listed[want.UID] = true
+		p := s.pods[want.UID]
+		if p == nil {
+			p = &pod{tries: tries{kind: s.kinds.pod}, s: s, changed: now}
+			s.pods[want.UID] = p
+		}
+		if !maps.Equal(p.want.Annotations, want.Annotations) {
+			p.changed = now
+		}
+		p.want = want
+	}
+	for uid, p := range s.pods {
+		switch {
+		case listed[uid]:
+		case len(p.have) == 0:
+			delete(s.pods, uid)
+		case p.want.Annotations != nil:
+			p.want.Annotations, p.changed = nil, now
+		}
+	}
+}
+
+func (p *pod) due() time.Time {
+	switch {
+	case p.look.IsZero() || !maps.Equal(p.want.Annotations, p.have):
+		return p.changed
+	case len(p.have) > 0:
+		return p.look
+	}
+	return time.Time{}
+}
+
+// write applies the annotations to this very pod: one of the same name that is
+// another is left alone.
+func (p *pod) write(ctx context.Context) error {
+	s := p.s
+	s.mu.Lock()
+	want := p.want
+	s.mu.Unlock()
+	meta := map[string]any{"name": want.Name, "namespace": want.Namespace, "uid": want.UID}
+	if len(want.Annotations) > 0 {
+		meta["annotations"] = want.Annotations
+	}
+	err := patch(s.core, map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": meta}).
+		Namespace(want.Namespace).Resource("pods").Name(want.Name).Do(ctx).Error()
+	switch {
+	case err == nil:
+		s.metrics.writes.WithLabelValues(p.kind.name).Inc()
+	// What is not there is a conflict with the UID, and another pod invalid.
+	case apierrors.IsNotFound(err) || apierrors.IsConflict(err) || apierrors.IsInvalid(err):
+		if gone, lookErr := p.gone(ctx, want); lookErr != nil || !gone {
+			return err
+		}
+	default:
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.have, p.look = want.Annotations, time.Now().Add(about(applyAgain))
+	return nil
+}
+
+// gone reports whether there is no such pod any more.
+func (p *pod) gone(ctx context.Context, want Pod) (bool, error) {
+	var there corev1.Pod
+	err := p.s.core.Get().Namespace(want.Namespace).Resource("pods").Name(want.Name).MaxRetries(0).Do(ctx).Into(&there)
+	if apierrors.IsNotFound(err) {
+		return true, nil
+	}
+	return err == nil && there.UID != want.UID, err
+}
