@@ -32,8 +32,9 @@ import (
 type Config struct {
 	Node           string
 	Objects        Source
-	Status         status.Writer // tells the cluster; nil: nobody is told
-	Version        string        // of this program
+	Features       []feature.Feature // nil: all there are
+	Status         status.Writer     // tells the cluster; nil: nobody is told
+	Version        string            // of this program
 	StateDir       string
 	Socket         string
 	MetricsAddress string
@@ -86,6 +87,9 @@ func New(c Config) (*Agent, error) {
 			return nil, err
 		}
 	}
+	if c.Features == nil {
+		c.Features = all.Features
+	}
 	if c.Status == nil {
 		c.Status = status.Nowhere{}
 	}
@@ -98,7 +102,7 @@ func New(c Config) (*Agent, error) {
 	}
 	a := &Agent{
 		config: c, book: book, kernel: &kernel.Observer{Capabilities: kernel.Probe()},
-		builder: source.NewBuilder(c.Node), renderer: feature.NewRenderer(all.Features),
+		builder: source.NewBuilder(c.Node), renderer: feature.NewRenderer(c.Features),
 		metrics: newMetrics(), clock: newClock(), events: newEvents(c), started: time.Now(),
 	}
 	if a.given, err = readGivenOut(c.StateDir); err != nil {
@@ -108,6 +112,9 @@ func New(c Config) (*Agent, error) {
 	}
 	a.pressure = pressure.New(a.events.record, c.Log)
 	a.metrics.registry.MustRegister(pressureCollector{a.pressure})
+	if m, ok := c.Objects.(prometheus.Collector); ok {
+		a.metrics.registry.MustRegister(m)
+	}
 	if counting, ok := c.Status.(prometheus.Collector); ok {
 		a.metrics.registry.MustRegister(counting)
 	}

@@ -11,7 +11,6 @@ import (
 	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/doctor"
-	"fairlead.dev/fairlead/internal/feature/all"
 	"fairlead.dev/fairlead/internal/feature/pod"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -145,7 +144,7 @@ func (a *Agent) serveDoctor(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	checks := slices.Clone(doctor.Checks)
-	for _, f := range all.Features {
+	for _, f := range a.config.Features {
 		if s.World.Config.Enabled(f.Name) {
 			checks = append(checks, f.Checks...)
 		}

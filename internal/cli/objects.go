@@ -10,16 +10,20 @@ import (
 	"github.com/spf13/pflag"
 
 	"fairlead.dev/fairlead/internal/agent"
+	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/feature/all"
 	"fairlead.dev/fairlead/internal/kube"
 	"fairlead.dev/fairlead/internal/source/dir"
 	watch "fairlead.dev/fairlead/internal/source/kube"
 	"fairlead.dev/fairlead/internal/status"
+	"fairlead.dev/fairlead/internal/world"
 )
 
 // objectsFlags say where an agent's objects come from.
 type objectsFlags struct {
 	objects, reports   string // directories
 	kubeconfig, server string
+	pods               string // whose are watched at least
 }
 
 func (o *objectsFlags) add(f *pflag.FlagSet) {
@@ -27,6 +31,7 @@ func (o *objectsFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&o.reports, "reports", "", "directory of all nodes' reports; empty: none is written or read")
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "file that says how to reach the API server; empty, in a pod: its service account")
 	f.StringVar(&o.server, "api-server", "", "URL of the API server, in the place of the one found there, such as one that does not need kube-proxy")
+	f.StringVar(&o.pods, "watch-pods", "", "watch the pods of this node or of the whole cluster, node or cluster, whether features need them or not: to measure what that costs")
 }
 
 // choose gives c its source of objects, and whom it tells how things are.
@@ -48,7 +53,15 @@ func (o *objectsFlags) fromServer(c *agent.Config) error {
 	if err != nil {
 		return misuse{fmt.Errorf("%w: name a kubeconfig with --kubeconfig, or a directory of manifests with --objects", err)}
 	}
-	if c.Objects, err = watch.New(watch.Config{REST: rest, Node: c.Node, Log: c.Log}); err != nil {
+	scope, ok := map[string]world.Scope{"": world.NoPods, "node": world.NodePods, "cluster": world.ClusterPods}[o.pods]
+	if !ok {
+		return misuse{fmt.Errorf("--watch-pods %q: use node or cluster", o.pods)}
+	}
+	c.Objects, err = watch.New(watch.Config{
+		REST: rest, Node: c.Node, Needs: feature.Needs(all.Features).With(world.Needs{Pods: scope}),
+		Memory: agent.ObjectsDir(c.StateDir), Log: c.Log,
+	})
+	if err != nil {
 		return err
 	}
 	c.Status, err = status.NewAPIServer(rest, c.Node, c.Log)

@@ -17,6 +17,8 @@ type Feature struct {
 	// Reads returns the parts of the world that Render reads, as a comparable
 	// value: while it stays equal, the last result stays in force.
 	Reads func(*world.World) any
+	// Needs are the objects that Render reads besides Nodes and settings.
+	Needs world.Needs
 	// Checks are the feature's own questions to the node.
 	Checks []doctor.Check
 }
@@ -30,4 +32,13 @@ type Result struct {
 	// nil where it gives out nothing. Given back as the world's, they stay, pointer
 	// and all, and so does the rest of the result.
 	Allocations *world.Allocations
+}
+
+// Needs is what all the given features need together.
+func Needs(features []Feature) world.Needs {
+	var out world.Needs
+	for _, f := range features {
+		out = out.With(f.Needs)
+	}
+	return out
 }

@@ -3,7 +3,9 @@
 package replace
 
 import (
+	"bufio"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,6 +15,14 @@ import (
 // be. What is written is not waited for to be on the disk: a machine that loses
 // power may find the file empty.
 func File(path string, content []byte, mode fs.FileMode) error {
+	return With(path, mode, func(w io.Writer) error {
+		_, err := w.Write(content)
+		return err
+	})
+}
+
+// With is File for content that is too large to be in memory at once.
+func With(path string, mode fs.FileMode, write func(io.Writer) error) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
@@ -20,8 +30,8 @@ func File(path string, content []byte, mode fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Chmod(mode), f.Close()); err == nil {
+	w := bufio.NewWriter(f)
+	if err = errors.Join(write(w), w.Flush(), f.Chmod(mode), f.Close()); err == nil {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {

@@ -227,9 +227,8 @@ func (s *scenario) renderObjects(t *testing.T, features []feature.Feature, objec
 // shuffled is the same objects in another order.
 func shuffled(o *source.Objects) *source.Objects {
 	out := *o
-	out.Nodes, out.Pods, out.Configs = slices.Clone(o.Nodes), slices.Clone(o.Pods), slices.Clone(o.Configs)
+	out.Nodes, out.Configs = slices.Clone(o.Nodes), slices.Clone(o.Configs)
 	shuffle(out.Nodes)
-	shuffle(out.Pods)
 	shuffle(out.Configs)
 	out.Reports = slices.Clone(o.Reports)
 	shuffle(out.Reports)

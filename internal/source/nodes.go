@@ -41,6 +41,18 @@ func (b *Builder) keep(w *world.World) {
 	if last.Allocations != nil {
 		w.Allocations = w.Allocations.Keeping(last.Allocations)
 	}
+	w.Pods = sameList(last.Pods, w.Pods)
+	w.Namespaces = sameList(last.Namespaces, w.Namespaces)
+	w.Services = sameList(last.Services, w.Services)
+	w.EndpointSlices = sameList(last.EndpointSlices, w.EndpointSlices)
+}
+
+// sameList is last where now has the same objects.
+func sameList[T any](last, now *world.Sorted[T]) *world.Sorted[T] {
+	if last != nil && slices.Equal(last.List, now.List) {
+		return last
+	}
+	return now
 }
 
 // parseNodes returns the nodes sorted by name, without pod CIDRs that an

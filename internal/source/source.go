@@ -21,11 +21,17 @@ import (
 type Objects struct {
 	Revision int64 // grows with every change
 	Nodes    []*corev1.Node
-	Pods     []*corev1.Pod
 	Configs  []*v1alpha1.AgentConfig
 	Reports  []*v1alpha1.FairleadNode // what agents say of their nodes to others
-	Problems []world.Problem          // documents and fields that could not be read
-	Files    map[string]string        // where each object was read: "Node n1" and its file
+
+	// Sorted by key; equal ones keep their pointers.
+	Pods           []*world.Pod
+	Namespaces     []*world.Namespace
+	Services       []*world.Service
+	EndpointSlices []*world.EndpointSlice
+
+	Problems []world.Problem   // documents and fields that could not be read
+	Files    map[string]string // where each object was read: "Node n1" and its file
 }
 
 // Inputs is all that a world is made of.
@@ -48,11 +54,12 @@ type Builder struct {
 }
 
 // reading is what became of all objects together. Objects that are the same
-// value as before are not read again.
+// values as before are not read again.
 type reading struct {
 	objects  *Objects
 	world    world.World // without attachments and kernel
 	problems []world.Problem
+	nodes    []world.Problem // those of them that nodes and reports have
 }
 
 // meaning is what became of one Node.
@@ -78,30 +85,38 @@ func (b *Builder) Build(in Inputs) (*world.World, []world.Problem) {
 		w.Allocations = &world.Allocations{}
 	}
 	b.keep(&w)
-	b.read.world.Node, b.read.world.Peers, b.read.world.Config = w.Node, w.Peers, w.Config
+	b.read.world = w
 	b.last = w
 	return &w, slices.Clone(b.read.problems)
 }
 
 func (b *Builder) readObjects(o *Objects) reading {
-	problems := slices.Clone(o.Problems)
-	nodes, more := b.parseNodes(o)
-	problems = append(problems, more...)
+	out := reading{objects: o, world: world.World{
+		Pods: sorted(o.Pods), Namespaces: sorted(o.Namespaces), Services: sorted(o.Services), EndpointSlices: sorted(o.EndpointSlices),
+	}}
+	if was := b.read.objects; was != nil && slices.Equal(was.Nodes, o.Nodes) && slices.Equal(was.Reports, o.Reports) {
+		out.world.Node, out.world.Peers, out.nodes = b.read.world.Node, b.read.world.Peers, b.read.nodes
+	} else {
+		out.world.Peers = &world.Peers{}
+		var nodes []*world.Node
+		nodes, out.nodes = b.parseNodes(o)
+		for _, n := range nodes {
+			if n.Name == b.node {
+				out.world.Node = n
+			} else {
+				out.world.Peers.Nodes = append(out.world.Peers.Nodes, n)
+			}
+		}
+	}
 	config, more := buildConfig(o.Configs, b.node)
-	problems = append(problems, more...)
-
-	w := world.World{Config: config, Peers: &world.Peers{}}
-	for _, n := range nodes {
-		if n.Name == b.node {
-			w.Node = n
-		} else {
-			w.Peers.Nodes = append(w.Peers.Nodes, n)
-		}
-	}
-	for i, p := range problems {
+	out.world.Config = config
+	out.problems = slices.Concat(o.Problems, out.nodes, more)
+	for i, p := range out.problems {
 		if p.Source == "" {
-			problems[i].Source = o.Files[p.Object]
+			out.problems[i].Source = o.Files[p.Object]
 		}
 	}
-	return reading{o, w, problems}
+	return out
 }
+
+func sorted[T any](all []*T) *world.Sorted[T] { return &world.Sorted[T]{List: all} }

@@ -24,6 +24,12 @@ type World struct {
 	Attachments *Attachments // pods wired to this node's pod network
 	Kernel      *Kernel      // what this node's kernel shows
 	Allocations *Allocations // what was given out before
+
+	// What features need beside these; what none needs is empty.
+	Pods           *Sorted[Pod]
+	Namespaces     *Sorted[Namespace]
+	Services       *Sorted[Service]
+	EndpointSlices *Sorted[EndpointSlice]
 }
 
 // A Node is a machine of the cluster.

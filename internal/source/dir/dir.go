@@ -83,6 +83,9 @@ func (d *Dir) collect() *source.Objects {
 			collect(out, o)
 		}
 	}
+	slices.SortFunc(out.Pods, func(a, b *world.Pod) int { return a.Compare(b.Key) })
+	slices.SortFunc(out.Services, func(a, b *world.Service) int { return a.Compare(b.Key) })
+	slices.SortFunc(out.Namespaces, func(a, b *world.Namespace) int { return a.Compare(b.Key) })
 	return out
 }
 
@@ -130,10 +133,21 @@ func decode(doc manifest.Document) (any, []world.Problem) {
 	}
 	value := make()
 	problems := doc.Decode(value)
-	if report, ok := value.(*v1alpha1.FairleadNode); ok {
-		return source.ForOthers(report), nil
+	var more []world.Problem
+	switch o := value.(type) {
+	case *v1alpha1.FairleadNode:
+		return source.ForOthers(o), nil
+	case *corev1.Pod:
+		value, more = source.Door{}.Pod(o)
+	case *corev1.Service:
+		value, more = source.Door{}.Service(o)
+	case *corev1.Namespace:
+		value = source.Door{}.Namespace(o)
 	}
-	return value, problems
+	for i := range more {
+		more[i].Source = doc.Source
+	}
+	return value, append(problems, more...)
 }
 
 func knownKinds() string {
@@ -158,8 +172,14 @@ func collect(out *source.Objects, o object) {
 	switch v := o.value.(type) {
 	case *corev1.Node:
 		out.Nodes = append(out.Nodes, v)
-	case *corev1.Pod:
-		out.Pods = append(out.Pods, v)
+	case *world.Pod:
+		if v != nil {
+			out.Pods = append(out.Pods, v)
+		}
+	case *world.Service:
+		out.Services = append(out.Services, v)
+	case *world.Namespace:
+		out.Namespaces = append(out.Namespaces, v)
 	case *v1alpha1.AgentConfig:
 		out.Configs = append(out.Configs, v)
 	case *v1alpha1.FairleadNode:

@@ -1,12 +1,13 @@
 package kube
 
 import (
-	"fmt"
 	"reflect"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -17,23 +18,22 @@ import (
 
 var ours = schema.GroupVersion{Group: v1alpha1.Group, Version: v1alpha1.Version}
 
-// object is how most kinds tell their objects apart.
-func objectKey[T metav1.Object](o T) key { return key{o.GetNamespace(), o.GetName()} }
-
-func deepEqual[T any](a, b T) bool { return reflect.DeepEqual(a, b) }
-
-// meta is what counts of an object's metadata.
-func meta(o metav1.ObjectMeta) metav1.ObjectMeta {
-	return metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name}
+// keyOf is the key of an object of the API.
+func keyOf(o metav1.Object) world.Key {
+	return world.Key{Namespace: o.GetNamespace(), Name: o.GetName()}
 }
 
-var nodes = form[*corev1.Node]{
+// named is what counts of an object's metadata where only its name does.
+func named(o metav1.ObjectMeta) metav1.ObjectMeta { return metav1.ObjectMeta{Name: o.Name} }
+
+var nodes = form[corev1.Node]{
 	kind: "Node", group: corev1.SchemeGroupVersion, resource: "nodes", required: true,
-	key: objectKey[*corev1.Node], equal: deepEqual[*corev1.Node],
-	into: func(o *source.Objects, all []*corev1.Node) { o.Nodes = all },
+	key:   func(n *corev1.Node) world.Key { return keyOf(n) },
+	equal: func(n, m *corev1.Node) bool { return reflect.DeepEqual(n, m) },
+	into:  func(o *source.Objects, all []*corev1.Node) { o.Nodes = all },
 	parse: func(o runtime.Object) *corev1.Node {
 		n := o.(*corev1.Node)
-		out := &corev1.Node{ObjectMeta: meta(n.ObjectMeta)}
+		out := &corev1.Node{ObjectMeta: named(n.ObjectMeta)}
 		out.Spec.PodCIDRs, out.Spec.PodCIDR = n.Spec.PodCIDRs, n.Spec.PodCIDR
 		for _, a := range n.Status.Addresses {
 			if a.Type == corev1.NodeInternalIP {
@@ -44,48 +44,94 @@ var nodes = form[*corev1.Node]{
 	},
 }
 
-var configs = form[*v1alpha1.AgentConfig]{
+var configs = form[v1alpha1.AgentConfig]{
 	kind: "AgentConfig", group: ours, resource: "agentconfigs",
-	key: objectKey[*v1alpha1.AgentConfig], equal: deepEqual[*v1alpha1.AgentConfig],
-	into: func(o *source.Objects, all []*v1alpha1.AgentConfig) { o.Configs = all },
+	key:   func(c *v1alpha1.AgentConfig) world.Key { return keyOf(c) },
+	equal: func(c, d *v1alpha1.AgentConfig) bool { return reflect.DeepEqual(c, d) },
+	into:  func(o *source.Objects, all []*v1alpha1.AgentConfig) { o.Configs = all },
 	parse: func(o runtime.Object) *v1alpha1.AgentConfig {
 		c := o.(*v1alpha1.AgentConfig)
-		return &v1alpha1.AgentConfig{ObjectMeta: meta(c.ObjectMeta), Spec: c.Spec}
+		return &v1alpha1.AgentConfig{ObjectMeta: named(c.ObjectMeta), Spec: c.Spec}
 	},
 }
 
-var reports = form[*v1alpha1.FairleadNode]{
+var reports = form[v1alpha1.FairleadNode]{
 	kind: "FairleadNode", group: ours, resource: "fairleadnodes",
-	key: objectKey[*v1alpha1.FairleadNode], equal: deepEqual[*v1alpha1.FairleadNode],
-	into: func(o *source.Objects, all []*v1alpha1.FairleadNode) { o.Reports = all },
-	parse: func(o runtime.Object) *v1alpha1.FairleadNode {
-		return source.ForOthers(o.(*v1alpha1.FairleadNode))
-	},
+	key:   func(n *v1alpha1.FairleadNode) world.Key { return keyOf(n) },
+	equal: func(n, m *v1alpha1.FairleadNode) bool { return reflect.DeepEqual(n, m) },
+	into:  func(o *source.Objects, all []*v1alpha1.FairleadNode) { o.Reports = all },
+	parse: func(o runtime.Object) *v1alpha1.FairleadNode { return source.ForOthers(o.(*v1alpha1.FairleadNode)) },
 }
 
-func (w *watched[T]) name() string   { return w.kind }
-func (w *watched[T]) state() *health { return &w.health }
-func (w *watched[T]) needed() bool   { return w.required }
-
-func (w *watched[T]) collect(o *source.Objects) { w.into(o, w.list.give()) }
-
-// problem says why there is nothing new of this kind although the API server
-// answers.
-func (w *watched[T]) problem() (world.Problem, bool) {
-	p := world.Problem{Object: "Kind " + w.kind}
-	counts := "none count"
-	if w.known {
-		counts = "those known before still count"
+// pods are the pods in scope.
+func pods(d source.Door, scope world.Scope) form[world.Pod] {
+	f := form[world.Pod]{
+		kind: "Pod", group: corev1.SchemeGroupVersion, resource: "pods",
+		key:   func(p *world.Pod) world.Key { return p.Key },
+		equal: (*world.Pod).Equal,
+		into:  func(o *source.Objects, all []*world.Pod) { o.Pods = all },
+		parse: func(o runtime.Object) *world.Pod {
+			p, _ := d.Pod(o.(*corev1.Pod)) // the API server has refused what is malformed
+			return p
+		},
 	}
-	switch {
-	case apierrors.IsForbidden(w.err):
-		p.Reason = fmt.Sprintf("may not be watched, %s: %s", counts, w.err)
-		p.Hint = fmt.Sprintf("allow the agent to list and watch %s.%s in its ClusterRole", w.resource, w.group.Group)
-	case apierrors.IsNotFound(w.err):
-		p.Reason = fmt.Sprintf("is not known to the API server, %s", counts)
-		p.Hint = fmt.Sprintf("install the CustomResourceDefinition %s.%s", w.resource, w.group.Group)
-	default:
-		return p, false
+	if scope == world.NodePods {
+		f.fields = fields.OneTermEqualSelector("spec.nodeName", d.Node).String()
 	}
-	return p, true
+	return f
+}
+
+func namespaces(d source.Door) form[world.Namespace] {
+	return form[world.Namespace]{
+		kind: "Namespace", group: corev1.SchemeGroupVersion, resource: "namespaces",
+		key:   func(n *world.Namespace) world.Key { return n.Key },
+		equal: (*world.Namespace).Equal,
+		into:  func(o *source.Objects, all []*world.Namespace) { o.Namespaces = all },
+		parse: func(o runtime.Object) *world.Namespace { return d.Namespace(o.(*corev1.Namespace)) },
+	}
+}
+
+func services(d source.Door) form[world.Service] {
+	return form[world.Service]{
+		kind: "Service", group: corev1.SchemeGroupVersion, resource: "services",
+		key:   func(s *world.Service) world.Key { return s.Key },
+		equal: (*world.Service).Equal,
+		into:  func(o *source.Objects, all []*world.Service) { o.Services = all },
+		parse: func(o runtime.Object) *world.Service {
+			s, _ := d.Service(o.(*corev1.Service)) // the API server has refused what is malformed
+			return s
+		},
+	}
+}
+
+func endpointSlices(d source.Door) form[world.EndpointSlice] {
+	return form[world.EndpointSlice]{
+		kind: "EndpointSlice", group: discoveryv1.SchemeGroupVersion, resource: "endpointslices",
+		key:   func(s *world.EndpointSlice) world.Key { return s.Key },
+		equal: (*world.EndpointSlice).Equal,
+		into:  func(o *source.Objects, all []*world.EndpointSlice) { o.EndpointSlices = all },
+		parse: func(o runtime.Object) *world.EndpointSlice { return d.EndpointSlice(o.(*discoveryv1.EndpointSlice)) },
+	}
+}
+
+// An interner holds strings once that many objects have.
+type interner struct {
+	mu    sync.Mutex
+	known map[string]string
+}
+
+// mostInterned bounds what is held of names that are no more.
+const mostInterned = 50_000
+
+func (i *interner) of(s string) string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if known, ok := i.known[s]; ok {
+		return known
+	}
+	if i.known == nil || len(i.known) == mostInterned {
+		i.known = map[string]string{}
+	}
+	i.known[s] = s
+	return s
 }

@@ -8,14 +8,15 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 
 	"fairlead.dev/fairlead/internal/kube"
@@ -25,10 +26,21 @@ import (
 
 // Config says what is watched, and where.
 type Config struct {
-	REST *rest.Config // how to connect
-	Node string       // the node that the objects are for
-	Log  *slog.Logger
+	REST   *rest.Config // how to connect
+	Node   string       // the node that the objects are for
+	Needs  world.Needs  // what is watched besides Nodes, AgentConfigs and FairleadNodes
+	Memory string       // directory in which objects are kept for a start without API server; "": none
+	// Patience is how long a start waits for an API server before it goes on with
+	// what is remembered; 0: the usual time.
+	Patience time.Duration
+	Log      *slog.Logger
 }
+
+const (
+	usualPatience = 5 * time.Second
+	// A list that has begun to come is awaited so many times longer.
+	patienceOnceAnswered = 6
+)
 
 // settle is how long a change waits for others that come with it.
 const settle = 20 * time.Millisecond
@@ -43,6 +55,7 @@ type Source struct {
 	settling bool // changed will be called
 	last     *source.Objects
 	news     bool      // since last was made
+	unkept   error     // why what is known could not be put on disk
 	down     time.Time // when the API server ceased to answer; zero: it answers
 }
 
@@ -50,38 +63,45 @@ type Source struct {
 type kind interface {
 	run(ctx context.Context)
 	name() string
+	len() int
 	state() *health
-	needed() bool // nothing can be made of the others without it
+	lacks() string
+	recall()
+	remember() error
 	collect(into *source.Objects)
-	problem() (world.Problem, bool)
 }
 
 // New returns the source. It asks for nothing before it is watched.
 func New(c Config) (*Source, error) {
-	s := &Source{config: c, changed: func() {}}
-	for _, add := range []func() error{
-		func() error { return watchKind(s, nodes) },
-		func() error { return watchKind(s, configs) },
-		func() error { return watchKind(s, reports) },
-	} {
-		if err := add(); err != nil {
-			return nil, err
-		}
+	if c.Patience == 0 {
+		c.Patience = usualPatience
 	}
-	return s, nil
+	s := &Source{config: c, changed: func() {}}
+	door := source.Door{Node: c.Node, Intern: (&interner{}).of}
+	err := errors.Join(watchKind(s, nodes), watchKind(s, configs), watchKind(s, reports))
+	if c.Needs.Pods > world.NoPods {
+		err = errors.Join(err, watchKind(s, pods(door, c.Needs.Pods)))
+	}
+	if c.Needs.Namespaces {
+		err = errors.Join(err, watchKind(s, namespaces(door)))
+	}
+	if c.Needs.Services {
+		err = errors.Join(err, watchKind(s, services(door)))
+	}
+	if c.Needs.EndpointSlices {
+		err = errors.Join(err, watchKind(s, endpointSlices(door)))
+	}
+	return s, err
 }
 
 func watchKind[T any](s *Source, f form[T]) error {
-	client, err := s.client(f.group)
+	client, err := kube.Client(s.config.REST, f.group)
 	if err != nil {
 		return err
 	}
-	s.kinds = append(s.kinds, &watched[T]{form: f, source: s, client: client, list: list[T]{key: f.key, equal: f.equal}})
+	s.kinds = append(s.kinds, &watched[T]{form: f, source: s, client: client, list: list[T]{key: f.key, equal: f.equal},
+		memory: newMemory[T](s.config.Memory, f.kind, f.resource, f.fields)})
 	return nil
-}
-
-func (s *Source) client(group schema.GroupVersion) (rest.Interface, error) {
-	return kube.Client(s.config.REST, group)
 }
 
 // Watch keeps the objects up to date until ctx is done, and calls changed soon
@@ -93,8 +113,23 @@ func (s *Source) Watch(ctx context.Context, changed func()) error {
 	for _, k := range s.kinds {
 		go k.run(ctx) // may wait for its next try when ctx is done, and then ends
 	}
+	unanswered := func(h *health) bool { return !h.answered }
+	all := func(*health) bool { return true }
+	defer time.AfterFunc(s.config.Patience, func() { s.recall(unanswered) }).Stop()
+	defer time.AfterFunc(patienceOnceAnswered*s.config.Patience, func() { s.recall(all) }).Stop()
 	<-ctx.Done()
 	return nil
+}
+
+// recall goes on with what is remembered of kinds that have no value yet.
+func (s *Source) recall(of func(*health) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range s.kinds {
+		if of(k.state()) {
+			k.recall()
+		}
+	}
 }
 
 // announce notes that there is news, and tells it soon. The caller holds the lock.
@@ -114,16 +149,22 @@ func (s *Source) announce() {
 }
 
 // Read returns the objects as they are known. While nothing changed that counts,
-// that is the same value as before. Before all that is needed has come, it says
-// what it waits for.
+// that is the same value as before. What it returns is on disk already: what was
+// acted upon is what an agent that starts next remembers. Before all that is
+// needed has come, it says what it waits for.
 func (s *Source) Read() (*source.Objects, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.last != nil && !s.news {
+	if s.last != nil && !s.news && s.unkept == nil {
 		return s.last, nil
 	}
 	if err := s.waiting(); err != nil {
 		return nil, err
+	}
+	was := s.unkept
+	s.remember()
+	if s.last != nil && !s.news && s.unkept != nil && was != nil {
+		return s.last, nil
 	}
 	out := &source.Objects{Revision: 1}
 	if s.last != nil {
@@ -131,39 +172,38 @@ func (s *Source) Read() (*source.Objects, error) {
 	}
 	for _, k := range s.kinds {
 		k.collect(out)
-		if p, ok := k.problem(); ok {
-			out.Problems = append(out.Problems, p)
-		}
+	}
+	if s.unkept != nil {
+		out.Problems = append(out.Problems, world.Problem{Object: "Node " + s.config.Node,
+			Reason: fmt.Sprintf("what is known of the cluster cannot be kept on disk: %s", s.unkept),
+			Hint:   "mend that, or the next start without API server goes by what was known before"})
 	}
 	s.last, s.news = out, false
 	return out, nil
 }
 
+// remember puts on disk what is not there yet. The caller holds the lock.
+func (s *Source) remember() {
+	s.unkept = nil
+	for _, k := range s.kinds {
+		s.unkept = errors.Join(s.unkept, k.remember())
+	}
+}
+
 // waiting says what has not come yet, and why.
 func (s *Source) waiting() error {
-	var reasons []string
 	names := map[string][]string{}
 	for _, k := range s.kinds {
-		h := k.state()
-		if h.known || h.absent() && !k.needed() {
-			continue
+		if why := k.lacks(); why != "" {
+			names[why] = append(names[why], k.name()+"s")
 		}
-		reason := "no answer yet"
-		if h.err != nil {
-			reason = plain(h.err).Error()
-		}
-		if names[reason] == nil {
-			reasons = append(reasons, reason)
-		}
-		names[reason] = append(names[reason], k.name()+"s")
 	}
-	if len(reasons) == 0 {
-		return nil
-	}
-	slices.SortStableFunc(reasons, strings.Compare)
 	var parts []string
-	for _, r := range reasons {
-		parts = append(parts, strings.Join(names[r], ", ")+": "+r)
+	for _, why := range slices.Sorted(maps.Keys(names)) {
+		parts = append(parts, strings.Join(names[why], ", ")+": "+why)
+	}
+	if len(parts) == 0 {
+		return nil
 	}
 	return fmt.Errorf("waiting for the API server %s: %s", s.config.REST.Host, strings.Join(parts, "; "))
 }

@@ -29,10 +29,13 @@ type reader struct {
 	ended chan struct{}
 }
 
-func read(t *testing.T, s *server) *reader {
+func read(t *testing.T, s *server, change ...func(*Config)) *reader {
 	t.Helper()
 	r := &reader{t: t, log: &logged{}, ended: make(chan struct{})}
 	c := Config{REST: &rest.Config{Host: "http://" + s.address, QPS: -1}, Node: "n1", Log: slog.New(slog.NewTextHandler(r.log, nil))}
+	for _, f := range change {
+		f(&c)
+	}
 	var err error
 	if r.Source, err = New(c); err != nil {
 		t.Fatal(err)
@@ -69,6 +72,16 @@ func (r *reader) fails(words ...string) {
 		}
 	}
 	r.t.Fatalf("error %v, want one with %q", err, words)
+}
+
+// logs waits for words in the log.
+func (r *reader) logs(words string) {
+	r.t.Helper()
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(r.log.String(), words); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			r.t.Fatalf("%q is not in the log after a minute:\n%s", words, r.log)
+		}
+	}
 }
 
 // logged is a log that can be read while it is written.
@@ -159,15 +172,11 @@ func TestAServerThatReturnsChangesNothing(t *testing.T) {
 		r := read(t, s)
 		o := r.until("all is there", whatever)
 		s.stop()
-		for deadline := time.Now().Add(time.Minute); !strings.Contains(r.log.String(), "does not answer") && time.Now().Before(deadline); {
-			time.Sleep(5 * time.Millisecond)
-		}
+		r.logs("does not answer")
 		told := r.told.Load()
 		forget(s)
 		s.start()
-		for deadline := time.Now().Add(time.Minute); !strings.Contains(r.log.String(), "answers again") && time.Now().Before(deadline); {
-			time.Sleep(5 * time.Millisecond)
-		}
+		r.logs("answers again")
 		if p, err := r.Read(); p != o || err != nil || r.told.Load() != told {
 			t.Errorf("%s: revision %d, error %v, told %d times", name, p.Revision, err, r.told.Load()-told)
 		}

@@ -8,9 +8,11 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -193,6 +195,9 @@ func (s *server) watch(w http.ResponseWriter, r *http.Request, resource string) 
 	if all {
 		from = s.version
 		for _, o := range s.objects[resource] {
+			if p, ok := o.(*corev1.Pod); ok && !strings.HasSuffix("spec.nodeName="+p.Spec.NodeName, r.URL.Query().Get("fieldSelector")) {
+				continue
+			}
 			out = append(out, s.event("ADDED", o))
 		}
 		out = append(out, s.event("BOOKMARK", map[string]any{"kind": kinds[resource][1], "apiVersion": kinds[resource][0],

@@ -2,9 +2,7 @@ package kube
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/url"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,6 +16,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"fairlead.dev/fairlead/internal/source"
+	"fairlead.dev/fairlead/internal/world"
 )
 
 // A form says how the objects of one kind are asked for, and what is kept of
@@ -27,11 +26,12 @@ type form[T any] struct {
 	group    schema.GroupVersion
 	resource string // "nodes"
 	fields   string // a field selector; "": all
-	// parse takes what counts out of an object, and lets the rest go.
-	parse func(runtime.Object) T
-	key   func(T) key
-	equal func(a, b T) bool
-	into  func(*source.Objects, []T)
+	// parse takes what counts out of an object, and lets the rest go; nil: nothing
+	// does.
+	parse func(runtime.Object) *T
+	key   func(*T) world.Key
+	equal func(a, b *T) bool
+	into  func(*source.Objects, []*T)
 	// required: without these objects nothing can be made of the others.
 	required bool
 }
@@ -43,24 +43,14 @@ type watched[T any] struct {
 	source *Source
 	client rest.Interface
 	list   list[T]
+	memory memory[T]
 	health
 }
 
-// health is how a kind's objects came, and how they come.
-type health struct {
-	known bool  // there is a value: the API server's, or a remembered one
-	live  bool  // the API server has told all of it since the start
-	err   error // of the last request; nil: it was answered
-}
-
-// absent reports whether the API server said that we may not, or cannot, have
-// these objects: it answers, and others need not wait.
-func (h *health) absent() bool { return apierrors.IsForbidden(h.err) || apierrors.IsNotFound(h.err) }
-
 // parsed marks what went through parse. It takes no memory of its own.
-type parsed[T any] struct{ value T }
+type parsed[T any] struct{ value *T }
 
-func (w *watched[T]) take(o any) T {
+func (w *watched[T]) take(o any) *T {
 	if p, ok := o.(parsed[T]); ok {
 		return p.value
 	}
@@ -89,7 +79,7 @@ func (w *watched[T]) request(options metav1.ListOptions) *rest.Request {
 // ListWithContext asks for all objects at once, where they cannot be streamed.
 func (w *watched[T]) ListWithContext(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 	all, err := w.request(options).Do(ctx).Get()
-	w.answered(ctx, err)
+	w.answer(ctx, err)
 	return all, err
 }
 
@@ -98,7 +88,7 @@ func (w *watched[T]) ListWithContext(ctx context.Context, options metav1.ListOpt
 func (w *watched[T]) WatchWithContext(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 	options.Watch = true
 	stream, err := w.request(options).Watch(ctx)
-	w.answered(ctx, err)
+	w.answer(ctx, err)
 	return stream, err
 }
 
@@ -112,45 +102,44 @@ func (w *watched[T]) Watch(options metav1.ListOptions) (watch.Interface, error) 
 	return w.WatchWithContext(context.Background(), options)
 }
 
-// answered notes how a request went. That a version is gone is a matter between
-// the reflector and the server.
-func (w *watched[T]) answered(ctx context.Context, err error) {
+// answer notes how a request went. That a version is gone, or a list cannot be
+// streamed, is a matter between the reflector and the server.
+func (w *watched[T]) answer(ctx context.Context, err error) {
 	if ctx.Err() != nil || apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || apierrors.IsInvalid(err) {
 		return
 	}
 	w.source.mu.Lock()
 	defer w.source.mu.Unlock()
 	was := w.absent()
-	w.err = err
-	w.source.outage()
+	w.err, w.answered = err, w.answered || err == nil
 	if is := w.absent(); is != was {
+		if apierrors.IsForbidden(err) {
+			w.recall()
+		}
 		w.source.announce()
 	}
+	w.source.outage()
 }
 
 // Add takes in an object that is new, or was there when the watch began.
 func (w *watched[T]) Add(o any) error { return w.Update(o) }
 
 // Update takes in an object.
-func (w *watched[T]) Update(o any) error {
-	v := w.take(o)
-	w.source.mu.Lock()
-	defer w.source.mu.Unlock()
-	if w.list.put(v) {
-		w.source.announce()
-	}
-	return nil
-}
+func (w *watched[T]) Update(o any) error { return w.put(o, w.take(o)) }
 
 // Delete takes out an object.
-func (w *watched[T]) Delete(o any) error {
+func (w *watched[T]) Delete(o any) error { return w.put(o, nil) }
+
+func (w *watched[T]) put(o any, v *T) error {
 	m, ok := o.(metav1.Object)
 	if !ok {
 		return fmt.Errorf("%T has no name", o)
 	}
+	k := world.Key{Namespace: m.GetNamespace(), Name: m.GetName()}
 	w.source.mu.Lock()
 	defer w.source.mu.Unlock()
-	if w.list.remove(key{m.GetNamespace(), m.GetName()}) {
+	if w.list.put(k, v) {
+		w.memory.stale[k] = struct{}{}
 		w.source.announce()
 	}
 	return nil
@@ -158,17 +147,24 @@ func (w *watched[T]) Delete(o any) error {
 
 // Replace takes in all objects that there are.
 func (w *watched[T]) Replace(all []any, _ string) error {
-	values := make([]T, len(all))
-	for i, o := range all {
-		values[i] = w.take(o)
+	values := make([]*T, 0, len(all))
+	for _, o := range all {
+		if v := w.take(o); v != nil {
+			values = append(values, v)
+		}
 	}
 	w.source.mu.Lock()
 	defer w.source.mu.Unlock()
 	changed := w.list.replace(values)
-	if len(changed) > 0 || !w.known || w.absent() {
+	if len(changed) > 0 || !w.known || !w.live || w.absent() {
 		w.source.announce()
 	}
-	w.known, w.live, w.err = true, true, nil
+	if w.memory.ours {
+		for _, k := range changed {
+			w.memory.stale[k] = struct{}{}
+		}
+	}
+	w.known, w.live, w.answered, w.err = true, true, true, nil
 	w.source.outage()
 	return nil
 }
@@ -181,10 +177,27 @@ func (w *watched[T]) Transformer() cache.TransformFunc {
 	return func(o any) (any, error) { return parsed[T]{w.take(o)}, nil }
 }
 
-// plain is what went wrong without the request, whose parameters change.
-func plain(err error) error {
-	if request, ok := errors.AsType[*url.Error](err); ok {
-		return request.Err
+// recall makes what was kept on disk the value of a kind that has none. The caller
+// holds the lock.
+func (w *watched[T]) recall() {
+	if w.known || apierrors.IsNotFound(w.err) { // then there are none
+		return
 	}
-	return err
+	all, err := w.memory.recall(w.key)
+	if err != nil {
+		w.source.config.Log.Info("nothing is remembered of a kind of objects", "kind", w.kind, "reason", err)
+		return
+	}
+	w.list.replace(all)
+	w.known = true
+	w.source.config.Log.Info("going on with what is remembered of a kind of objects", "kind", w.kind, "objects", len(all))
+	w.source.announce()
+}
+
+// remember puts on disk what the API server told.
+func (w *watched[T]) remember() error {
+	if !w.live {
+		return nil
+	}
+	return w.memory.keep(&w.list)
 }

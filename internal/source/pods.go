@@ -1,0 +1,149 @@
+package source
+
+import (
+	"fmt"
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// Pod returns what counts of o; nil where its work is done, for its addresses may
+// be another's then, and where it is another node's and has none yet.
+func (d Door) Pod(o *corev1.Pod) (*world.Pod, []world.Problem) {
+	if o.Status.Phase == corev1.PodSucceeded || o.Status.Phase == corev1.PodFailed {
+		return nil, nil
+	}
+	p := &world.Pod{Key: d.key(o.Namespace, o.Name), Node: d.intern(o.Spec.NodeName), HostNetwork: o.Spec.HostNetwork}
+	m := mistakes{object: "Pod " + o.Namespace + "/" + o.Name}
+	ips := o.Status.PodIPs
+	if len(ips) == 0 && o.Status.PodIP != "" {
+		ips = []corev1.PodIP{{IP: o.Status.PodIP}}
+	}
+	if len(ips) > 0 {
+		p.Addresses = make([]netip.Addr, 0, len(ips)) // there may be 100,000 of them
+	}
+	for i, ip := range ips {
+		p.Addresses = m.address(p.Addresses, "status.podIPs[%d].ip", i, ip.IP)
+	}
+	if d.Node == "" || d.Node == o.Spec.NodeName {
+		p.Local = m.local(o)
+	} else if len(p.Addresses) == 0 {
+		return nil, m.problems
+	}
+	p.Labels = world.NewLabels(o.Labels)
+	return p, m.problems
+}
+
+func (m *mistakes) local(o *corev1.Pod) *world.LocalPod {
+	out := &world.LocalPod{UID: string(o.UID), Annotations: ofOurs(o.Annotations)}
+	for i, c := range o.Spec.Containers {
+		for j, p := range c.Ports {
+			at := fmt.Sprintf("spec.containers[%d].ports[%d].", i, j)
+			number, ok := m.port(at+"containerPort", p.ContainerPort)
+			protocol, known := m.protocol(at+"protocol", p.Protocol)
+			if ok && known {
+				out.Ports = append(out.Ports, world.ContainerPort{Name: p.Name, Port: number, Protocol: protocol})
+			}
+		}
+	}
+	return out
+}
+
+// Namespace returns what counts of o.
+func (d Door) Namespace(o *corev1.Namespace) *world.Namespace {
+	return &world.Namespace{Key: world.Key{Name: d.intern(o.Name)}, Labels: world.NewLabels(o.Labels)}
+}
+
+// Service returns what counts of o.
+func (d Door) Service(o *corev1.Service) (*world.Service, []world.Problem) {
+	s := &world.Service{Key: d.key(o.Namespace, o.Name), Type: d.intern(string(o.Spec.Type)),
+		Selector: world.NewLabels(o.Spec.Selector), Annotations: ofOurs(o.Annotations)}
+	m := mistakes{object: "Service " + o.Namespace + "/" + o.Name}
+	ips := o.Spec.ClusterIPs
+	if len(ips) == 0 && o.Spec.ClusterIP != "" {
+		ips = []string{o.Spec.ClusterIP}
+	}
+	for i, ip := range ips {
+		if ip != corev1.ClusterIPNone {
+			s.ClusterIPs = m.address(s.ClusterIPs, "spec.clusterIPs[%d]", i, ip)
+		}
+	}
+	for _, a := range s.ClusterIPs {
+		s.IPv4, s.IPv6 = s.IPv4 || a.Is4(), s.IPv6 || a.Is6()
+	}
+	for _, f := range o.Spec.IPFamilies {
+		s.IPv4, s.IPv6 = s.IPv4 || f == corev1.IPv4Protocol, s.IPv6 || f == corev1.IPv6Protocol
+	}
+	for i, p := range o.Spec.Ports {
+		if port, ok := m.servicePort(fmt.Sprintf("spec.ports[%d].", i), p); ok {
+			port.Name, port.TargetName = d.intern(port.Name), d.intern(port.TargetName)
+			s.Ports = append(s.Ports, port)
+		}
+	}
+	return s, m.problems
+}
+
+func (m *mistakes) servicePort(at string, p corev1.ServicePort) (world.ServicePort, bool) {
+	out := world.ServicePort{Name: p.Name}
+	var ok, known bool
+	if out.Port, ok = m.port(at+"port", p.Port); !ok {
+		return out, false
+	}
+	if out.Protocol, known = m.protocol(at+"protocol", p.Protocol); !known {
+		return out, false
+	}
+	switch {
+	case p.TargetPort.Type == intstr.String && p.TargetPort.StrVal != "":
+		out.TargetName = p.TargetPort.StrVal
+	case p.TargetPort.IntVal == 0: // none is written
+		out.TargetPort = out.Port
+	default:
+		out.TargetPort, ok = m.port(at+"targetPort", p.TargetPort.IntVal)
+	}
+	return out, ok
+}
+
+// EndpointSlice returns what counts of o, which a controller writes; nil where its
+// addresses are names.
+func (d Door) EndpointSlice(o *discoveryv1.EndpointSlice) *world.EndpointSlice {
+	if o.AddressType == discoveryv1.AddressTypeFQDN {
+		return nil
+	}
+	s := &world.EndpointSlice{Key: d.key(o.Namespace, o.Name), Service: d.intern(o.Labels[discoveryv1.LabelServiceName])}
+	var m mistakes
+	for i, e := range o.Endpoints {
+		var addresses []netip.Addr
+		if len(e.Addresses) > 0 { // more than one mean nothing, says the API
+			addresses = m.address(nil, "endpoints[%d].addresses[0]", i, e.Addresses[0])
+		}
+		if len(addresses) == 0 {
+			continue
+		}
+		out := world.Endpoint{Address: addresses[0], Ready: e.Conditions.Ready == nil || *e.Conditions.Ready} // unknown counts as ready
+		if e.NodeName != nil {
+			out.Node = d.intern(*e.NodeName)
+		}
+		s.Endpoints = append(s.Endpoints, out)
+	}
+	for _, p := range o.Ports {
+		if p.Port == nil {
+			continue
+		}
+		number, ok := m.port("", *p.Port)
+		out := world.ContainerPort{Port: number, Protocol: 6}
+		if p.Name != nil {
+			out.Name = d.intern(*p.Name)
+		}
+		if p.Protocol != nil && ok {
+			out.Protocol, ok = m.protocol("", *p.Protocol)
+		}
+		if ok {
+			s.Ports = append(s.Ports, out)
+		}
+	}
+	return s
+}
