@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"strings"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
@@ -41,11 +43,11 @@ func nodeReport(name string, s *Snapshot) *v1alpha1.FairleadNode {
 	n.Status.MoreProblems = int64(len(s.Problems) - len(n.Status.Problems))
 	ready := metav1.Condition{Type: "Ready", Status: metav1.ConditionTrue, Reason: "Applied", Message: "the kernel holds what it should"}
 	if !s.Ready {
-		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, "NotApplied", s.Reason
+		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, "NotApplied", short(s.Reason)
 	}
 	n.Status.Conditions = append(n.Status.Conditions, ready)
 	for _, r := range s.Rendered.Reports {
-		c := metav1.Condition{Type: r.Type, Status: metav1.ConditionFalse, Reason: r.Reason, Message: r.Message}
+		c := metav1.Condition{Type: r.Type, Status: metav1.ConditionFalse, Reason: r.Reason, Message: short(r.Message)}
 		if r.Status {
 			c.Status = metav1.ConditionTrue
 		}
@@ -72,9 +74,20 @@ func network(s *Snapshot) status.Network {
 	}
 	switch unready := s.unready(); {
 	case !s.Ready:
-		return status.Network{State: status.NetworkBroken, Message: s.Reason}
+		return status.Network{State: status.NetworkBroken, Message: short(s.Reason)}
 	case unready != nil:
 		return status.Network{State: status.NetworkBroken, Message: unready.Error()}
 	}
 	return status.Network{State: status.NetworkWorks, Message: "the pod network works on this node"}
+}
+
+// longest is how long a message may be that the cluster is told, in bytes: errors of
+// many routes come in one.
+const longest = 1024
+
+func short(message string) string {
+	if len(message) <= longest {
+		return message
+	}
+	return strings.ToValidUTF8(message[:longest], "") + "…"
 }
