@@ -1,4 +1,5 @@
 # make            build the binary
+# make image      the container image for every platform, in bin/image
 # make demo       a three-node cluster in network namespaces, and what travels in it
 # make deps       what the tests need of this machine
 # make test       format, vet, lint, unit tests, scenarios, packets, fuzz smoke, race detector
@@ -12,12 +13,19 @@
 GO       ?= go
 FUZZTIME ?= 30s
 BIN      := bin/fairlead
+# What has Go files of this module or of small ones beside it, which keep their
+# dependencies from users of Fairlead.
+SOURCE   := api bench cmd internal tools
+MODULES  := tools/chart tools/crd tools/image
 
-.PHONY: build demo deps test lint fuzz bench generate update clean
+.PHONY: build image demo deps test lint fuzz bench generate update clean
 .DEFAULT_GOAL := build
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o $(BIN) ./cmd/fairlead
+
+image:
+	$(GO) run -C tools/image .
 
 demo: build
 	@scripts/demo $(BIN)
@@ -26,12 +34,13 @@ deps:
 	@scripts/deps
 
 test: deps lint
-	@scripts/test
+	@MODULES="$(MODULES)" scripts/test
 
 lint:
-	@test -z "$$(gofmt -l api bench cmd internal)" || { gofmt -l api bench cmd internal; echo "make: run make update: these files are not formatted" >&2; exit 1; }
+	@test -z "$$(gofmt -l $(SOURCE))" || { gofmt -l $(SOURCE); echo "make: run make update: these files are not formatted" >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool -modfile=tools/go.mod golangci-lint run ./...
+	for m in $(MODULES); do (cd $$m && $(GO) vet ./... && $(GO) tool -modfile=$(CURDIR)/tools/go.mod golangci-lint run --config=$(CURDIR)/.golangci.yml ./...) || exit 1; done
 
 fuzz:
 	@FUZZTIME=$(FUZZTIME) scripts/fuzz
@@ -43,8 +52,9 @@ generate:
 	tool=$$(cd tools/crd && $(GO) tool -n controller-gen) && $$tool object crd paths=./api/... output:crd:dir=deploy/crds
 
 update: generate
-	gofmt -w api bench cmd internal
+	gofmt -w $(SOURCE)
 	$(GO) test ./internal/feature/pod ./internal/feature/overlay ./internal/feature/snat -run '^Test$$' -update
+	$(GO) test -C tools/chart . -update
 	UPDATE_SCRIPTS=1 $(GO) test ./cmd/...
 
 clean:

@@ -7,9 +7,11 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/containernetworking/cni/libcni"
@@ -25,7 +27,7 @@ import (
 
 func uninstallCommand() *cobra.Command {
 	var u uninstall
-	var dryRun, yes bool
+	var dryRun, yes, wait bool
 	cmd := &cobra.Command{
 		Use:   "uninstall",
 		Short: "Take everything of Fairlead's from this node, and leave what was there before",
@@ -53,6 +55,7 @@ lose it, so drain the node, or accept that with --yes.`,
 		"where the container runtime looks for CNI plugins ($FAIRLEAD_CNI_BIN_DIR)")
 	f.BoolVar(&dryRun, "dry-run", false, "print the commands and do nothing")
 	f.BoolVar(&yes, "yes", false, "go on although pods lose their network")
+	f.BoolVar(&wait, "wait", false, "when all is done, wait to be stopped: for a container that would be started again")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		u.socket = *socket
 		if dryRun {
@@ -71,7 +74,13 @@ lose it, so drain the node, or accept that with --yes.`,
 		if u.wires > 0 && !yes {
 			return fmt.Errorf("pods that would lose their network: %d; drain the node first, or say --yes", u.wires)
 		}
-		return u.run(cmd.OutOrStdout())
+		if err := u.run(cmd.OutOrStdout()); err != nil || !wait {
+			return err
+		}
+		ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
+		defer stop()
+		<-ctx.Done()
+		return nil
 	}
 	return cmd
 }

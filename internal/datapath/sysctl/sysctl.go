@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Setting is one kernel setting of the calling thread's network namespace.
@@ -30,10 +32,24 @@ func Read(key string) (string, error) {
 
 // Apply makes the kernel hold s.
 func Apply(s Setting) error {
-	if err := os.WriteFile(file(s.Key), []byte(s.Value), 0); err != nil {
+	err := os.WriteFile(file(s.Key), []byte(s.Value), 0)
+	if errors.Is(err, unix.EROFS) {
+		err = os.WriteFile(filepath.Join(inContainer, s.Key), []byte(s.Value), 0)
+		if errors.Is(err, os.ErrNotExist) {
+			err = fmt.Errorf("/proc/sys is read-only: mount the host's /proc/sys/net at %s/net", inContainer)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("%s: %w", s, err)
 	}
 	return nil
 }
+
+// inContainer is where a container may have the host's settings, writable: its own
+// are read-only, and runtimes mount nothing into /proc. Which network namespace
+// they are of depends on who looks, not on where.
+//
+// Source: Linux net/sysctl_net.c, net_ctl_header_lookup.
+const inContainer = "/host/proc/sys"
 
 func file(key string) string { return filepath.Join("/proc/sys", key) }

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/kubernetes/scheme"
+)
+
+// objects renders the chart and reads each object as the kind that it says it is,
+// every field of it.
+func objects(t *testing.T, values string) []runtime.Object {
+	t.Helper()
+	rendered, err := render("fairlead-system", set(t, values))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{scheme.AddToScheme, apiextensionsv1.AddToScheme} {
+		if err := add(kinds); err != nil {
+			t.Fatal(err)
+		}
+	}
+	decoder := serializer.NewCodecFactory(kinds, serializer.EnableStrict).UniversalDeserializer()
+	var out []runtime.Object
+	documents := yaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(rendered)))
+	for {
+		document, err := documents.Read()
+		if errors.Is(err, io.EOF) {
+			return out
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, _, err := decoder.Decode(document, nil, nil)
+		switch {
+		case runtime.IsNotRegisteredError(err) && bytes.Contains(document, []byte("\nkind: PodMonitor\n")): // not Kubernetes'
+		case err != nil:
+			t.Errorf("%v in\n%s", err, document)
+		default:
+			out = append(out, o)
+		}
+	}
+}
+
+// find returns the objects of that type.
+func find[T runtime.Object](t *testing.T, values string) []T {
+	t.Helper()
+	var out []T
+	for _, o := range objects(t, values) {
+		if found, ok := o.(T); ok {
+			out = append(out, found)
+		}
+	}
+	if out == nil {
+		var none T
+		t.Fatalf("with %q there is no %T", values, none)
+	}
+	return out
+}
+
+func TestEveryObjectIsOfItsKindFieldByField(t *testing.T) {
+	for name, values := range valueSets {
+		if n := len(objects(t, values)); n < 8 {
+			t.Errorf("%s: %d objects", name, n)
+		}
+	}
+}
+
+// The agent has the privileges that docs/install.md explains, and no other; taken
+// from a node it has no token either.
+func TestTheAgentsPrivilegesAreTheDocumentedOnes(t *testing.T) {
+	page, err := os.ReadFile("../../docs/install.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, values := range []string{"", "uninstall=true"} {
+		pod := find[*appsv1.DaemonSet](t, values)[0].Spec.Template.Spec
+		if !pod.HostNetwork || pod.HostPID || pod.HostIPC {
+			t.Errorf("%q: host network %t, host PIDs %t, host IPC %t", values, pod.HostNetwork, pod.HostPID, pod.HostIPC)
+		}
+		if pod.SecurityContext.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
+			t.Errorf("%q: seccomp profile %s", values, pod.SecurityContext.SeccompProfile.Type)
+		}
+		for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+			s := c.SecurityContext
+			if *s.Privileged || *s.AllowPrivilegeEscalation || !*s.ReadOnlyRootFilesystem || s.AppArmorProfile != nil {
+				t.Errorf("%q: %s may %+v", values, c.Name, s)
+			}
+			if !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) {
+				t.Errorf("%q: %s keeps capabilities", values, c.Name)
+			}
+			for _, capability := range s.Capabilities.Add {
+				if !strings.Contains(string(page), "| `"+string(capability)+"` |") {
+					t.Errorf("docs/install.md does not say why %s", capability)
+				}
+			}
+			for _, m := range c.VolumeMounts {
+				v := pod.Volumes[slices.IndexFunc(pod.Volumes, func(v corev1.Volume) bool { return v.Name == m.Name })]
+				if host := v.HostPath.Path; m.MountPath != host && m.MountPath != "/host"+host {
+					t.Errorf("%s is %s inside", host, m.MountPath)
+				}
+				if !strings.Contains(string(page), "| `"+v.HostPath.Path+"` |") {
+					t.Errorf("docs/install.md does not say why %s", v.HostPath.Path)
+				}
+			}
+		}
+	}
+	if pod := find[*appsv1.DaemonSet](t, "uninstall=true")[0].Spec.Template.Spec; *pod.AutomountServiceAccountToken {
+		t.Error("the token's mount point would stay in the node's /run")
+	}
+}
+
+func TestTheControllerHasNoPrivileges(t *testing.T) {
+	pod := find[*appsv1.Deployment](t, "")[0].Spec.Template.Spec
+	s := pod.Containers[0].SecurityContext
+	if !*pod.SecurityContext.RunAsNonRoot || *s.AllowPrivilegeEscalation || !*s.ReadOnlyRootFilesystem || s.Capabilities.Add != nil || pod.Volumes != nil {
+		t.Errorf("the controller may %+v, %+v", pod.SecurityContext, s)
+	}
+}
+
+// What each account may do, all of it.
+func TestAccountsMayDoWhatIsListed(t *testing.T) {
+	var have []string
+	for _, r := range find[*rbacv1.ClusterRole](t, "") {
+		have = append(have, permissions(r.Name, r.Rules)...)
+	}
+	for _, r := range find[*rbacv1.Role](t, "") {
+		have = append(have, permissions(r.Namespace+"/"+r.Name, r.Rules)...)
+	}
+	want := `
+fairlead-agent nodes,namespaces,pods,services: get,list,watch
+fairlead-agent discovery.k8s.io endpointslices: get,list,watch
+fairlead-agent fairlead.dev agentconfigs,fairleadnodes: get,list,watch
+fairlead-agent fairlead.dev fairleadnodes: create,patch
+fairlead-agent fairlead.dev fairleadnodes/status: patch
+fairlead-agent nodes/status: patch
+fairlead-agent pods: patch
+fairlead-agent ,events.k8s.io events: create,patch
+fairlead-controller nodes: get,list,watch
+fairlead-controller fairlead.dev agentconfigs: get,list,watch
+fairlead-controller fairlead.dev agentconfigs/status: patch
+fairlead-controller fairlead.dev fairleadnodes: get,list,watch,delete
+fairlead-controller ,events.k8s.io events: create,patch
+fairlead-system/fairlead-controller coordination.k8s.io leases: create
+fairlead-system/fairlead-controller coordination.k8s.io leases fairlead-controller: get,update,patch
+`
+	if have := strings.Join(have, "\n"); have != strings.TrimSpace(want) {
+		t.Errorf("accounts may\n%s\nand should\n%s", have, want)
+	}
+}
+
+// permissions are rules in words, one a line.
+func permissions(who string, rules []rbacv1.PolicyRule) []string {
+	var out []string
+	for _, r := range rules {
+		words := []string{who}
+		for _, list := range [][]string{r.APIGroups, r.Resources, r.ResourceNames} {
+			if text := strings.Join(list, ","); text != "" {
+				words = append(words, text)
+			}
+		}
+		out = append(out, strings.Join(words, " ")+": "+strings.Join(r.Verbs, ","))
+	}
+	return out
+}
