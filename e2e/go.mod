@@ -3,7 +3,6 @@ module fairlead.dev/fairlead/e2e
 go 1.26.0
 
 require (
-	fairlead.dev/fairlead v0.0.0-00010101000000-000000000000
 	github.com/spf13/cobra v1.10.2
 	github.com/vishvananda/netlink v1.3.1
 	golang.org/x/sys v0.49.0
@@ -59,5 +58,3 @@ require (
 	sigs.k8s.io/structured-merge-diff/v6 v6.4.2 // indirect
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
-
-replace fairlead.dev/fairlead => ../

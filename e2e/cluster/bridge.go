@@ -3,15 +3,15 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"fairlead.dev/fairlead/internal/netns"
 )
 
 // bridge is the reference network: each node has a bridge for its pods, and
@@ -21,31 +21,42 @@ func (c *Cluster) bridge(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.state.Pods = map[string][]string{}
 	for _, n := range c.Nodes() {
 		object, err := client.CoreV1().Nodes().Get(ctx, n.name, metav1.GetOptions{})
 		if err != nil {
 			return err
 		}
+		c.state.Pods[n.name] = object.Spec.PodCIDRs
 		if err := n.conflist(object.Spec.PodCIDRs); err != nil {
 			return err
 		}
-		for i, cidr := range object.Spec.PodCIDRs {
+	}
+	return errors.Join(c.save(), c.routes())
+}
+
+// routes makes the reference network's routes, also those that a node has lost by
+// a reboot. There is none before its network is known; a node that is off gets
+// its own later.
+func (c *Cluster) routes() error {
+	for _, n := range c.Nodes() {
+		for i, cidr := range c.state.Pods[n.name] {
 			_, to, err := net.ParseCIDR(cidr)
 			if err != nil {
 				return err
 			}
-			from := []string{c.netns(control)}
+			from := []string{control}
 			for _, other := range c.Nodes() {
-				if other.name != n.name {
-					from = append(from, c.netns(other.name))
+				if pid, _ := other.first().running(); other.name != n.name && pid != 0 {
+					from = append(from, other.name)
 				}
 			}
-			for _, space := range from {
-				err := netns.Do(space, func() error {
+			for _, who := range from {
+				err := c.in(who, func() error {
 					return netlink.RouteReplace(&netlink.Route{Dst: to, Gw: n.Addresses()[i].AsSlice()})
 				})
-				if err != nil {
-					return fmt.Errorf("route to the pods of %s: %w", n.name, err)
+				if err != nil && !errors.Is(err, unix.ENETUNREACH) {
+					return fmt.Errorf("route from %s to the pods of %s: %w", who, n.name, err)
 				}
 			}
 		}

@@ -74,6 +74,7 @@ type Config struct {
 	Containerd Containerd // default Debian
 	Families   Families   // default DualStack
 	Images     []string   // archives that every node imports, besides the tests' own
+	Replace    bool       // whether a cluster of the name that runs is to go
 	Log        io.Writer  `json:"-"` // progress; default nowhere
 }
 
@@ -124,7 +125,7 @@ type Cluster struct {
 type programs struct{ Kubernetes, Node, Containerd, Images string }
 
 // Up builds what is missing and makes the cluster, after removing what is left
-// of one of the same name. It returns when the API server is ready and the nodes
+// of one of the same name; one that runs is an error, unless Replace is set. It returns when the API server is ready and the nodes
 // are registered; with a network, when they are Ready and names are resolved. It
 // needs root.
 func Up(ctx context.Context, config Config) (*Cluster, error) {
@@ -135,6 +136,9 @@ func Up(ctx context.Context, config Config) (*Cluster, error) {
 		return nil, errors.New("a cluster is made of namespaces and cgroups, which needs root")
 	}
 	c := &Cluster{config: config, begin: time.Now()}
+	if old, err := Open(config.Name); err == nil && old.runs() && !config.Replace {
+		return nil, fmt.Errorf("a cluster %s is up already: take it down, or choose another name", config.Name)
+	}
 	if err := c.build(ctx); err != nil {
 		return nil, err
 	}

@@ -12,8 +12,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"fairlead.dev/fairlead/internal/datapath/sysctl"
-	"fairlead.dev/fairlead/internal/netns"
+	"fairlead.dev/fairlead/e2e/enter"
 )
 
 // The networks inside a cluster. Only the underlay is seen outside it.
@@ -50,10 +49,16 @@ func (c *Cluster) address(host int) []netip.Prefix {
 	return out
 }
 
-func netnsPrefix(name string) string { return "fairlead-e2e." + name + "." }
+// netnsName is the network namespace of a node, or of the control plane.
+func netnsName(cluster, who string) string { return "fairlead-e2e." + cluster + "." + who }
 
 // netns is the file of the network namespace of a node, or of the control plane.
-func (c *Cluster) netns(who string) string { return netns.Path(netnsPrefix(c.config.Name) + who) }
+func (c *Cluster) netns(who string) string { return enter.Netns(netnsName(c.config.Name, who)) }
+
+// in runs f on a thread in the network namespace of a node, or of the control plane.
+func (c *Cluster) in(who string, f func() error) error {
+	return enter.Place{Netns: c.netns(who)}.Do(f)
+}
 
 // hostLink is the machine's end of the cable to the underlay.
 func hostLink(index int) string { return fmt.Sprintf("fe2e%d", index) }
@@ -103,10 +108,10 @@ func (c *Cluster) claimIndex() error {
 // everybody, and the machine's cable to it, so that its programs reach the API
 // server and the nodes.
 func (c *Cluster) underlay() error {
-	if err := netns.New(netnsPrefix(c.config.Name) + control); err != nil {
+	if err := enter.NewNetns(netnsName(c.config.Name, control)); err != nil {
 		return err
 	}
-	err := netns.Do(c.netns(control), func() error {
+	err := c.in(control, func() error {
 		if err := plainSettings(); err != nil {
 			return err
 		}
@@ -126,7 +131,7 @@ func (c *Cluster) underlay() error {
 	if err := moveTo(far, c.netns(control)); err != nil {
 		return err
 	}
-	if err := netns.Do(c.netns(control), func() error { return plug(far.Attrs().Name) }); err != nil {
+	if err := c.in(control, func() error { return plug(far.Attrs().Name) }); err != nil {
 		return err
 	}
 	return setUp(hostLink(c.state.Index), c.address(machineHost))
@@ -140,10 +145,10 @@ const (
 // wire makes a node's network namespace with a cable to the underlay. Its
 // hardware address is the same every time, as a machine's is.
 func (c *Cluster) wire(n *Node) error {
-	if err := netns.New(netnsPrefix(c.config.Name) + n.name); err != nil {
+	if err := enter.NewNetns(netnsName(c.config.Name, n.name)); err != nil {
 		return err
 	}
-	if err := netns.Do(c.netns(n.name), plainSettings); err != nil {
+	if err := c.in(n.name, plainSettings); err != nil {
 		return err
 	}
 	f, err := os.Open(c.netns(n.name))
@@ -151,7 +156,7 @@ func (c *Cluster) wire(n *Node) error {
 		return err
 	}
 	defer f.Close()
-	err = netns.Do(c.netns(control), func() error {
+	err = c.in(control, func() error {
 		cable := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: n.name}, PeerName: "eth0", PeerNamespace: netlink.NsFd(int(f.Fd())),
 			PeerHardwareAddr: net.HardwareAddr{0x02, 0xe2, 0xe0, 0, byte(c.state.Index), byte(n.index)}}
 		if err := netlink.LinkAdd(cable); err != nil {
@@ -162,7 +167,7 @@ func (c *Cluster) wire(n *Node) error {
 	if err != nil {
 		return err
 	}
-	return netns.Do(c.netns(n.name), func() error {
+	return c.in(n.name, func() error {
 		if err := setUp("eth0", n.prefixes()); err != nil {
 			return err
 		}
@@ -175,14 +180,27 @@ func (c *Cluster) wire(n *Node) error {
 	})
 }
 
+// unwire takes a node's network away.
+func (c *Cluster) unwire(n *Node) error {
+	err := c.in(control, func() error {
+		link, err := netlink.LinkByName(n.name)
+		if errors.As(err, &netlink.LinkNotFoundError{}) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return netlink.LinkDel(link) // or it would stay for as long as the kernel takes to let the namespace go
+	})
+	return errors.Join(err, enter.DeleteNetns(netnsName(c.config.Name, n.name)))
+}
+
 // plainSettings brings the loopback up. Settings that a new namespace takes from
 // the machine become the kernel's defaults, and addresses are used at once.
 func plainSettings() error {
 	for _, of := range []string{"all", "default"} {
-		for _, s := range []sysctl.Setting{
-			{Key: "net/ipv4/conf/" + of + "/rp_filter", Value: "0"}, {Key: "net/ipv6/conf/" + of + "/accept_dad", Value: "0"},
-		} {
-			if err := sysctl.Apply(s); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		for _, setting := range []string{"ipv4/conf/" + of + "/rp_filter", "ipv6/conf/" + of + "/accept_dad"} {
+			if err := os.WriteFile("/proc/sys/net/"+setting, []byte("0"), 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 		}

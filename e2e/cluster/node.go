@@ -18,7 +18,6 @@ import (
 
 	"fairlead.dev/fairlead/e2e/enter"
 	"fairlead.dev/fairlead/e2e/node"
-	"fairlead.dev/fairlead/internal/netns"
 )
 
 // A Node is one of the cluster's.
@@ -141,7 +140,7 @@ func (n *Node) PowerOn(ctx context.Context, components ...string) error {
 			return err
 		}
 	}
-	return nil
+	return n.c.routes()
 }
 
 // PowerOff switches the node off, as by its power cord.
@@ -150,7 +149,7 @@ func (n *Node) PowerOff(ctx context.Context) error {
 	if _, err := first.end(ctx, unix.SIGKILL); err != nil {
 		return fmt.Errorf("switch %s off: %w", n.name, err)
 	}
-	return errors.Join(netns.Delete(n.c.netns(n.name)), enter.RemoveCgroups(n.groups()))
+	return errors.Join(n.c.unwire(n), enter.RemoveCgroups(n.groups()))
 }
 
 // Reboot switches the node off and on again. What was in memory is gone:
@@ -170,7 +169,7 @@ func (n *Node) groups() []string {
 
 // boot starts the first process and waits until the node is one.
 func (n *Node) boot() error {
-	if err := n.wireAnew(); err != nil {
+	if err := errors.Join(n.c.unwire(n), n.c.wire(n)); err != nil {
 		return err
 	}
 	groups, err := enter.MakeCgroups("fairlead-e2e." + n.c.config.Name + "." + n.name)
@@ -211,14 +210,6 @@ func (n *Node) boot() error {
 		return fmt.Errorf("its first process ended, see %s", first.log)
 	}
 	return nil
-}
-
-// wireAnew gives the node a new network, whatever there was before.
-func (n *Node) wireAnew() error {
-	if err := netns.Delete(n.c.netns(n.name)); err != nil {
-		return err
-	}
-	return n.c.wire(n)
 }
 
 func (n *Node) remember(groups []string) error {

@@ -13,8 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/e2e/enter"
-	"fairlead.dev/fairlead/internal/lab/process"
-	"fairlead.dev/fairlead/internal/netns"
 )
 
 // base holds a directory for each cluster. It is on disk, because containers'
@@ -27,6 +25,7 @@ type state struct {
 	Programs programs
 	Index    int                 // of the underlay network, which no other cluster of the machine has
 	Cgroups  map[string][]string // of each node
+	Pods     map[string][]string // each node's pod CIDRs, for the reference network
 }
 
 func dirOf(name string) string { return filepath.Join(base, name) }
@@ -94,7 +93,7 @@ func Down(ctx context.Context, name string) error {
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	if err := process.Kill(ctx, marker(name), ""); err != nil {
+	if err := enter.Kill(ctx, marker(name)); err != nil {
 		return fmt.Errorf("end the cluster's processes: %w", err)
 	}
 	var s state
@@ -103,9 +102,9 @@ func Down(ctx context.Context, name string) error {
 			return fmt.Errorf("read what is to be removed: %w", err)
 		}
 	}
-	spaces, err := filepath.Glob(netns.Path(netnsPrefix(name) + "*"))
+	spaces, err := filepath.Glob(enter.Netns(netnsName(name, "*")))
 	for _, path := range spaces {
-		err = errors.Join(err, netns.Delete(path))
+		err = errors.Join(err, enter.DeleteNetns(filepath.Base(path)))
 	}
 	if s.Index != 0 {
 		err = errors.Join(err, removeHostLink(s.Index))

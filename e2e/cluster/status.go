@@ -40,3 +40,13 @@ func (c *Cluster) Status() []Status {
 	}
 	return out
 }
+
+// runs reports whether the cluster is as Up left it, at least its control plane.
+func (c *Cluster) runs() bool {
+	for _, s := range c.Status() {
+		if s.Where == control && s.PID == 0 {
+			return false
+		}
+	}
+	return true
+}

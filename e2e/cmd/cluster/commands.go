@@ -14,7 +14,7 @@ import (
 func upCommand(name *string) *cobra.Command {
 	c := cluster.Config{Log: os.Stderr}
 	cmd := &cobra.Command{
-		Use: "up", Short: "Make a cluster, anew if there is one of the name", Args: cobra.NoArgs,
+		Use: "up", Short: "Make a cluster", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c.Name = *name
 			up, err := cluster.Up(cmd.Context(), c)
@@ -31,6 +31,7 @@ func upCommand(name *string) *cobra.Command {
 	f.StringVar((*string)(&c.Proxy), "proxy", string(cluster.NFTables), "kube-proxy's mode: nftables, iptables or none")
 	f.StringVar((*string)(&c.Containerd), "containerd", string(cluster.Debian), "the container runtime: debian or 2.2")
 	f.StringVar((*string)(&c.Families), "families", string(cluster.DualStack), "address families: dual or ipv4")
+	f.BoolVar(&c.Replace, "replace", false, "whether a cluster of the name that is up goes first")
 	f.StringSliceVar(&c.Images, "image", nil, "`FILE`s of image archives for every node")
 	return cmd
 }
