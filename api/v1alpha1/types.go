@@ -241,6 +241,13 @@ type FairleadNodeStatus struct {
 	OverlayAddresses []string `json:"overlayAddresses,omitempty"`
 	// Version of the agent.
 	Version string `json:"version,omitempty"`
+	// ObservedConfigs are the AgentConfigs that make up the node's settings, as the
+	// agent last read them.
+	//
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=2
+	ObservedConfigs []ObservedConfig `json:"observedConfigs,omitempty"`
 	// Conditions of the node's network.
 	//
 	// +listType=map
@@ -263,6 +270,14 @@ type FairleadNodeStatus struct {
 	//
 	// +optional
 	Counters Counters `json:"counters,omitzero"`
+}
+
+// An ObservedConfig is an AgentConfig that an agent has read.
+type ObservedConfig struct {
+	// Name of the AgentConfig.
+	Name string `json:"name"`
+	// Generation that was read.
+	Generation int64 `json:"generation"`
 }
 
 // MaxProblems is how many problems a FairleadNode lists.

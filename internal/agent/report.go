@@ -36,6 +36,7 @@ func nodeReport(name string, s *Snapshot) *v1alpha1.FairleadNode {
 			n.Status.OverlayAddresses = append(n.Status.OverlayAddresses, e.Address.String())
 		}
 	}
+	n.Status.ObservedConfigs = s.Configs
 	n.Status.ObservedRevision, n.Status.AppliedRevision = s.Observed, s.Applied
 	for _, p := range s.Problems[:min(len(s.Problems), v1alpha1.MaxProblems)] {
 		n.Status.Problems = append(n.Status.Problems, v1alpha1.Problem(p))

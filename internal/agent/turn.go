@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/source"
@@ -25,6 +26,7 @@ type Snapshot struct {
 	World    *world.World
 	Rendered feature.Rendered
 	Problems []world.Problem
+	Configs  []v1alpha1.ObservedConfig // that Problems are about
 	Failures datapath.Failures
 
 	given givenOut
@@ -38,7 +40,7 @@ func (a *Agent) turn() error {
 	began := time.Now()
 	last := a.snapshot.Load()
 	s := &Snapshot{Turn: a.asked.Load(), Applied: last.Applied, Observed: last.Observed, World: last.World,
-		Rendered: last.Rendered, Problems: last.Problems, given: a.given, next: make(chan struct{})}
+		Rendered: last.Rendered, Problems: last.Problems, Configs: last.Configs, given: a.given, next: make(chan struct{})}
 	changes, err := a.reconcile(s)
 	s.Ready = err == nil && s.World != nil && s.World.Node != nil
 	if err != nil {
@@ -74,6 +76,10 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 		return none, fmt.Errorf("observe kernel: %w", err)
 	}
 	s.World, s.Problems = a.builder.Build(in)
+	s.Configs = nil
+	for _, c := range source.ConfigsOf(in.Objects.Configs, a.config.Node) {
+		s.Configs = append(s.Configs, v1alpha1.ObservedConfig{Name: c.Name, Generation: c.Generation})
+	}
 	if s.World.Node == nil {
 		s.Reason = fmt.Sprintf("there is no Node %s yet", a.config.Node)
 		return none, nil

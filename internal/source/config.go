@@ -28,18 +28,25 @@ func Defaults() *world.Config {
 func buildConfig(configs []*v1alpha1.AgentConfig, node string) (*world.Config, []world.Problem) {
 	c := Defaults()
 	var problems []world.Problem
-	for _, name := range []string{v1alpha1.DefaultConfig, node} {
-		i := slices.IndexFunc(configs, func(o *v1alpha1.AgentConfig) bool { return o.Name == name })
-		if i >= 0 {
-			o := overlayer{object: "AgentConfig " + name, config: c}
-			o.apply(&configs[i].Spec)
-			problems = append(problems, o.problems...)
-		}
-		if node == v1alpha1.DefaultConfig {
-			break
-		}
+	for _, written := range ConfigsOf(configs, node) {
+		o := overlayer{object: "AgentConfig " + written.Name, config: c}
+		o.apply(&written.Spec)
+		problems = append(problems, o.problems...)
 	}
 	return c, problems
+}
+
+// ConfigsOf returns those of the AgentConfigs that make up the node's settings:
+// the default one, and the node's own over it.
+func ConfigsOf(configs []*v1alpha1.AgentConfig, node string) []*v1alpha1.AgentConfig {
+	var out []*v1alpha1.AgentConfig
+	for _, name := range []string{v1alpha1.DefaultConfig, node} {
+		i := slices.IndexFunc(configs, func(o *v1alpha1.AgentConfig) bool { return o.Name == name })
+		if i >= 0 && !slices.Contains(out, configs[i]) {
+			out = append(out, configs[i])
+		}
+	}
+	return out
 }
 
 // An overlayer lays one AgentConfig over a configuration.

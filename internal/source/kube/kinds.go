@@ -51,7 +51,9 @@ var configs = form[v1alpha1.AgentConfig]{
 	into:  func(o *source.Objects, all []*v1alpha1.AgentConfig) { o.Configs = all },
 	parse: func(o runtime.Object) *v1alpha1.AgentConfig {
 		c := o.(*v1alpha1.AgentConfig)
-		return &v1alpha1.AgentConfig{ObjectMeta: named(c.ObjectMeta), Spec: c.Spec}
+		out := &v1alpha1.AgentConfig{ObjectMeta: named(c.ObjectMeta), Spec: c.Spec}
+		out.Generation = c.Generation // what the agent says of it is about this one
+		return out
 	},
 }
 
