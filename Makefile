@@ -16,7 +16,7 @@ BIN      := bin/fairlead
 # What has Go files of this module or of small ones beside it, which keep their
 # dependencies from users of Fairlead.
 SOURCE   := api bench cmd internal tools
-MODULES  := tools/chart tools/crd tools/image
+MODULES  := tools/chart tools/crd tools/image tools/promtool
 
 .PHONY: build image demo deps test lint fuzz bench generate update clean
 .DEFAULT_GOAL := build

@@ -22,6 +22,7 @@ import (
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/feature/all"
 	"fairlead.dev/fairlead/internal/pressure"
+	"fairlead.dev/fairlead/internal/reach"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/kernel"
 	"fairlead.dev/fairlead/internal/status"
@@ -62,6 +63,7 @@ type Agent struct {
 	clock    *clock
 	events   *events
 	pressure *pressure.Watch
+	reach    *reach.Watch
 	started  time.Time
 
 	loop  *loop
@@ -103,7 +105,7 @@ func New(c Config) (*Agent, error) {
 	a := &Agent{
 		config: c, book: book, kernel: &kernel.Observer{Capabilities: kernel.Probe()},
 		builder: source.NewBuilder(c.Node), renderer: feature.NewRenderer(c.Features),
-		metrics: newMetrics(), clock: newClock(), events: newEvents(c), started: time.Now(),
+		metrics: newMetrics(), clock: newClock(), events: newEvents(c), reach: reach.New(), started: time.Now(),
 	}
 	if a.given, err = readGivenOut(c.StateDir); err != nil {
 		c.Log.Error("what was given out before is not known: pods may get other blocks of ports", "error", err)
@@ -111,7 +113,7 @@ func New(c Config) (*Agent, error) {
 		a.onDisk = a.given.allocations
 	}
 	a.pressure = pressure.New(a.events.record, c.Log)
-	a.metrics.registry.MustRegister(pressureCollector{a.pressure})
+	a.metrics.registry.MustRegister(pressureCollector{a.pressure}, reachCollector{a.reach})
 	if m, ok := c.Objects.(prometheus.Collector); ok {
 		a.metrics.registry.MustRegister(m)
 	}
@@ -134,7 +136,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	running := make(chan struct{}, 7)
+	running := make(chan struct{}, 8)
 	start := func(name string, run func() error) {
 		go func() {
 			defer func() { running <- struct{}{} }()
@@ -149,6 +151,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	start("offer", func() error { return a.offer(ctx) })
 	start("pressure", func() error { a.pressure.Run(ctx); return nil })
 	start("status", func() error { a.config.Status.Run(ctx); return nil })
+	start("reach", func() error { a.reach.Run(ctx); return nil })
 	start("loop", func() error { return a.loop.run(ctx) })
 	for range cap(running) {
 		<-running

@@ -41,10 +41,14 @@ func about(do verb) verb {
 	}
 }
 
-// serveCNI answers the plugin: with what do says, or with an error as the
-// plugin passes it on.
-func (a *Agent) serveCNI(do verb) http.HandlerFunc {
+// cniCommands are the commands that ask the agent; VERSION asks nobody.
+var cniCommands = []string{"ADD", "DEL", "CHECK", "GC", "STATUS"}
+
+// serveCNI answers the plugin's command: with what do says, or with an error as
+// the plugin passes it on.
+func (a *Agent) serveCNI(command string, do verb) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
 		var q cni.Request
 		// Fields of a newer plugin are passed over: a DEL must not fail for them.
 		err := json.NewDecoder(r.Body).Decode(&q)
@@ -52,6 +56,7 @@ func (a *Agent) serveCNI(do verb) http.HandlerFunc {
 		if err == nil {
 			v, err = do(r.Context(), q)
 		}
+		a.metrics.cni.answered(command, time.Since(began), err)
 		if err == nil {
 			answer(w, v)
 			return
@@ -222,10 +227,7 @@ func (a *Agent) ready(context.Context, cni.Request) (any, error) {
 	if !s.Ready {
 		return nil, refuse(types.ErrLimitedConnectivity, "the kernel does not hold what it should: %s", s.Reason)
 	}
-	if s.World.Config.Overlay.Mode == world.None {
-		return done, nil
-	}
-	for _, p := range a.book.Pools(s.World.Node.PodCIDRs) {
+	for _, p := range a.pools(s) {
 		if p.Used >= p.Size {
 			return nil, refuse(types.ErrPluginNotAvailable, "all %d addresses of pod CIDR %s are in use", p.Size, p.CIDR)
 		}

@@ -2,12 +2,15 @@ package agent
 
 import (
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/doctor"
+	"fairlead.dev/fairlead/internal/reach"
 )
 
 // metrics are all the agent counts. Labels are bounded by the code.
@@ -21,8 +24,11 @@ type metrics struct {
 	collected  prometheus.Counter
 	problems   prometheus.Gauge
 	ready      prometheus.Gauge
+	applied    prometheus.Gauge
 	condition  *prometheus.GaugeVec
 	blocks     blockMetrics
+	cni        cniMetrics
+	addresses  addressMetrics
 }
 
 func newMetrics() *metrics {
@@ -40,14 +46,17 @@ func newMetrics() *metrics {
 			Help: "Pods that were detached without a DEL of the runtime."}),
 		problems: prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_problems", Help: "Mistakes in objects that this node sees."}),
 		ready:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_ready", Help: "1 while the kernel holds what it should."}),
+		applied: prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_last_applied_timestamp_seconds",
+			Help: "When a turn of the loop last ended with a kernel that holds what it should; 0: none did since the agent started."}),
 		condition: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "fairlead_condition",
 			Help: "1 for the reason that holds of each condition of the node."}, []string{"type", "reason"}),
-		blocks: newBlockMetrics(),
+		blocks: newBlockMetrics(), cni: newCNIMetrics(), addresses: newAddressMetrics(),
 	}
 	for _, k := range datapath.Kinds {
 		m.repairs.WithLabelValues(string(k))
 	}
-	m.registry.MustRegister(m.sync, m.errors, m.changes, m.repairs, m.clockJumps, m.collected, m.problems, m.ready, m.condition, m.blocks.blocks, m.blocks.sharing)
+	m.registry.MustRegister(m.sync, m.errors, m.changes, m.repairs, m.clockJumps, m.collected, m.problems, m.ready, m.applied, m.condition,
+		m.blocks.blocks, m.blocks.sharing, m.cni.took, m.cni.errors, m.addresses.used, m.addresses.limit)
 	return m
 }
 
@@ -58,6 +67,7 @@ func (m *metrics) turn(s *Snapshot, c datapath.Changes, took time.Duration) {
 	m.ready.Set(0)
 	if s.Ready {
 		m.ready.Set(1)
+		m.applied.SetToCurrentTime()
 	}
 	if s.Reason != "" && s.World != nil && s.World.Node != nil {
 		m.errors.Inc()
@@ -71,4 +81,73 @@ func (m *metrics) turn(s *Snapshot, c datapath.Changes, took time.Duration) {
 
 func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
+}
+
+// cniMetrics count what the container runtime asked for, by command.
+type cniMetrics struct {
+	took   *prometheus.HistogramVec
+	errors *prometheus.CounterVec
+}
+
+func newCNIMetrics() cniMetrics {
+	m := cniMetrics{
+		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "fairlead_cni_seconds",
+			Help: "Time to answer the container runtime.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 15)}, []string{"command"}),
+		errors: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fairlead_cni_errors_total",
+			Help: "Requests of the container runtime that were refused or failed."}, []string{"command"}),
+	}
+	for _, c := range cniCommands {
+		m.took.WithLabelValues(c)
+		m.errors.WithLabelValues(c)
+	}
+	return m
+}
+
+func (m cniMetrics) answered(command string, took time.Duration, err error) {
+	m.took.WithLabelValues(command).Observe(took.Seconds())
+	if err != nil {
+		m.errors.WithLabelValues(command).Inc()
+	}
+}
+
+// addressMetrics count the node's pod addresses, by family. Where another network
+// gives them out there are none.
+type addressMetrics struct{ used, limit *prometheus.GaugeVec }
+
+func newAddressMetrics() addressMetrics {
+	vec := func(name, help string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{"family"})
+	}
+	return addressMetrics{vec("fairlead_pod_addresses", "Pod addresses of the node that are in use."),
+		vec("fairlead_pod_addresses_limit", "Pod addresses that the node can give out.")}
+}
+
+func (m addressMetrics) set(pools []doctor.Pool) {
+	m.used.Reset()
+	m.limit.Reset()
+	for _, p := range pools {
+		family := "ipv4"
+		if strings.Contains(p.CIDR, ":") {
+			family = "ipv6"
+		}
+		m.used.WithLabelValues(family).Add(float64(p.Used))
+		m.limit.WithLabelValues(family).Add(float64(p.Size))
+	}
+}
+
+var peerCount = prometheus.NewDesc("fairlead_peers",
+	"Other nodes that packets of full size reach and come back from, do not, or that were not asked yet.", []string{"state"}, nil)
+
+// reachCollector counts peers when it is asked.
+type reachCollector struct{ *reach.Watch }
+
+// Describe is part of prometheus.Collector.
+func (reachCollector) Describe(ch chan<- *prometheus.Desc) { ch <- peerCount }
+
+// Collect is part of prometheus.Collector.
+func (c reachCollector) Collect(ch chan<- prometheus.Metric) {
+	s := c.Status()
+	for state, n := range map[string]int{"reached": s.Reached, "unreachable": s.Unreachable, "unasked": s.Unasked} {
+		ch <- prometheus.MustNewConstMetric(peerCount, prometheus.GaugeValue, float64(n), state)
+	}
 }

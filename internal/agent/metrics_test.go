@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -27,13 +29,40 @@ func TestMetricsAreWellNamedAndDocumented(t *testing.T) {
 	for _, p := range problems {
 		t.Errorf("%s: %s", p.Metric, p.Text)
 	}
-	families, err := n.metrics.registry.Gather()
-	if err != nil {
-		t.Fatal(err)
+	for _, name := range described(n.metrics.registry) {
+		if !strings.Contains(string(page), "`"+name) {
+			t.Errorf("%s is not in docs/operate.md", name)
+		}
 	}
-	for _, f := range families {
-		if !strings.Contains(string(page), "`"+f.GetName()) {
-			t.Errorf("%s is not in docs/operate.md", f.GetName())
+}
+
+// described returns the names of all metrics, also of those that have no value
+// yet.
+func described(r *prometheus.Registry) []string {
+	ch := make(chan *prometheus.Desc)
+	go func() { r.Describe(ch); close(ch) }()
+	var names []string
+	for d := range ch {
+		names = append(names, fqName.FindStringSubmatch(d.String())[1])
+	}
+	return names
+}
+
+var fqName = regexp.MustCompile(`fqName: "([^"]+)"`)
+
+// What alerts and the dashboard ask for is what the agent counts.
+func TestAlertsAndDashboardAskForMetricsThatExist(t *testing.T) {
+	known := described(newNode(t, nodes).metrics.registry)
+	ours, parts := regexp.MustCompile(`\bfairlead_\w+`), regexp.MustCompile(`_(bucket|sum|count)$`)
+	for _, file := range []string{"alerts.yaml", "alerts_test.yaml", "dashboard.json"} {
+		content, err := os.ReadFile("../../deploy/observability/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range ours.FindAllString(string(content), -1) {
+			if !slices.Contains(known, name) && !slices.Contains(known, parts.ReplaceAllString(name, "")) {
+				t.Errorf("%s asks for %s, which the agent does not count", file, name)
+			}
 		}
 	}
 }

@@ -105,11 +105,11 @@ func (a *Agent) api() http.Handler {
 	mux.HandleFunc("GET /v1/render", a.serveRender)
 	mux.HandleFunc("GET /v1/diff", a.serveDiff)
 	mux.HandleFunc("GET /v1/doctor", a.serveDoctor)
-	mux.HandleFunc("POST /v1/cni/add", a.serveCNI(about(a.add)))
-	mux.HandleFunc("POST /v1/cni/del", a.serveCNI(about(a.del)))
-	mux.HandleFunc("POST /v1/cni/check", a.serveCNI(about(a.check)))
-	mux.HandleFunc("POST /v1/cni/gc", a.serveCNI(a.keep))
-	mux.HandleFunc("POST /v1/cni/status", a.serveCNI(a.ready))
+	mux.HandleFunc("POST /v1/cni/add", a.serveCNI("ADD", about(a.add)))
+	mux.HandleFunc("POST /v1/cni/del", a.serveCNI("DEL", about(a.del)))
+	mux.HandleFunc("POST /v1/cni/check", a.serveCNI("CHECK", about(a.check)))
+	mux.HandleFunc("POST /v1/cni/gc", a.serveCNI("GC", a.keep))
+	mux.HandleFunc("POST /v1/cni/status", a.serveCNI("STATUS", a.ready))
 	return mux
 }
 

@@ -151,6 +151,14 @@ func (a *Agent) serveDoctor(w http.ResponseWriter, r *http.Request) {
 	}
 	checks = append(checks, a.pressure.Check())
 	subject := doctor.Subject{World: s.World, Problems: s.Problems, Diff: a.diff,
-		Pools: a.book.Pools(s.World.Node.PodCIDRs)}
+		Pools: a.pools(s)}
 	answer(w, Findings{doctor.Run(r.Context(), subject, checks)})
+}
+
+// pools are the node's pod addresses, where they are ours to give.
+func (a *Agent) pools(s *Snapshot) []doctor.Pool {
+	if s.World == nil || s.World.Node == nil || s.World.Config.Overlay.Mode == world.None {
+		return nil
+	}
+	return a.book.Pools(s.World.Node.PodCIDRs)
 }

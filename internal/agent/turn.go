@@ -53,6 +53,7 @@ func (a *Agent) turn() error {
 	}
 	a.tell(last, s)
 	a.metrics.turn(s, changes, time.Since(began))
+	a.metrics.addresses.set(a.pools(s))
 	if err == nil && !changes.Empty() {
 		a.config.Log.Info("applied", "changes", changes.Len(), "revision", s.Observed, "took", time.Since(began).Round(time.Microsecond))
 	}
@@ -85,6 +86,7 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 		return none, nil
 	}
 	a.pressure.Set(pressureConfig(s.World))
+	a.reach.Set(s.World)
 	s.Rendered = a.renderer.Render(s.World)
 	s.Problems = append(s.Problems, s.Rendered.Problems...)
 	unwritten := a.giveOut(s.Rendered.Allocations)

@@ -14,6 +14,7 @@ import (
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
 	"fairlead.dev/fairlead/internal/doctor"
+	"fairlead.dev/fairlead/internal/icmp"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -30,16 +31,16 @@ const (
 var fullSizePackets = doctor.Check{
 	ID: "overlay-mtu", Ask: "Does a full-size packet reach every peer?",
 	Run: func(ctx context.Context, s doctor.Subject) []doctor.Finding {
-		all := paths(s.World)
+		all := Paths(s.World)
 		rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-		errs := askInTurn(ctx, all, func(ctx context.Context, p path) error { return echo(ctx, p.from, p.to, s.World.PodMTU()) })
+		errs := askInTurn(ctx, all, func(ctx context.Context, p Path) error { return icmp.Echo(ctx, p.From, p.To, s.World.PodMTU()) })
 		return findings(all, errs, s.World.PodMTU())
 	},
 }
 
 // askInTurn asks along the paths, in order, as many as there is time for, and
 // returns what each came to.
-func askInTurn(ctx context.Context, all []path, ask func(context.Context, path) error) []error {
+func askInTurn(ctx context.Context, all []Path, ask func(context.Context, Path) error) []error {
 	begin, stop := context.WithTimeout(ctx, echoBegin)
 	defer stop()
 	errs := make([]error, len(all))
@@ -90,19 +91,21 @@ var reversePath = doctor.Check{
 // in.
 const strict = "1"
 
-// path is one way to one peer, in one family.
-type path struct {
-	peer     string
-	from, to netip.Addr
+// A Path is one way to one peer, in one family: between the addresses that the
+// two nodes have among their pods'.
+type Path struct {
+	Peer     string
+	From, To netip.Addr
 }
 
-func paths(w *world.World) []path {
-	var out []path
+// Paths are all ways to all peers.
+func Paths(w *world.World) []Path {
+	var out []Path
 	for _, p := range w.Peers.Nodes {
 		for _, to := range p.Gateways() {
 			for _, from := range w.Node.Gateways() {
 				if from.Is4() == to.Is4() {
-					out = append(out, path{p.Name, from, to})
+					out = append(out, Path{p.Name, from, to})
 				}
 			}
 		}
@@ -112,15 +115,15 @@ func paths(w *world.World) []path {
 
 // findings says which paths failed, and of how many one knows: only the first
 // len(errs) were asked.
-func findings(all []path, errs []error, mtu int) []doctor.Finding {
+func findings(all []Path, errs []error, mtu int) []doctor.Finding {
 	var out []doctor.Finding
 	for i, err := range errs {
 		if p := all[i]; err != nil {
 			out = append(out, doctor.Finding{
-				Status: doctor.Fail, Object: "Node " + p.peer,
-				Message:  fmt.Sprintf("%d bytes from %s to %s: %v", mtu, p.from, p.to, err),
+				Status: doctor.Fail, Object: "Node " + p.Peer,
+				Message:  fmt.Sprintf("%d bytes from %s to %s: %v", mtu, p.From, p.To, err),
 				Hint:     "is the peer up, does the network between the nodes carry the overlay's UDP port and packets of its MTU?",
-				Evidence: map[string]any{"bytes": mtu, "from": p.from.String(), "to": p.to.String()},
+				Evidence: map[string]any{"bytes": mtu, "from": p.From.String(), "to": p.To.String()},
 			})
 		}
 	}

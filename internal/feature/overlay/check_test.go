@@ -18,9 +18,9 @@ import (
 func TestOfManyDeadPeersSomeAreAsked(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		all := make([]path, 5000)
+		all := make([]Path, 5000)
 		began := time.Now()
-		errs := askInTurn(t.Context(), all, func(ctx context.Context, _ path) error {
+		errs := askInTurn(t.Context(), all, func(ctx context.Context, _ Path) error {
 			<-ctx.Done()
 			return errors.New("no answer")
 		})

@@ -1,4 +1,6 @@
-package overlay
+// Package icmp asks an address whether packets reach it, and their answers us.
+// Every kernel answers; no program need run there.
+package icmp
 
 import (
 	"context"
@@ -24,9 +26,9 @@ const (
 	retryEvery               = 500 * time.Millisecond
 )
 
-// echo sends an unfragmentable packet of size bytes, IP header included, and
-// waits for its answer.
-func echo(ctx context.Context, from, to netip.Addr, size int) error {
+// Echo sends an unfragmentable packet of size bytes, IP header included, and
+// waits for its answer until ctx's deadline. It asks again twice a second.
+func Echo(ctx context.Context, from, to netip.Addr, size int) error {
 	network, header := "ip4:icmp", ip4Header
 	if to.Is6() {
 		network, header = "ip6:ipv6-icmp", ip6Header

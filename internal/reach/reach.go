@@ -1,0 +1,171 @@
+// Package reach asks the peers in turn whether packets of full size reach their
+// pods' network and come back.
+//
+// The kernels answer, not the agents: a peer whose agent is away is reached all
+// the same. Neighbours and forwarding entries are permanent, so that nothing in
+// the kernel tells of a peer that is silent; one has to ask. What that costs is
+// bounded whatever the size of the cluster: one path at a time, ten in a second.
+package reach
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"fairlead.dev/fairlead/internal/feature/overlay"
+	"fairlead.dev/fairlead/internal/icmp"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+const (
+	every    = 100 * time.Millisecond // a path is asked
+	again    = 15 * time.Second       // the same one, at the earliest
+	patience = 2 * time.Second        // for an answer, repeated questions included
+)
+
+// A Watch knows which peers answered when they were asked last.
+type Watch struct {
+	ask func(ctx context.Context, p overlay.Path, size int) error
+
+	mu    sync.Mutex
+	node  *world.Node
+	peers *world.Peers
+	size  int // of packets, in bytes
+	list  []*entry
+}
+
+// An entry is what is known of one path.
+type entry struct {
+	overlay.Path
+	asked  time.Time // zero: not yet
+	answer answer
+}
+
+type answer int
+
+const (
+	unasked answer = iota // or no answer is due yet
+	reached
+	silent
+)
+
+// New prepares a watch that has nobody to ask.
+func New() *Watch {
+	return &Watch{ask: func(ctx context.Context, p overlay.Path, size int) error { return icmp.Echo(ctx, p.From, p.To, size) }}
+}
+
+// Set changes who is asked. What is known of paths that stay is kept, unless
+// packets have another size now.
+func (w *Watch) Set(of *world.World) {
+	node, peers := of.Node, of.Peers
+	if of.Config.Overlay.Mode == world.None || !of.Config.Enabled(overlay.Feature.Name) {
+		peers = nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	size := of.PodMTU()
+	if w.node == node && w.peers == peers && w.size == size {
+		return
+	}
+	known := map[overlay.Path]*entry{}
+	for _, e := range w.list {
+		if size == w.size {
+			known[e.Path] = e
+		}
+	}
+	w.node, w.peers, w.size, w.list = node, peers, size, nil
+	if peers == nil {
+		return
+	}
+	for _, p := range overlay.Paths(of) {
+		e, ok := known[p]
+		if !ok {
+			e = &entry{Path: p}
+		}
+		w.list = append(w.list, e)
+	}
+	// Nodes that start together must not all ask the same one.
+	rand.Shuffle(len(w.list), func(i, j int) { w.list[i], w.list[j] = w.list[j], w.list[i] })
+}
+
+// Run asks until ctx is done.
+func (w *Watch) Run(ctx context.Context) {
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if e, size := w.next(time.Now()); e != nil {
+			asking.Go(func() { w.try(ctx, e, size) })
+		}
+	}
+}
+
+// next is the path that was asked longest ago, if that is long enough.
+func (w *Watch) next(now time.Time) (*entry, int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var oldest *entry
+	for _, e := range w.list {
+		if oldest == nil || e.asked.Before(oldest.asked) {
+			oldest = e
+		}
+	}
+	if oldest == nil || now.Sub(oldest.asked) < again {
+		return nil, 0
+	}
+	oldest.asked = now
+	return oldest, w.size
+}
+
+func (w *Watch) try(ctx context.Context, e *entry, size int) {
+	limited, stop := context.WithTimeout(ctx, patience)
+	defer stop()
+	err := w.ask(limited, e.Path, size)
+	if ctx.Err() != nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e.answer = reached
+	if err != nil {
+		e.answer = silent
+	}
+}
+
+// Status counts the peers. One that is silent in one family is unreachable.
+type Status struct{ Reached, Unreachable, Unasked int }
+
+// Status is what is known now.
+func (w *Watch) Status() Status {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	peers := map[string]answer{}
+	for _, e := range w.list {
+		was, known := peers[e.Peer]
+		switch {
+		case !known || e.answer == silent:
+			peers[e.Peer] = e.answer
+		case e.answer == unasked && was == reached:
+			peers[e.Peer] = unasked
+		}
+	}
+	var s Status
+	for _, a := range peers {
+		switch a {
+		case reached:
+			s.Reached++
+		case silent:
+			s.Unreachable++
+		case unasked:
+			s.Unasked++
+		}
+	}
+	return s
+}
