@@ -81,17 +81,13 @@ func (b *Builder) images(ctx context.Context) ([]image.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	src, err := b.agnhostSource(ctx)
+	first, err := b.AgnhostImage(ctx)
 	if err != nil {
 		return nil, err
 	}
-	tag, err := os.ReadFile(filepath.Join(src, "VERSION"))
-	if err != nil {
-		return nil, err
-	}
-	var agnhost []string
-	for _, t := range append([]string{strings.TrimSpace(string(tag))}, agnhostTags...) {
-		agnhost = append(agnhost, "registry.k8s.io/e2e-test-images/agnhost:"+t)
+	agnhost := []string{first}
+	for _, t := range agnhostTags {
+		agnhost = append(agnhost, agnhostName+t)
 	}
 	return []image.Image{
 		{Names: []string{"registry.k8s.io/pause:3.10", "registry.k8s.io/pause:3.10.1", "registry.k8s.io/pause:3.10.2"},
@@ -101,6 +97,19 @@ func (b *Builder) images(ctx context.Context) ([]image.Image, error) {
 		{Names: agnhost, Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"}, Layers: []string{"busybox", "tools", "coredns", "agnhost"}},
 		{Names: []string{"registry.k8s.io/coredns/coredns:" + coredns}, Entrypoint: []string{"/coredns"}, Layers: []string{"coredns"}},
 	}, nil
+}
+
+const agnhostName = "registry.k8s.io/e2e-test-images/agnhost:"
+
+// AgnhostImage is the name of agnhost's image, of the version that this
+// Kubernetes asks for.
+func (b *Builder) AgnhostImage(ctx context.Context) (string, error) {
+	src, err := b.agnhostSource(ctx)
+	if err != nil {
+		return "", err
+	}
+	tag, err := os.ReadFile(filepath.Join(src, "VERSION"))
+	return agnhostName + strings.TrimSpace(string(tag)), err
 }
 
 func (b *Builder) agnhostSource(ctx context.Context) (string, error) {

@@ -33,8 +33,9 @@ type Network string
 
 // The networks.
 const (
-	NoNetwork Network = ""       // none: nodes are NotReady until one is installed
-	Bridge    Network = "bridge" // the reference: Debian's plugins bridge, host-local and portmap, with static routes
+	NoNetwork Network = ""         // none: nodes are NotReady until one is installed
+	Bridge    Network = "bridge"   // the reference: Debian's plugins bridge, host-local and portmap, with static routes
+	Fairlead  Network = "fairlead" // this tree's, from its chart
 )
 
 // A Proxy is kube-proxy's mode.
@@ -100,7 +101,7 @@ func (c *Config) complete() error {
 	switch {
 	case c.Nodes < 0 || c.Nodes > maxNodes:
 		return fmt.Errorf("a cluster has 0 to %d nodes, not %d", maxNodes, c.Nodes)
-	case !slices.Contains([]Network{NoNetwork, Bridge}, c.Network):
+	case !slices.Contains([]Network{NoNetwork, Bridge, Fairlead}, c.Network):
 		return fmt.Errorf("there is no network %q", c.Network)
 	case !slices.Contains([]Proxy{NFTables, IPTables, NoProxy}, c.Proxy):
 		return fmt.Errorf("kube-proxy has no mode %q", c.Proxy)
@@ -118,11 +119,12 @@ type Cluster struct {
 	mu       sync.Mutex // guards state while nodes start at once
 	state    state
 	programs programs
-	begin    time.Time // of what is being reported on
+	release  build.Release // of Fairlead, when that is the network
+	begin    time.Time     // of what is being reported on
 }
 
 // programs are the directories of what was built, and the archive of images.
-type programs struct{ Kubernetes, Node, Containerd, Images string }
+type programs struct{ Kubernetes, Node, Containerd, Images, Agnhost string }
 
 // Up builds what is missing and makes the cluster, after removing what is left
 // of one of the same name; one that runs is an error, unless Replace is set. It returns when the API server is ready and the nodes
@@ -156,27 +158,31 @@ func (c *Cluster) up(ctx context.Context) error {
 	if err := c.claim(); err != nil {
 		return err
 	}
-	if err := c.startControlPlane(ctx); err != nil {
-		return err
+	nodes := make(chan error, 1) // which come up meanwhile
+	go func() { nodes <- c.each(func(n *Node) error { return n.PowerOn(ctx) }) }()
+	err := c.startControlPlane(ctx)
+	if err == nil {
+		c.say("control plane ready")
 	}
-	c.say("control plane ready")
-	if c.config.Nodes == 0 {
-		return nil
-	}
-	if err := c.each(func(n *Node) error { return n.PowerOn(ctx) }); err != nil {
+	if err = errors.Join(err, <-nodes); err != nil || c.config.Nodes == 0 {
 		return err
 	}
 	if err := c.registered(ctx); err != nil {
 		return err
 	}
 	c.say("%d nodes registered", c.config.Nodes)
-	if err := c.Apply(ctx, c.dns()); err != nil {
+	if err := c.Apply(ctx, coreDNS); err != nil {
 		return err
 	}
-	if c.config.Network == NoNetwork {
+	switch c.config.Network {
+	case Bridge:
+		err = c.bridge(ctx)
+	case Fairlead:
+		err = c.Install(ctx, c.release)
+	default:
 		return nil
 	}
-	if err := c.bridge(ctx); err != nil {
+	if err != nil {
 		return err
 	}
 	return c.WaitReady(ctx)
@@ -198,11 +204,22 @@ func (c *Cluster) build(ctx context.Context) error {
 		}
 	}
 	if c.config.Nodes > 0 {
-		c.programs.Images, err = b.Images(ctx)
+		if c.programs.Images, err = b.Images(ctx); err != nil {
+			return err
+		}
+	}
+	if c.programs.Agnhost, err = b.AgnhostImage(ctx); err != nil {
+		return err
+	}
+	if c.config.Network == Fairlead {
+		c.release, err = c.Release(ctx, "", "")
 	}
 	c.say("built")
 	return err
 }
+
+// Agnhost is the image of upstream's test program, of the cluster's version.
+func (c *Cluster) Agnhost() string { return c.programs.Agnhost }
 
 // Name is the cluster's.
 func (c *Cluster) Name() string { return c.config.Name }

@@ -132,8 +132,8 @@ func (k component) end(ctx context.Context, s unix.Signal) (bool, error) {
 	return false, nil
 }
 
-// eventually calls f until it has no error, and returns its last when ctx is done.
-func eventually(ctx context.Context, what string, f func(context.Context) error) error {
+// Eventually calls f until it has no error, and returns its last when ctx is done.
+func Eventually(ctx context.Context, what string, f func(context.Context) error) error {
 	for {
 		err := f(ctx)
 		if err == nil {

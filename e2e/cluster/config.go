@@ -149,8 +149,3 @@ conntrack: {maxPerCore: 0, min: 0}
 
 //go:embed coredns.yaml
 var coreDNS string
-
-// dns is CoreDNS with its Service, of the cluster's families.
-func (c *Cluster) dns() string {
-	return coreDNS
-}

@@ -155,7 +155,7 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return eventually(ctx, "default service account", func(ctx context.Context) error {
+	return Eventually(ctx, "default service account", func(ctx context.Context) error {
 		_, err := client.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{})
 		return err
 	})
@@ -174,7 +174,7 @@ func (c *Cluster) Start(ctx context.Context, name string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return eventually(ctx, "API server ready, see "+k.log, func(ctx context.Context) error {
+	return Eventually(ctx, "API server ready, see "+k.log, func(ctx context.Context) error {
 		client, err := c.Client()
 		if err != nil {
 			return err

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -260,7 +259,7 @@ func (n *Node) Start(ctx context.Context, name string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	err = eventually(ctx, "containerd of "+n.name+", see "+k.log, func(ctx context.Context) error {
+	err = Eventually(ctx, "containerd of "+n.name+", see "+k.log, func(ctx context.Context) error {
 		if pid, _ := k.running(); pid == 0 {
 			return errors.New("it has ended")
 		}
@@ -286,19 +285,23 @@ func (n *Node) Stop(ctx context.Context, name string) error {
 // importImages imports what the disk does not have yet.
 func (n *Node) importImages(ctx context.Context) error {
 	for _, archive := range append([]string{n.c.programs.Images}, n.c.config.Images...) {
-		done := n.dir("imported", strings.ReplaceAll(strings.Trim(archive, "/"), "/", "_"))
-		if _, err := os.Stat(done); err == nil {
-			continue
-		}
-		begin := time.Now()
-		if err := n.ImportImage(ctx, archive); err != nil {
-			return err
-		}
-		if err := errors.Join(os.MkdirAll(filepath.Dir(done), 0o755), os.WriteFile(done, []byte(time.Since(begin).String()), 0o644)); err != nil {
+		if err := n.importOnce(ctx, archive); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// importOnce imports an archive unless that was done: what is imported is on disk.
+func (n *Node) importOnce(ctx context.Context, archive string) error {
+	done := n.dir("imported", strings.ReplaceAll(strings.Trim(archive, "/"), "/", "_"))
+	if _, err := os.Stat(done); err == nil {
+		return nil
+	}
+	if err := n.ImportImage(ctx, archive); err != nil {
+		return err
+	}
+	return errors.Join(os.MkdirAll(filepath.Dir(done), 0o755), os.WriteFile(done, nil, 0o644))
 }
 
 // ImportImage makes the images of an archive known to the node's kubelet.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -65,6 +66,9 @@ func Open(name string) (*Cluster, error) {
 	c.config.Log = io.Discard
 	return c, nil
 }
+
+// LogTo reports progress to w from now on.
+func (c *Cluster) LogTo(w io.Writer) { c.config.Log, c.begin = w, time.Now() }
 
 // List names the clusters of this machine.
 func List() ([]string, error) {

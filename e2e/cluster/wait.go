@@ -39,7 +39,7 @@ func (c *Cluster) WaitReady(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	err = eventually(ctx, "CoreDNS available", func(ctx context.Context) error {
+	err = Eventually(ctx, "CoreDNS available", func(ctx context.Context) error {
 		d, err := client.AppsV1().Deployments("kube-system").Get(ctx, "coredns", metav1.GetOptions{})
 		if err == nil && d.Status.AvailableReplicas == 0 {
 			err = fmt.Errorf("of %d replicas none is available", d.Status.Replicas)
@@ -60,7 +60,7 @@ func (c *Cluster) nodes(ctx context.Context, what string, lacks func(corev1.Node
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return eventually(ctx, what, func(ctx context.Context) error {
+	return Eventually(ctx, what, func(ctx context.Context) error {
 		list, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 		if err != nil {
 			return err

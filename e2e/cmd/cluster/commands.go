@@ -27,7 +27,7 @@ func upCommand(name *string) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.IntVar(&c.Nodes, "nodes", 3, "nodes; 0: only a control plane")
-	f.StringVar((*string)(&c.Network), "network", "", "the network of pods: bridge, as a reference; by default none, and nodes wait for one")
+	f.StringVar((*string)(&c.Network), "network", "", "the network of pods: fairlead, this tree's; bridge, as a reference; by default none, and nodes wait for one")
 	f.StringVar((*string)(&c.Proxy), "proxy", string(cluster.NFTables), "kube-proxy's mode: nftables, iptables or none")
 	f.StringVar((*string)(&c.Containerd), "containerd", string(cluster.Debian), "the container runtime: debian or 2.2")
 	f.StringVar((*string)(&c.Families), "families", string(cluster.DualStack), "address families: dual or ipv4")

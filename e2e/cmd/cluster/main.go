@@ -36,7 +36,7 @@ func command() *cobra.Command {
 	}
 	name := root.PersistentFlags().String("name", "e2e", "the cluster's `NAME`: clusters of different names do not meet")
 	root.AddCommand(upCommand(name), downCommand(name), statusCommand(name), kubeconfigCommand(name), execCommand(name),
-		rebootCommand(name), componentCommand(name), importCommand(name), buildCommand())
+		rebootCommand(name), componentCommand(name), importCommand(name), installCommand(name), checkCommand(name), buildCommand())
 	return root
 }
 

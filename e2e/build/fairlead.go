@@ -1,0 +1,74 @@
+package build
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+)
+
+// A Release is Fairlead as it is installed: an image, and the chart's manifests,
+// which ask for it.
+type Release struct {
+	Image     string // archive
+	Manifests string // file
+}
+
+// Fairlead builds the image and renders the chart of a source tree, "" for the
+// one in which the working directory is. The version is the image's tag, "" for
+// the chart's own; values are the chart's, each NAME=VALUE.
+func (b *Builder) Fairlead(ctx context.Context, tree, version string, values ...string) (Release, error) {
+	if tree == "" {
+		tree = filepath.Dir(b.src)
+	}
+	dir, err := os.MkdirTemp(b.dir, "fairlead.")
+	if err != nil {
+		return Release{}, err
+	}
+	defer os.RemoveAll(dir)
+	args := []string{"-arch", runtime.GOARCH, "-out", dir}
+	if version != "" {
+		args = append(args, "-version", version)
+		values = append(values, "image.tag="+version)
+	}
+	if _, err := run(ctx, filepath.Join(tree, "tools/image"), args...); err != nil {
+		return Release{}, fmt.Errorf("build the image: %w", err)
+	}
+	image := filepath.Join(dir, "fairlead-"+runtime.GOARCH+".tar")
+	args = nil
+	for _, v := range append([]string{"createNamespace=true"}, values...) {
+		args = append(args, "-set", v)
+	}
+	manifests, err := run(ctx, filepath.Join(tree, "tools/chart"), args...)
+	if err != nil {
+		return Release{}, fmt.Errorf("render the chart: %w", err)
+	}
+	content, err := os.ReadFile(image)
+	if err != nil {
+		return Release{}, err
+	}
+	sum := sha256.Sum256(append(content, manifests...))
+	kept, err := b.Once("fairlead", hex.EncodeToString(sum[:])[:12], func(to string) error {
+		return errors.Join(os.Rename(image, filepath.Join(to, "image.tar")), os.WriteFile(filepath.Join(to, "fairlead.yaml"), manifests, 0o644))
+	})
+	return Release{Image: filepath.Join(kept, "image.tar"), Manifests: filepath.Join(kept, "fairlead.yaml")}, err
+}
+
+// run runs the program of a module, and returns what it prints.
+func run(ctx context.Context, module string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "go", append([]string{"run", "."}, args...)...)
+	cmd.Dir = module
+	var complaint bytes.Buffer
+	cmd.Stderr = &complaint
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("go run in %s: %w\n%s", module, err, complaint.Bytes())
+	}
+	return out, nil
+}

@@ -1,0 +1,69 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"fairlead.dev/fairlead/e2e/build"
+)
+
+// FairleadNamespace is where Fairlead runs.
+const FairleadNamespace = "fairlead-system"
+
+// Release builds Fairlead from a source tree, for this cluster: see build.Builder.Fairlead.
+func (c *Cluster) Release(ctx context.Context, tree, version string, values ...string) (build.Release, error) {
+	b, err := build.New(c.config.Log)
+	if err != nil {
+		return build.Release{}, err
+	}
+	if c.config.Proxy == NoProxy {
+		values = append(values, "apiServer="+c.server()) // nobody serves the Service kubernetes
+	}
+	return b.Fairlead(ctx, tree, version, values...)
+}
+
+// Install installs a release of Fairlead, or replaces another by it, and waits
+// until all its pods are of this release and ready.
+func (c *Cluster) Install(ctx context.Context, r build.Release) error {
+	if err := c.each(func(n *Node) error { return n.importOnce(ctx, r.Image) }); err != nil {
+		return err
+	}
+	manifests, err := os.ReadFile(r.Manifests)
+	if err != nil {
+		return err
+	}
+	if err := c.Apply(ctx, string(manifests)); err != nil {
+		return err
+	}
+	c.say("Fairlead installed")
+	return c.FairleadReady(ctx)
+}
+
+// FairleadReady waits until every pod of Fairlead is of the release installed
+// last, and ready.
+func (c *Cluster) FairleadReady(ctx context.Context) error {
+	client, err := c.Client()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err = Eventually(ctx, "Fairlead's pods ready", func(ctx context.Context) error {
+		agents, err := client.AppsV1().DaemonSets(FairleadNamespace).Get(ctx, "fairlead-agent", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if s := agents.Status; s.ObservedGeneration < agents.Generation || s.UpdatedNumberScheduled < s.DesiredNumberScheduled ||
+			s.NumberReady < s.DesiredNumberScheduled || int(s.DesiredNumberScheduled) < c.config.Nodes {
+			return fmt.Errorf("%d of %d agents are ready", s.NumberReady, c.config.Nodes)
+		}
+		return nil
+	})
+	if err == nil {
+		c.say("Fairlead's pods ready")
+	}
+	return err
+}

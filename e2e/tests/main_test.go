@@ -1,0 +1,60 @@
+// Package tests are Fairlead's own checks on a real cluster. They share one: that
+// which FAIRLEAD_E2E_USE names, or one that is made for them and taken down.
+package tests
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/e2e/cluster"
+)
+
+// shared is the cluster of the tests. A test that stops or changes something puts
+// it back; tests do not run in parallel.
+var shared *cluster.Cluster
+
+func TestMain(m *testing.M) {
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, m))
+}
+
+func run(ctx context.Context, m *testing.M) int {
+	if name := os.Getenv("FAIRLEAD_E2E_USE"); name != "" {
+		var err error
+		if shared, err = cluster.Open(name); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return m.Run()
+	}
+	config := cluster.Config{Name: "tests", Nodes: 3, Network: cluster.Fairlead, Replace: true, Log: os.Stderr}
+	done := make(chan int, 1)
+	go func() {
+		var err error
+		if shared, err = cluster.Up(ctx, config); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			done <- 1
+			return
+		}
+		done <- m.Run()
+	}()
+	code := 1
+	select {
+	case code = <-done:
+	case <-ctx.Done():
+	}
+	if code != 0 {
+		cluster.Explain(os.Stderr, config.Name)
+	}
+	if err := cluster.Down(context.WithoutCancel(ctx), config.Name); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
