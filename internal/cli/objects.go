@@ -13,6 +13,7 @@ import (
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/feature/all"
 	"fairlead.dev/fairlead/internal/kube"
+	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/dir"
 	watch "fairlead.dev/fairlead/internal/source/kube"
 	"fairlead.dev/fairlead/internal/status"
@@ -24,6 +25,7 @@ type objectsFlags struct {
 	objects, reports   string // directories
 	kubeconfig, server string
 	pods               string // whose are watched at least
+	config             string // file
 }
 
 func (o *objectsFlags) add(f *pflag.FlagSet) {
@@ -31,6 +33,7 @@ func (o *objectsFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&o.reports, "reports", "", "directory of all nodes' reports; empty: none is written or read")
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "file that says how to reach the API server; empty, in a pod: its service account")
 	f.StringVar(&o.server, "api-server", "", "URL of the API server, in the place of the one found there, such as one that does not need kube-proxy")
+	f.StringVar(&o.config, "config", "", "file with the AgentConfig default that counts while the API server has none; empty: the usual settings")
 	f.StringVar(&o.pods, "watch-pods", "", "watch the pods of this node or of the whole cluster, node or cluster, whether features need them or not: to measure what that costs")
 }
 
@@ -57,9 +60,15 @@ func (o *objectsFlags) fromServer(c *agent.Config) error {
 	if !ok {
 		return misuse{fmt.Errorf("--watch-pods %q: use node or cluster", o.pods)}
 	}
+	var fallback *source.Objects
+	if o.config != "" {
+		if fallback, err = dir.New(o.config).Read(); err != nil {
+			return misuse{fmt.Errorf("--config: %w", err)}
+		}
+	}
 	c.Objects, err = watch.New(watch.Config{
 		REST: rest, Node: c.Node, Needs: feature.Needs(all.Features).With(world.Needs{Pods: scope}),
-		Memory: agent.ObjectsDir(c.StateDir), Log: c.Log,
+		Memory: agent.ObjectsDir(c.StateDir), Fallback: fallback, Log: c.Log,
 	})
 	if err != nil {
 		return err

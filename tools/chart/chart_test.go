@@ -24,6 +24,9 @@ func TestMain(m *testing.M) {
 				panic(err)
 			}
 		}
+		if err := copySchema(); err != nil {
+			panic(err)
+		}
 	}
 	os.Exit(m.Run())
 }
@@ -47,6 +50,8 @@ var valueSets = map[string]string{
 	"monitored":  "metrics.address=::,metrics.podMonitor.enabled=true,metrics.podMonitor.labels.release=prometheus",
 	"image":      "image.tag=1.2.3,image.repository=registry.example/fairlead,imagePullSecrets[0]=pull,image.pullPolicy=Always",
 	"placement":  "agent.maxUnavailable=10%,agent.nodeSelector.a=b,controller.nodeSelector.a=b,controller.replicas=1,agent.resources.limits.memory=1Gi",
+	"beside":     "config.overlay.mode=none",
+	"settings":   "config.nodeSNATRandomizePorts=true,config.nonMasqueradeCIDRs={192.0.2.0/24},config.features.hostport=false,config.overlay.mtu=1400",
 	"uninstall":  "uninstall=true",
 }
 
@@ -74,6 +79,9 @@ func TestBadValuesAreRefusedByName(t *testing.T) {
 		"cni.binDir=/opt/../etc":          "at '/cni/binDir'",
 		"metrics.address=192.0.2.1":       "at '/metrics/address': value must be one of",
 		"metrics.port=0":                  "at '/metrics/port': minimum",
+		"config.overlay.mode=nne":         "at '/config/overlay/mode': value must be one of 'vxlan', 'direct', 'hybrid', 'none'",
+		"config.nodeSNATRandomisePorts=1": "at '/config': additional properties 'nodeSNATRandomisePorts' not allowed",
+		"config.overlay.mtu=70000":        "at '/config/overlay/mtu'",
 		"image.tag=a:b":                   "at '/image/tag'",
 		"uninstall=yes":                   "at '/uninstall': got string, want boolean",
 		"metrics.podMonitor.enabled=true": "a scraper cannot reach metrics.address 127.0.0.1: set metrics.address to 0.0.0.0 or ::",

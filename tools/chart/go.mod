@@ -2,8 +2,6 @@ module fairlead.dev/fairlead/tools/chart
 
 go 1.26.0
 
-replace fairlead.dev/fairlead => ../..
-
 require (
 	helm.sh/helm/v4 v4.3.1
 	k8s.io/api v0.37.2

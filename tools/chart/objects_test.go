@@ -80,6 +80,29 @@ func TestEveryObjectIsOfItsKindFieldByField(t *testing.T) {
 	}
 }
 
+// What agents read is an AgentConfig. That its fields are those of the kind is the
+// schema's affair.
+func TestConfigIsAnAgentConfig(t *testing.T) {
+	const values = "config.overlay.mode=none,config.nodeSNATPortRange=32768-65535"
+	file := find[*corev1.ConfigMap](t, values)[0].Data["default.yaml"]
+	const want = `apiVersion: fairlead.dev/v1alpha1
+kind: AgentConfig
+metadata:
+  name: default
+spec:
+  nodeSNATPortRange: 32768-65535
+  overlay:
+    mode: none
+`
+	if strings.TrimSpace(file) != strings.TrimSpace(want) {
+		t.Errorf("config is\n%s", file)
+	}
+	pod := find[*appsv1.DaemonSet](t, values)[0].Spec.Template
+	if !slices.Contains(pod.Spec.Containers[0].Args, "--config=/etc/fairlead/config/default.yaml") || pod.Annotations["checksum/config"] == "" {
+		t.Errorf("agents have %q, annotations %v", pod.Spec.Containers[0].Args, pod.Annotations)
+	}
+}
+
 // The agent has the privileges that docs/install.md explains, and no other; taken
 // from a node it has no token either.
 func TestTheAgentsPrivilegesAreTheDocumentedOnes(t *testing.T) {
@@ -110,6 +133,9 @@ func TestTheAgentsPrivilegesAreTheDocumentedOnes(t *testing.T) {
 			}
 			for _, m := range c.VolumeMounts {
 				v := pod.Volumes[slices.IndexFunc(pod.Volumes, func(v corev1.Volume) bool { return v.Name == m.Name })]
+				if v.HostPath == nil {
+					continue
+				}
 				if host := v.HostPath.Path; m.MountPath != host && m.MountPath != "/host"+host {
 					t.Errorf("%s is %s inside", host, m.MountPath)
 				}

@@ -39,7 +39,7 @@ func render(namespace string, values map[string]any) ([]byte, error) {
 }
 
 // order is that of the templates whose objects others need.
-var order = []string{"namespace.yaml", "crds.yaml", "policies.yaml", "agent-rbac.yaml", "controller-rbac.yaml"}
+var order = []string{"namespace.yaml", "crds.yaml", "policies.yaml", "config.yaml", "agent-rbac.yaml", "controller-rbac.yaml"}
 
 // join makes one text of what templates became.
 func join(files map[string]string) []byte {

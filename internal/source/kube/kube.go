@@ -30,6 +30,9 @@ type Config struct {
 	Node   string       // the node that the objects are for
 	Needs  world.Needs  // what is watched besides Nodes, AgentConfigs and FairleadNodes
 	Memory string       // directory in which objects are kept for a start without API server; "": none
+	// Fallback has AgentConfigs for names of which the API server has none, such as
+	// those that come with the agent; and what is wrong with them.
+	Fallback *source.Objects
 	// Patience is how long a start waits for an API server before it goes on with
 	// what is remembered; 0: the usual time.
 	Patience time.Duration
@@ -173,8 +176,12 @@ func (s *Source) Read() (*source.Objects, error) {
 	for _, k := range s.kinds {
 		k.collect(out)
 	}
+	if f := s.config.Fallback; f != nil {
+		out.Configs = slices.Concat(out.Configs, f.Configs) // the first of a name counts
+		out.Problems = f.Problems
+	}
 	if s.unkept != nil {
-		out.Problems = append(out.Problems, world.Problem{Object: "Node " + s.config.Node,
+		out.Problems = append(slices.Clip(out.Problems), world.Problem{Object: "Node " + s.config.Node,
 			Reason: fmt.Sprintf("what is known of the cluster cannot be kept on disk: %s", s.unkept),
 			Hint:   "mend that, or the next start without API server goes by what was known before"})
 	}

@@ -26,6 +26,9 @@ containers:
       {{- with .Values.apiServer }}
       - --api-server={{ . }}
       {{- end }}
+      {{- if .Values.config }}
+      - --config=/etc/fairlead/config/default.yaml
+      {{- end }}
     env:
       - name: NODE_NAME
         valueFrom:
@@ -63,6 +66,9 @@ containers:
       - {name: state, mountPath: /var/lib/fairlead}
       - {name: netns, mountPath: /run/netns, mountPropagation: HostToContainer}
       - {name: sysctl, mountPath: /host/proc/sys/net}
+      {{- if .Values.config }}
+      - {name: config, mountPath: /etc/fairlead/config}
+      {{- end }}
 volumes:
   # Paths are the same inside and outside: the runtime, the plugin and the agent
   # tell each other where things are.
@@ -73,4 +79,7 @@ volumes:
   - {name: netns, hostPath: {path: /run/netns, type: DirectoryOrCreate}}
   # A container's own /proc/sys is read-only, and nothing may be mounted there.
   - {name: sysctl, hostPath: {path: /proc/sys/net, type: Directory}}
+  {{- if .Values.config }}
+  - {name: config, configMap: {name: fairlead-agent}}
+  {{- end }}
 {{- end }}
