@@ -83,14 +83,14 @@ func (e *event) tell(ctx context.Context, want corev1.Event, told int32) error {
 			return err
 		}
 	}
-	want.Count += e.before
-	err := e.s.core.Post().Namespace(want.Namespace).Resource("events").Body(&want).MaxRetries(0).Do(ctx).Error()
+	made := want
+	made.Count += e.before
+	err := e.s.core.Post().Namespace(want.Namespace).Resource("events").Body(&made).MaxRetries(0).Do(ctx).Error()
 	if !apierrors.IsAlreadyExists(err) {
 		return err
 	}
-	want.Count -= e.before
-	var there corev1.Event
-	if err := e.s.core.Get().Namespace(want.Namespace).Resource("events").Name(want.Name).MaxRetries(0).Do(ctx).Into(&there); err != nil {
+	there, err := e.patch(ctx, want, map[string]any{}) // reads it, without a right to get
+	if err != nil {
 		return err
 	}
 	e.before = there.Count
@@ -98,10 +98,18 @@ func (e *event) tell(ctx context.Context, want corev1.Event, told int32) error {
 }
 
 func (e *event) count(ctx context.Context, want corev1.Event) error {
-	body, err := json.Marshal(map[string]any{"count": e.before + want.Count, "lastTimestamp": want.LastTimestamp, "message": want.Message})
+	_, err := e.patch(ctx, want, map[string]any{
+		"count": e.before + want.Count, "lastTimestamp": want.LastTimestamp, "message": want.Message,
+	})
+	return err
+}
+
+func (e *event) patch(ctx context.Context, want corev1.Event, change map[string]any) (there corev1.Event, err error) {
+	body, err := json.Marshal(change)
 	if err != nil {
-		return err
+		return there, err
 	}
-	return e.s.core.Patch(types.StrategicMergePatchType).Namespace(want.Namespace).Resource("events").Name(want.Name).
-		Body(body).MaxRetries(0).Do(ctx).Error()
+	err = e.s.core.Patch(types.StrategicMergePatchType).Namespace(want.Namespace).Resource("events").Name(want.Name).
+		Body(body).MaxRetries(0).Do(ctx).Into(&there)
+	return there, err
 }

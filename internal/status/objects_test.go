@@ -125,7 +125,7 @@ func TestAnEventIsCountedOnFromWhatAnEarlierAgentTold(t *testing.T) {
 		s.Events([]corev1.Event{happened("a", 3)})
 		time.Sleep(2 * eventAgain)
 		counted := srv.lines("PATCH " + eventPath + "/a")
-		if len(counted) != 2 || counted[0].body["count"] != 42.0 || counted[1].body["count"] != 43.0 {
+		if len(counted) != 3 || len(counted[0].body) > 0 || counted[1].body["count"] != 42.0 || counted[2].body["count"] != 43.0 {
 			t.Errorf("counted: %v", counted)
 		}
 		srv.mu.Lock()

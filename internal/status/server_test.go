@@ -78,20 +78,22 @@ func (s *server) serve(r *http.Request, q request) *http.Response {
 }
 
 func merge(there any, body map[string]any) map[string]any {
-	out := map[string]any{"apiVersion": body["apiVersion"], "kind": body["kind"]}
+	out := map[string]any{}
 	old, _ := json.Marshal(there)
-	var fields map[string]map[string]any
-	_ = json.Unmarshal(old, &fields) // those that are not objects stay out
-	for _, part := range []string{"metadata", "status"} {
-		merged := map[string]any{}
-		maps.Copy(merged, fields[part])
-		if changes, ok := body[part].(map[string]any); ok {
-			maps.Copy(merged, changes)
-		}
-		out[part] = merged
+	if err := json.Unmarshal(old, &out); err != nil {
+		panic(err)
 	}
-	if _, isEvent := body["count"]; isEvent {
-		maps.Copy(out, body)
+	if out == nil {
+		out = map[string]any{}
+	}
+	for key, value := range body {
+		part, ok := out[key].(map[string]any)
+		change, both := value.(map[string]any)
+		if !ok || !both {
+			out[key] = value
+			continue
+		}
+		maps.Copy(part, change)
 	}
 	return out
 }

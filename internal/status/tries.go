@@ -34,7 +34,7 @@ func newKinds() kinds {
 		pod: &kind{name: "Pod", bucket: rate.NewLimiter(5, 50),
 			rule: `{apiGroups: [""], resources: [pods], verbs: [get, patch]}`},
 		event: &kind{name: "Event", bucket: rate.NewLimiter(rate.Every(10*time.Second), 25),
-			rule: `{apiGroups: [""], resources: [events], verbs: [get, create, patch]}`},
+			rule: `{apiGroups: [""], resources: [events], verbs: [create, patch]}`},
 	}
 }
 
