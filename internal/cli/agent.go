@@ -56,6 +56,7 @@ pod with a service account; otherwise from a directory of manifests.`,
 	f := cmd.Flags()
 	f.StringVar(&c.Node, "node", os.Getenv("NODE_NAME"), "name of this machine's Node object ($NODE_NAME)")
 	from.add(f)
+	from.addAgents(f)
 	f.StringVar(&c.StateDir, "state-dir", cni.DefaultStateDir, "directory of the address book")
 	f.StringVar(&c.Socket, "socket", cni.DefaultSocket, "unix socket for the CNI plugin and the command line")
 	f.StringVar(&c.MetricsAddress, "metrics-address", "127.0.0.1:9468", "address of metrics and health; empty: none")

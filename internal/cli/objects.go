@@ -33,28 +33,58 @@ func (o *objectsFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&o.reports, "reports", "", "directory of all nodes' reports; empty: none is written or read")
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "file that says how to reach the API server; empty, in a pod: its service account")
 	f.StringVar(&o.server, "api-server", "", "URL of the API server, in the place of the one found there, such as one that does not need kube-proxy")
+}
+
+// addAgents adds those that only an agent has.
+func (o *objectsFlags) addAgents(f *pflag.FlagSet) {
 	f.StringVar(&o.config, "config", "", "file with the AgentConfig default that counts while the API server has none; empty: the usual settings")
 	f.StringVar(&o.pods, "watch-pods", "", "watch the pods of this node or of the whole cluster, node or cluster, whether features need them or not: to measure what that costs")
 }
 
-// choose gives c its source of objects, and whom it tells how things are.
-func (o *objectsFlags) choose(cmd *cobra.Command, c *agent.Config) error {
+// asksServer reports whether objects come from an API server.
+func (o *objectsFlags) asksServer(cmd *cobra.Command) (bool, error) {
 	asked := o.kubeconfig != "" || o.server != ""
 	written := cmd.Flags().Changed("objects")
+	if asked && (written || o.reports != "") {
+		return false, misuse{errors.New("--kubeconfig and --api-server say that objects come from an API server, --objects and --reports from directories: choose one")}
+	}
+	return asked || kube.InPod() && !written, nil
+}
+
+// choose gives c its source of objects, and whom it tells how things are.
+func (o *objectsFlags) choose(cmd *cobra.Command, c *agent.Config) error {
+	server, err := o.asksServer(cmd)
 	switch {
-	case asked && (written || o.reports != ""):
-		return misuse{errors.New("--kubeconfig and --api-server say that objects come from an API server, --objects and --reports from directories: choose one")}
-	case asked || kube.InPod() && !written:
+	case err != nil:
+		return err
+	case server:
 		return o.fromServer(c)
 	}
 	return o.fromDirectory(c)
 }
 
+// connection says how to reach the API server as the named component.
+func (o *objectsFlags) connection(component string) kube.Connection {
+	return kube.Connection{Kubeconfig: o.kubeconfig, Server: o.server, UserAgent: component + "/" + version()}
+}
+
+// nowhere is the error of a connection that leads to no API server.
+func nowhere(err error) error {
+	return misuse{fmt.Errorf("%w: name a kubeconfig with --kubeconfig, or a directory of manifests with --objects", err)}
+}
+
+// directory says whether there is one of manifests.
+func (o *objectsFlags) directory() error {
+	if info, err := os.Stat(o.objects); err != nil || !info.IsDir() {
+		return misuse{fmt.Errorf("--objects %q is no directory: make it, or name the one with the manifests, or an API server with --kubeconfig", o.objects)}
+	}
+	return nil
+}
+
 func (o *objectsFlags) fromServer(c *agent.Config) error {
-	connection := kube.Connection{Kubeconfig: o.kubeconfig, Server: o.server, UserAgent: "fairlead-agent/" + c.Version}
-	rest, err := connection.Config()
+	rest, err := o.connection(status.Component).Config()
 	if err != nil {
-		return misuse{fmt.Errorf("%w: name a kubeconfig with --kubeconfig, or a directory of manifests with --objects", err)}
+		return nowhere(err)
 	}
 	scope, ok := map[string]world.Scope{"": world.NoPods, "node": world.NodePods, "cluster": world.ClusterPods}[o.pods]
 	if !ok {
@@ -78,8 +108,8 @@ func (o *objectsFlags) fromServer(c *agent.Config) error {
 }
 
 func (o *objectsFlags) fromDirectory(c *agent.Config) error {
-	if info, err := os.Stat(o.objects); err != nil || !info.IsDir() {
-		return misuse{fmt.Errorf("--objects %q is no directory: make it, or name the one with the manifests, or an API server with --kubeconfig", o.objects)}
+	if err := o.directory(); err != nil {
+		return err
 	}
 	from := dir.New(o.objects)
 	if o.reports != "" {

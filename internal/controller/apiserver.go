@@ -1,0 +1,266 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+
+	"fairlead.dev/fairlead/api/v1alpha1"
+	"fairlead.dev/fairlead/internal/kube"
+)
+
+// Component names the controller: as the field manager of what it writes, and as
+// its Lease.
+const Component = "fairlead-controller"
+
+var ours = schema.GroupVersion{Group: v1alpha1.Group, Version: v1alpha1.Version}
+
+// An apiServer is the store of a cluster that has one. It asks for nothing before
+// it is watched.
+type apiServer struct {
+	host    string
+	log     *slog.Logger
+	client  rest.Interface // of our kinds
+	nodes   *kept[*corev1.Node]
+	configs *kept[*v1alpha1.AgentConfig]
+	reports *kept[*v1alpha1.FairleadNode]
+
+	mu      sync.Mutex // guards what is below, and what is kept
+	changed func()
+}
+
+func newAPIServer(config *rest.Config, log *slog.Logger) (*apiServer, error) {
+	core, err := kube.Client(config, corev1.SchemeGroupVersion)
+	if err != nil {
+		return nil, err
+	}
+	s := &apiServer{host: config.Host, log: log, changed: func() {}}
+	if s.client, err = kube.Client(config, ours); err != nil {
+		return nil, err
+	}
+	s.nodes = &kept[*corev1.Node]{store: s, client: core, resource: "nodes", strip: func(n *corev1.Node) *corev1.Node {
+		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.Name}}
+	}}
+	s.configs = &kept[*v1alpha1.AgentConfig]{store: s, client: s.client, resource: "agentconfigs", strip: func(c *v1alpha1.AgentConfig) *v1alpha1.AgentConfig {
+		return &v1alpha1.AgentConfig{ObjectMeta: metav1.ObjectMeta{Name: c.Name, UID: c.UID, Generation: c.Generation}, Status: c.Status}
+	}}
+	s.reports = &kept[*v1alpha1.FairleadNode]{store: s, client: s.client, resource: "fairleadnodes", strip: stripReport}
+	return s, nil
+}
+
+// stripReport leaves of a report what the controller goes by.
+func stripReport(r *v1alpha1.FairleadNode) *v1alpha1.FairleadNode {
+	return &v1alpha1.FairleadNode{ObjectMeta: metav1.ObjectMeta{Name: r.Name}, Status: v1alpha1.FairleadNodeStatus{
+		ObservedConfigs: r.Status.ObservedConfigs, Problems: r.Status.Problems,
+	}}
+}
+
+// Read returns what the API server last told.
+func (s *apiServer) Read() (*Cluster, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := errors.Join(s.nodes.waiting(), s.configs.waiting(), s.reports.waiting()); err != nil {
+		return nil, fmt.Errorf("waiting for the API server %s: %w", s.host, err)
+	}
+	c := &Cluster{Nodes: map[string]bool{}}
+	for name := range s.nodes.all {
+		c.Nodes[name] = true
+	}
+	for _, config := range s.configs.all {
+		c.Configs = append(c.Configs, config)
+	}
+	for _, report := range s.reports.all {
+		c.Reports = append(c.Reports, report)
+	}
+	return c, nil
+}
+
+// Watch keeps what Read returns up to date.
+func (s *apiServer) Watch(ctx context.Context, changed func()) error {
+	s.mu.Lock()
+	s.changed = changed
+	s.nodes.all, s.configs.all, s.reports.all = nil, nil, nil // what was known when this last led
+	s.mu.Unlock()
+	var running sync.WaitGroup
+	running.Go(func() { s.nodes.run(ctx) })
+	running.Go(func() { s.configs.run(ctx) })
+	running.Go(func() { s.reports.run(ctx) })
+	running.Wait()
+	return nil
+}
+
+// Write makes the condition ours, and as it should be, beside those that others
+// write. It fails on an object that has been made anew since.
+func (s *apiServer) Write(ctx context.Context, config *v1alpha1.AgentConfig, condition metav1.Condition) error {
+	body, err := json.Marshal(map[string]any{
+		"apiVersion": v1alpha1.APIVersion, "kind": "AgentConfig",
+		"metadata": map[string]any{"name": config.Name, "uid": config.UID},
+		"status":   map[string]any{"conditions": []metav1.Condition{condition}},
+	})
+	if err != nil {
+		return err
+	}
+	err = s.client.Patch(types.ApplyPatchType).Resource("agentconfigs").Name(config.Name).SubResource("status").
+		Param("fieldManager", Component).Param("force", "true").Body(body).MaxRetries(0).Timeout(requestTime).Do(ctx).Error()
+	if err != nil {
+		return fmt.Errorf("write status of AgentConfig %s: %w", config.Name, err)
+	}
+	return nil
+}
+
+// An object is one that has a name.
+type object interface {
+	runtime.Object
+	metav1.Object
+}
+
+// kept is the objects of one kind, less what does not count. It is the store of
+// the reflector that keeps them up to date. The lock of its apiServer guards it.
+type kept[T object] struct {
+	store    *apiServer
+	client   rest.Interface
+	resource string
+	strip    func(T) T
+	all      map[string]T
+	err      error // of the last request
+}
+
+func (k *kept[T]) waiting() error {
+	switch {
+	case k.all != nil:
+		return nil
+	case k.err != nil:
+		return fmt.Errorf("%s: %w", k.resource, k.err)
+	}
+	return fmt.Errorf("%s: no answer yet", k.resource)
+}
+
+// How soon a request that failed is made again.
+var backoff = wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Jitter: 0.5, Cap: 20 * time.Second, Steps: 100}
+
+func (k *kept[T]) run(ctx context.Context) {
+	var quiet klog.Logger // what the reflector has to say is in the errors of requests
+	again := backoff
+	lw := &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			all, err := k.request(options).Do(ctx).Get()
+			k.answered(ctx, err)
+			return all, err
+		},
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			options.Watch = true
+			stream, err := k.request(options).Watch(ctx)
+			k.answered(ctx, err)
+			return stream, err
+		},
+	}
+	r := cache.NewReflectorWithOptions(lw, nil, k, cache.ReflectorOptions{Logger: &quiet, Name: k.resource, TypeDescription: k.resource, Backoff: &again})
+	r.RunWithContext(klog.NewContext(ctx, quiet))
+}
+
+func (k *kept[T]) request(options metav1.ListOptions) *rest.Request {
+	return k.client.Get().Resource(k.resource).VersionedParams(&options, metav1.ParameterCodec)
+}
+
+// answered notes how a request went, and logs what is new about that.
+func (k *kept[T]) answered(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	k.store.mu.Lock()
+	defer k.store.mu.Unlock()
+	if err != nil && (k.err == nil || k.err.Error() != err.Error()) {
+		k.store.log.Warn("the API server does not answer as it should; going on with what is known", "resource", k.resource, "error", err)
+	}
+	k.err = err
+}
+
+// Transformer lets the reflector drop what does not count while objects come in.
+func (k *kept[T]) Transformer() cache.TransformFunc {
+	return func(o any) (any, error) {
+		v, ok := o.(T)
+		if !ok {
+			return nil, fmt.Errorf("%T among %s", o, k.resource)
+		}
+		return k.strip(v), nil
+	}
+}
+
+// Add takes in an object that is new, or was there when the watch began.
+func (k *kept[T]) Add(o any) error { return k.Update(o) }
+
+// Update takes in an object.
+func (k *kept[T]) Update(o any) error {
+	v, ok := o.(T)
+	if !ok {
+		return fmt.Errorf("%T among %s", o, k.resource)
+	}
+	k.store.mu.Lock()
+	defer k.store.mu.Unlock()
+	if k.put(k.all, v) {
+		k.store.changed()
+	}
+	return nil
+}
+
+// put puts v into all, unless what counts is there already, and reports whether it
+// is news.
+func (k *kept[T]) put(all map[string]T, v T) bool {
+	v = k.strip(v)
+	if old, there := k.all[v.GetName()]; there && equality.Semantic.DeepEqual(old, v) {
+		all[v.GetName()] = old
+		return false
+	}
+	all[v.GetName()] = v
+	return true
+}
+
+// Delete takes out an object.
+func (k *kept[T]) Delete(o any) error {
+	m, err := meta.Accessor(o)
+	if err != nil {
+		return err
+	}
+	k.store.mu.Lock()
+	defer k.store.mu.Unlock()
+	delete(k.all, m.GetName())
+	k.store.changed()
+	return nil
+}
+
+// Replace takes in all objects that there are.
+func (k *kept[T]) Replace(all []any, _ string) error {
+	k.store.mu.Lock()
+	defer k.store.mu.Unlock()
+	next := make(map[string]T, len(all))
+	for _, o := range all {
+		v, ok := o.(T)
+		if !ok {
+			return fmt.Errorf("%T among %s", o, k.resource)
+		}
+		k.put(next, v)
+	}
+	k.all, k.err = next, nil
+	k.store.changed()
+	return nil
+}
+
+// Resync has nothing to do: everything is looked at again in any case.
+func (*kept[T]) Resync() error { return nil }

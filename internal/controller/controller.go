@@ -1,0 +1,217 @@
+// Package controller is what needs one writer in a cluster: it puts together what
+// the agents find wrong with an object that all of them read, and writes it as a
+// condition of that object.
+//
+// What is written is a pure function of what is there, as in the agent: whatever
+// happens, the controller looks at everything and writes what differs.
+package controller
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"fairlead.dev/fairlead/api/v1alpha1"
+)
+
+// A Store is where the cluster's objects are: an API server, or directories.
+type Store interface {
+	// Read returns the cluster as it is known; while something is missing, an error
+	// that says what. The objects must not be changed.
+	Read() (*Cluster, error)
+	// Write gives the AgentConfig the condition.
+	Write(ctx context.Context, config *v1alpha1.AgentConfig, condition metav1.Condition) error
+	// Watch calls changed whenever something may have changed, until ctx is done.
+	Watch(ctx context.Context, changed func()) error
+}
+
+// How often the controller looks and writes.
+const (
+	settle    = 100 * time.Millisecond // a change waits for those that come with it
+	pause     = time.Second            // between two turns: a thousand agents report one change
+	between   = 50 * time.Millisecond  // between two writes
+	lookAgain = 30 * time.Second       // whatever is announced
+	mostWait  = time.Minute            // after failures
+	patience  = 10 * time.Second       // with agents that have not read an object
+)
+
+// A loop keeps the conditions of a store as they should be.
+type loop struct {
+	store  Store
+	log    *slog.Logger
+	beat   func(error)        // called with every turn, and every write
+	told   map[string]written // what the store may not show yet
+	unread map[string]unread  // objects whose agents are given a little time
+	count  *metrics
+	said   string // the last error, so that it is logged once
+	failed int    // turns one after the other
+}
+
+func newLoop(log *slog.Logger, beat func(error)) *loop {
+	return &loop{log: log, beat: beat, count: newMetrics()}
+}
+
+// unread is a generation that no agent has read, and since when.
+type unread struct {
+	generation int64
+	since      time.Time
+}
+
+// written is a condition that was written, and the object that it was added to.
+type written struct {
+	config    *v1alpha1.AgentConfig
+	condition metav1.Condition
+}
+
+// run takes turns until ctx is done. It remembers nothing of when it last ran:
+// another may have led since.
+func (l *loop) run(ctx context.Context) error {
+	l.told, l.unread = map[string]written{}, map[string]unread{}
+	changed := make(chan struct{}, 1)
+	ended := make(chan error, 1)
+	watching, stop := context.WithCancel(ctx)
+	go func() {
+		defer stop() // one does not go on without the other
+		ended <- l.store.Watch(watching, func() {
+			select {
+			case changed <- struct{}{}:
+			default: // a turn is due anyway
+			}
+		})
+	}()
+	l.turns(watching, changed)
+	stop()
+	return <-ended
+}
+
+func (l *loop) turns(ctx context.Context, changed <-chan struct{}) {
+	for ctx.Err() == nil {
+		wait := time.NewTimer(l.again())
+		select {
+		case <-ctx.Done():
+			wait.Stop()
+			return
+		case <-changed:
+			wait.Stop()
+			sleep(ctx, settle)
+		case <-wait.C:
+		}
+		l.note(l.turn(ctx))
+		sleep(ctx, pause)
+	}
+}
+
+// again is how soon the next turn is, if nothing changes.
+func (l *loop) again() time.Duration {
+	switch {
+	case l.failed == 0 && len(l.unread) > 0:
+		return patience
+	case l.failed == 0:
+		return lookAgain
+	}
+	wait := min(pause<<min(l.failed, 10), mostWait)
+	return wait*3/4 + rand.N(wait/2)
+}
+
+// note remembers how a turn went, and logs an error that is new.
+func (l *loop) note(err error) {
+	l.beat(err)
+	if err == nil {
+		l.failed, l.said = 0, ""
+		return
+	}
+	l.failed++
+	if s := err.Error(); s != l.said {
+		l.said = s
+		l.log.Warn("not everything is written; trying again", "error", err)
+	}
+}
+
+// turn looks at everything and writes what differs.
+func (l *loop) turn(ctx context.Context) error {
+	c, err := l.store.Read()
+	if err != nil {
+		return err
+	}
+	verdicts := c.Accept()
+	l.count.look(verdicts)
+	l.forget(c)
+	configs := slices.SortedFunc(slices.Values(c.Configs), func(a, b *v1alpha1.AgentConfig) int { return strings.Compare(a.Name, b.Name) })
+	for _, config := range configs {
+		condition, news := l.news(config, verdicts[config.Name])
+		if !news || ctx.Err() != nil {
+			continue
+		}
+		unwritten := l.store.Write(ctx, config, condition)
+		l.beat(unwritten)
+		l.count.wrote(unwritten)
+		if unwritten != nil {
+			err = unwritten // the others are no worse for it
+			continue
+		}
+		l.told[config.Name] = written{config, condition}
+		l.log.Info("condition", "config", config.Name, "accepted", condition.Status, "reason", condition.Reason, "message", condition.Message)
+		sleep(ctx, between)
+	}
+	return err
+}
+
+// news returns the condition with its time, and reports whether it differs from
+// the one that the object has. That nobody has read an object is news only when
+// it lasts: after each change it is so for a moment.
+func (l *loop) news(config *v1alpha1.AgentConfig, verdict metav1.Condition) (metav1.Condition, bool) {
+	if verdict.Reason == reasonUnread {
+		u, known := l.unread[config.Name]
+		if !known || u.generation != config.Generation {
+			u = unread{config.Generation, time.Now()}
+			l.unread[config.Name] = u
+		}
+		if time.Since(u.since) < patience {
+			return verdict, false
+		}
+	} else {
+		delete(l.unread, config.Name)
+	}
+	var conditions []metav1.Condition
+	if has := meta.FindStatusCondition(config.Status.Conditions, Accepted); has != nil {
+		conditions = []metav1.Condition{*has}
+	}
+	if t, ok := l.told[config.Name]; ok {
+		conditions = []metav1.Condition{t.condition}
+	}
+	news := meta.SetStatusCondition(&conditions, verdict)
+	return conditions[0], news
+}
+
+// forget lets go what was told of objects that have changed since: they show it
+// now, or somebody else has written.
+func (l *loop) forget(c *Cluster) {
+	there := map[*v1alpha1.AgentConfig]bool{}
+	for _, config := range c.Configs {
+		there[config] = true
+	}
+	for name, t := range l.told {
+		if !there[t.config] {
+			delete(l.told, name)
+		}
+	}
+	maps.DeleteFunc(l.unread, func(name string, _ unread) bool {
+		return !slices.ContainsFunc(c.Configs, func(config *v1alpha1.AgentConfig) bool { return config.Name == name })
+	})
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}

@@ -1,0 +1,169 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"fairlead.dev/fairlead/api/v1alpha1"
+	"fairlead.dev/fairlead/internal/replace"
+	"fairlead.dev/fairlead/internal/source/dir"
+)
+
+// StatusFile is the file beside the agents' reports in which the controller has
+// its say. It is no manifest: who reads the directory for those passes it by.
+const StatusFile = "agentconfigs.status"
+
+// files are the store of a cluster without an API server: manifests, and beside
+// them or elsewhere the reports, each with one writer.
+type files struct {
+	objects *dir.Dir
+	reports string
+	beat    func(error) // called while waiting to lead
+
+	mu   sync.Mutex
+	told map[string]v1alpha1.AgentConfigStatus // what is in the status file; nil: not read yet
+}
+
+func newFiles(objects, reports string) *files {
+	return &files{objects: dir.New(objects), reports: reports, beat: func(error) {}}
+}
+
+// ReadStatus returns what the controller wrote into the directory of reports, by
+// the name of the AgentConfig; nothing where there is none.
+func ReadStatus(reports string) (map[string]v1alpha1.AgentConfigStatus, error) {
+	out := map[string]v1alpha1.AgentConfigStatus{}
+	content, err := os.ReadFile(filepath.Join(reports, StatusFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return out, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(content, &out)
+	}
+	return out, err
+}
+
+// Read returns what is in the directories. What a manifest says of the status of
+// its object does not count.
+func (f *files) Read() (*Cluster, error) {
+	objects, err := f.objects.Read()
+	if err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.told == nil {
+		if f.told, err = ReadStatus(f.reports); err != nil {
+			f.told = map[string]v1alpha1.AgentConfigStatus{} // it is written anew
+		}
+	}
+	c := &Cluster{Nodes: map[string]bool{}}
+	for _, n := range objects.Nodes {
+		c.Nodes[n.Name] = true
+	}
+	for _, written := range objects.Configs {
+		config := *written
+		config.Status = f.told[config.Name]
+		c.Configs = append(c.Configs, &config)
+	}
+	c.Reports, err = readReports(f.reports)
+	return c, err
+}
+
+// readReports reads what agents have written. A file that makes no sense is left
+// out: its writer will write again.
+func readReports(reports string) ([]*v1alpha1.FairleadNode, error) {
+	paths, err := filepath.Glob(filepath.Join(reports, "*.json"))
+	if err != nil {
+		return nil, err
+	}
+	var out []*v1alpha1.FairleadNode
+	for _, path := range paths {
+		content, err := os.ReadFile(path)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // removed since it was listed
+		}
+		if err != nil {
+			return nil, err
+		}
+		r := &v1alpha1.FairleadNode{}
+		if json.Unmarshal(content, r) == nil && r.Kind == "FairleadNode" {
+			out = append(out, r)
+		}
+	}
+	return out, nil
+}
+
+// Watch watches both directories.
+func (f *files) Watch(ctx context.Context, changed func()) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, 2)
+	for _, d := range []*dir.Dir{f.objects, dir.New(f.reports)} {
+		go func() {
+			defer stop() // one does not go on without the other
+			ended <- d.Watch(ctx, changed)
+		}()
+	}
+	return errors.Join(<-ended, <-ended)
+}
+
+// Write writes the file with this condition, and the last ones of the other
+// objects that are there.
+func (f *files) Write(_ context.Context, config *v1alpha1.AgentConfig, condition metav1.Condition) error {
+	objects, err := f.objects.Read()
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	next := map[string]v1alpha1.AgentConfigStatus{config.Name: {Conditions: []metav1.Condition{condition}}}
+	for name, status := range f.told {
+		there := slices.ContainsFunc(objects.Configs, func(c *v1alpha1.AgentConfig) bool { return c.Name == name })
+		if there && name != config.Name {
+			next[name] = status
+		}
+	}
+	content, err := json.MarshalIndent(next, "", "  ")
+	if err == nil {
+		err = replace.File(filepath.Join(f.reports, StatusFile), append(content, '\n'), 0o644)
+	}
+	if err == nil {
+		f.told = next
+	}
+	return err
+}
+
+// lockFile is what the controllers of one directory take turns at.
+const lockFile = "controller.lock"
+
+// run leads while this process holds the lock of the directory, which the kernel
+// takes back from one that dies.
+func (f *files) run(ctx context.Context, lead func(context.Context) error) error {
+	lock, err := os.OpenFile(filepath.Join(f.reports, lockFile), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return fmt.Errorf("lock the reports: %w", err)
+	}
+	defer lock.Close()
+	for ctx.Err() == nil {
+		err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return lead(ctx)
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return fmt.Errorf("lock %s: %w", lock.Name(), err)
+		}
+		f.beat(nil)
+		sleep(ctx, retryTime)
+	}
+	return nil
+}

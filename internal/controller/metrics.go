@@ -1,0 +1,49 @@
+package controller
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// metrics are all that the controller counts. Labels are bounded by the code.
+type metrics struct {
+	registry *prometheus.Registry
+	leader   prometheus.Gauge
+	configs  *prometheus.GaugeVec
+	writes   prometheus.Counter
+	errors   prometheus.Counter
+}
+
+func newMetrics() *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		leader:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_controller_leader", Help: "1 while this controller is the one that writes."}),
+		configs: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "fairlead_controller_agentconfigs",
+			Help: "AgentConfigs by the status of their condition Accepted; those of the leader count."}, []string{"accepted"}),
+		writes: prometheus.NewCounter(prometheus.CounterOpts{Name: "fairlead_controller_writes_total", Help: "Conditions written."}),
+		errors: prometheus.NewCounter(prometheus.CounterOpts{Name: "fairlead_controller_write_errors_total", Help: "Conditions that could not be written."}),
+	}
+	m.look(nil)
+	m.registry.MustRegister(m.leader, m.configs, m.writes, m.errors)
+	return m
+}
+
+// look counts verdicts by status.
+func (m *metrics) look(verdicts map[string]metav1.Condition) {
+	n := map[metav1.ConditionStatus]int{metav1.ConditionTrue: 0, metav1.ConditionFalse: 0, metav1.ConditionUnknown: 0}
+	for _, v := range verdicts {
+		n[v.Status]++
+	}
+	for status, count := range n {
+		m.configs.WithLabelValues(string(status)).Set(float64(count))
+	}
+}
+
+func (m *metrics) wrote(err error) {
+	if err != nil {
+		m.errors.Inc()
+		return
+	}
+	m.writes.Inc()
+}
