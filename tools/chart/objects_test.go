@@ -175,14 +175,12 @@ fairlead-agent fairlead.dev fairleadnodes: create,patch
 fairlead-agent fairlead.dev fairleadnodes/status: patch
 fairlead-agent nodes/status: patch
 fairlead-agent pods: patch
-fairlead-agent ,events.k8s.io events: create,patch
-fairlead-controller nodes: get,list,watch
-fairlead-controller fairlead.dev agentconfigs: get,list,watch
+fairlead-agent events: get,create,patch
+fairlead-controller nodes: list,watch
+fairlead-controller fairlead.dev agentconfigs,fairleadnodes: list,watch
 fairlead-controller fairlead.dev agentconfigs/status: patch
-fairlead-controller fairlead.dev fairleadnodes: get,list,watch,delete
-fairlead-controller ,events.k8s.io events: create,patch
 fairlead-system/fairlead-controller coordination.k8s.io leases: create
-fairlead-system/fairlead-controller coordination.k8s.io leases fairlead-controller: get,update,patch
+fairlead-system/fairlead-controller coordination.k8s.io leases fairlead-controller: get,update
 `
 	if have := strings.Join(have, "\n"); have != strings.TrimSpace(want) {
 		t.Errorf("accounts may\n%s\nand should\n%s", have, want)
