@@ -3,6 +3,7 @@ package fairlead
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -95,6 +96,39 @@ func render(t *testing.T, manifests string) string {
 		t.Errorf("an example has a problem: %s", p)
 	}
 	return r.State.NFT() + r.State.IP()
+}
+
+// What pages tell a reader to type is shell.
+func TestDocumentedShellParses(t *testing.T) {
+	var pages []string
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/features/*.md"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages = append(pages, found...)
+	}
+	blocks := 0
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, block := range fence.FindAllStringSubmatch(string(text), -1) {
+			if block[1] != "sh" {
+				continue
+			}
+			blocks++
+			parse := exec.Command("sh", "-n")
+			parse.Stdin = strings.NewReader(block[2])
+			if said, err := parse.CombinedOutput(); err != nil {
+				t.Errorf("%s: %s\n%s", page, said, block[2])
+			}
+		}
+	}
+	if blocks == 0 {
+		t.Error("no page has any")
+	}
 }
 
 // The lab.yaml in the lab's page can be built.

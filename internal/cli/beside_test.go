@@ -273,13 +273,13 @@ func (s *site) checkOwn(pod *theirPod, want ...string) {
 	}
 }
 
-// hold opens a connection from h to the outside and returns what makes sure that
-// it is alive.
-func (s *site) hold(h *netnstest.Host) (alive func()) {
+// hold opens a connection from h to a server and returns what makes sure that it
+// is alive.
+func (s *site) hold(h *netnstest.Host, server string) (alive func()) {
 	s.t.Helper()
 	var c net.Conn
 	h.Do(func() (err error) {
-		c, err = net.Dial("tcp", at(outside[0], 8080))
+		c, err = net.Dial("tcp", server)
 		return err
 	})
 	s.t.Cleanup(func() { c.Close() })
@@ -304,7 +304,7 @@ func testBeside(t *testing.T, n neighbour) {
 	pods := n.move(s)
 	serve(t, s.Host, echo.Server{TCP: []string{":8081"}})
 	s.serveOutside()
-	untouched, alive := s.bystanders(pods), s.hold(pods[0].Host)
+	untouched, alive := s.bystanders(pods), s.hold(pods[0].Host, at(outside[0], 8080))
 	s.checkOwn(pods[0], nodeAddresses...)
 	before := s.list()
 	stage := func(when string) {
