@@ -5,6 +5,9 @@
 # make test       format, vet, lint, unit tests, scenarios, packets, fuzz smoke, race detector
 # make lint       golangci-lint, pinned in tools/
 # make fuzz       every fuzz target for FUZZTIME (30s) each
+# make cluster-up a Kubernetes cluster of three nodes on this machine, with Fairlead
+# make cluster-down
+# make e2e        the same for tests: made, tested, and taken down
 # make bench      Fairlead beside bare forwarding and Flannel's arrangement, as ratios
 # make generate   deep copies and CRD manifests of api/
 # make update     format, generate, and rewrite what tests compare with
@@ -15,10 +18,10 @@ FUZZTIME ?= 30s
 BIN      := bin/fairlead
 # What has Go files of this module or of small ones beside it, which keep their
 # dependencies from users of Fairlead.
-SOURCE   := api bench cmd internal tools
+SOURCE   := api bench cmd e2e internal tools
 MODULES  := tools/chart tools/crd tools/image tools/promtool
 
-.PHONY: build image demo deps test lint fuzz bench generate update clean
+.PHONY: build image demo deps test lint fuzz cluster-up cluster-down e2e bench generate update clean
 .DEFAULT_GOAL := build
 
 build:
@@ -40,10 +43,21 @@ lint:
 	@test -z "$$(gofmt -l $(SOURCE))" || { gofmt -l $(SOURCE); echo "make: run make update: these files are not formatted" >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool -modfile=tools/go.mod golangci-lint run ./...
-	for m in $(MODULES); do (cd $$m && $(GO) vet ./... && $(GO) tool -modfile=$(CURDIR)/tools/go.mod golangci-lint run --config=$(CURDIR)/.golangci.yml ./...) || exit 1; done
+	for m in $(MODULES) e2e; do (cd $$m && $(GO) vet ./... && $(GO) tool -modfile=$(CURDIR)/tools/go.mod golangci-lint run --config=$(CURDIR)/.golangci.yml ./...) || exit 1; done
 
 fuzz:
 	@FUZZTIME=$(FUZZTIME) scripts/fuzz
+
+cluster-up:
+	@scripts/e2e-deps
+	@$(GO) run -C e2e ./cmd/cluster up --network fairlead
+	@$(GO) run -C e2e ./cmd/cluster check
+
+cluster-down:
+	@$(GO) run -C e2e ./cmd/cluster down
+
+e2e:
+	@scripts/e2e
 
 bench: deps
 	$(GO) run ./bench

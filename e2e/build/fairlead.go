@@ -31,7 +31,7 @@ func (b *Builder) Fairlead(ctx context.Context, tree, version string, values ...
 	if err != nil {
 		return Release{}, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // a cache: what stays costs space only
 	args := []string{"-arch", runtime.GOARCH, "-out", dir}
 	if version != "" {
 		args = append(args, "-version", version)

@@ -23,10 +23,8 @@ import (
 //go:embed pods.yaml
 var manifests string
 
-const (
-	namespace = "fairlead-check"
-	patience  = 2 * time.Minute // kube-proxy and DNS follow what is written, in their time
-)
+// patience is for kube-proxy and DNS, which follow what is written in their time.
+const patience = 2 * time.Minute
 
 // A target is somebody to ask for a name, and who may answer.
 type target struct {
@@ -43,22 +41,30 @@ func Connectivity(ctx context.Context, c *cluster.Cluster) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := c.Apply(ctx, strings.ReplaceAll(manifests, "IMAGE", c.Agnhost())); err != nil {
+	q := questions{c: c, client: client, namespace: fmt.Sprintf("fairlead-check-%x", time.Now().UnixNano())} // the last one may be going still
+	if err := c.Apply(ctx, strings.NewReplacer("IMAGE", c.Agnhost(), "NAMESPACE", q.namespace).Replace(manifests)); err != nil {
 		return 0, err
 	}
-	right, err := everybody(ctx, c, client)
-	remove := client.CoreV1().Namespaces().Delete(context.WithoutCancel(ctx), namespace, metav1.DeleteOptions{})
+	right, err := q.everybody(ctx)
+	remove := client.CoreV1().Namespaces().Delete(context.WithoutCancel(ctx), q.namespace, metav1.DeleteOptions{})
 	return right, errors.Join(err, remove)
 }
 
-func everybody(ctx context.Context, c *cluster.Cluster, client kubernetes.Interface) (int, error) {
+// questions are those of one check, with a namespace of its own.
+type questions struct {
+	c         *cluster.Cluster
+	client    kubernetes.Interface
+	namespace string
+}
+
+func (q questions) everybody(ctx context.Context) (int, error) {
 	var right int
 	err := cluster.Eventually(ctx, "pods reach each other", func(ctx context.Context) error {
-		pods, err := ready(ctx, c, client)
+		pods, err := q.ready(ctx)
 		if err != nil {
 			return err
 		}
-		service, err := client.CoreV1().Services(namespace).Get(ctx, "web", metav1.GetOptions{})
+		service, err := q.client.CoreV1().Services(q.namespace).Get(ctx, "web", metav1.GetOptions{})
 		if err != nil {
 			return err
 		}
@@ -74,12 +80,12 @@ func everybody(ctx context.Context, c *cluster.Cluster, client kubernetes.Interf
 		}
 		for _, p := range pods {
 			err = errors.Join(err, ask("the pod on "+p.Spec.NodeName, func(args ...string) (string, error) {
-				out, err := c.Kubectl(ctx, append([]string{"exec", "-n", namespace, p.Name, "--"}, args...)...).CombinedOutput()
+				out, err := q.c.Kubectl(ctx, append([]string{"exec", "-n", q.namespace, p.Name, "--"}, args...)...).CombinedOutput()
 				return string(out), err
 			}))
 		}
 		all = slices.DeleteFunc(all, func(t target) bool { return strings.Contains(t.url, "//web") }) // nodes ask no cluster DNS
-		for _, n := range c.Nodes() {
+		for _, n := range q.c.Nodes() {
 			err = errors.Join(err, ask(n.Name(), func(args ...string) (string, error) { return n.Command(ctx, args...).Output() }))
 		}
 		return err
@@ -88,8 +94,8 @@ func everybody(ctx context.Context, c *cluster.Cluster, client kubernetes.Interf
 }
 
 // ready lists the pods, once there is a ready one on each node.
-func ready(ctx context.Context, c *cluster.Cluster, client kubernetes.Interface) ([]corev1.Pod, error) {
-	list, err := client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
+func (q questions) ready(ctx context.Context) ([]corev1.Pod, error) {
+	list, err := q.client.CoreV1().Pods(q.namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, err
 	}
@@ -98,8 +104,8 @@ func ready(ctx context.Context, c *cluster.Cluster, client kubernetes.Interface)
 			return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
 		})
 	})
-	if len(pods) != len(c.Nodes()) {
-		return nil, fmt.Errorf("%d of %d pods are ready", len(pods), len(c.Nodes()))
+	if len(pods) != len(q.c.Nodes()) {
+		return nil, fmt.Errorf("%d of %d pods are ready", len(pods), len(q.c.Nodes()))
 	}
 	return pods, nil
 }
@@ -124,7 +130,7 @@ func targets(pods []corev1.Pod, service *corev1.Service) []target {
 	for _, ip := range service.Spec.ClusterIPs {
 		out = append(out, target{"http://" + net.JoinHostPort(ip, "80"), names})
 	}
-	return append(out, target{"http://web", names}, target{"http://web." + namespace + ".svc.cluster.local", names})
+	return append(out, target{"http://web", names}, target{"http://web." + service.Namespace + ".svc.cluster.local", names})
 }
 
 // answers asks all targets, and counts those that answer as they should.

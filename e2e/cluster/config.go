@@ -3,6 +3,7 @@ package cluster
 import (
 	_ "embed" // coredns.yaml
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,6 +19,9 @@ const (
 	nodeKubeconfig = etc + "kubelet.conf"
 	programDir     = "/usr/local/lib/fairlead-e2e/"
 )
+
+// bootIDFile is the kernel's name for the time since it was started (random(4)).
+const bootIDFile = "/proc/sys/kernel/random/boot_id"
 
 // kept is what a reboot keeps.
 var kept = []string{"/etc/cni/net.d", "/opt/cni/bin", "/var/lib/cni", "/var/lib/containerd", "/var/lib/kubelet", "/var/lib/fairlead", "/var/log"}
@@ -50,16 +54,14 @@ func (n *Node) spec() (node.Spec, error) {
 		},
 		Plugins: []string{"loopback"}, // containerd calls it in every pod, whoever makes the network
 		Sysctls: map[string]string{"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"},
-		Pinned:  map[string]string{"/proc/sys/kernel/random/boot_id": bootID()},
+		Pinned:  map[string]string{bootIDFile: bootID()},
 	}
 	if c.config.Network == Bridge {
 		s.Plugins = append(s.Plugins, "bridge", "host-local", "portmap")
 		s.Sysctls["net/bridge/bridge-nf-call-iptables"] = "1"
 		s.Sysctls["net/bridge/bridge-nf-call-ip6tables"] = "1"
 	}
-	for path, value := range pinned {
-		s.Pinned[path] = value
-	}
+	maps.Copy(s.Pinned, pinned)
 	for to, from := range map[string]string{
 		"ca.crt": "ca.crt", "node.crt": n.name + ".crt", "node.key": n.name + ".key",
 		"kubelet.conf": n.name + ".kubeconfig", "kube-proxy.conf": "kube-proxy.kubeconfig",
@@ -93,25 +95,6 @@ func (n *Node) machineID() string {
 	}
 	return string(b)
 }
-
-// containerdConfig is of version 2, which containerd 1.6 and 2 understand. What
-// is switched off either needs what a node in a namespace has not (raising an OOM
-// score needs CAP_SYS_RESOURCE of the machine) or would change the machine
-// (loading profiles of AppArmor).
-const containerdConfig = `version = 2
-disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.native", "io.containerd.tracing.processor.v1.otlp", "io.containerd.internal.v1.tracing"]
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "registry.k8s.io/pause:3.10"
-  disable_apparmor = true
-  restrict_oom_score_adj = true
-  [plugins."io.containerd.grpc.v1.cri".containerd]
-    snapshotter = "overlayfs"
-    default_runtime_name = "runc"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-      runtime_type = "io.containerd.runc.v2"
-      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-        SystemdCgroup = false
-`
 
 func (c *Cluster) kubelet() string {
 	return fmt.Sprintf(`apiVersion: kubelet.config.k8s.io/v1beta1

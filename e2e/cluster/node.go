@@ -251,6 +251,11 @@ func (n *Node) Start(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	if name == "containerd" {
+		if err := n.writeBaseSpec(ctx); err != nil {
+			return fmt.Errorf("%s: %w", n.name, err)
+		}
+	}
 	if err := k.start(); err != nil {
 		return fmt.Errorf("%s: %w", n.name, err)
 	}
@@ -323,6 +328,12 @@ func (n *Node) ImportImage(ctx context.Context, archive string) error {
 // every node's kubelet.
 func (c *Cluster) ImportImage(ctx context.Context, archive string) error {
 	return c.each(func(n *Node) error { return n.ImportImage(ctx, archive) })
+}
+
+// BootID names the time since the node was switched on; "" while it is off.
+func (n *Node) BootID() string {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/root%s", n.place().PID, node.PinnedFile(bootIDFile)))
+	return strings.TrimSpace(string(b))
 }
 
 // bootID is a new name for a time between two boots, as random(4) has it.

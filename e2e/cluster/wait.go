@@ -22,6 +22,9 @@ func (c *Cluster) registered(ctx context.Context) error {
 // WaitReady waits until every node is Ready and names are resolved.
 func (c *Cluster) WaitReady(ctx context.Context) error {
 	err := c.nodes(ctx, "nodes Ready", func(n corev1.Node) string {
+		if ours := c.Node(n.Name); ours != nil && ours.BootID() != n.Status.NodeInfo.BootID {
+			return "was rebooted, and its kubelet has not told yet"
+		}
 		for _, condition := range n.Status.Conditions {
 			if condition.Type == corev1.NodeReady && condition.Status != corev1.ConditionTrue {
 				return "is not Ready: " + condition.Message

@@ -34,17 +34,17 @@ func Boot(s Spec) error {
 // overlay mounts the machine's root under the node's memory, copy-on-write. A
 // tmpfs takes what is written, because a directory of the machine's root cannot.
 func overlay(s Spec, root string) error {
-	if err := mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+	if err := bind("", "/", unix.MS_REC|unix.MS_PRIVATE); err != nil {
 		return err
 	}
-	if err := mount("fairlead-e2e", s.Memory, "tmpfs", 0, "mode=0755"); err != nil {
+	if err := mount("tmpfs", s.Memory, "mode=0755"); err != nil {
 		return err
 	}
 	upper, work := filepath.Join(s.Memory, "upper"), filepath.Join(s.Memory, "work")
 	if err := mkdirs(upper, work, root); err != nil {
 		return err
 	}
-	return mount("overlay", root, "overlay", 0, fmt.Sprintf("lowerdir=/,upperdir=%s,workdir=%s", upper, work))
+	return mount("overlay", root, fmt.Sprintf("lowerdir=/,upperdir=%s,workdir=%s", upper, work))
 }
 
 // disk binds what a reboot keeps, and the programs of the cluster.
@@ -54,7 +54,7 @@ func disk(s Spec, root string) error {
 		if err := mkdirs(from, to); err != nil {
 			return err
 		}
-		if err := mount(from, to, "", unix.MS_BIND, ""); err != nil {
+		if err := bind(from, to, unix.MS_BIND); err != nil {
 			return err
 		}
 	}
@@ -63,10 +63,10 @@ func disk(s Spec, root string) error {
 		if err := mkdirs(to); err != nil {
 			return err
 		}
-		if err := mount(s.Binds[path], to, "", unix.MS_BIND, ""); err != nil {
+		if err := bind(s.Binds[path], to, unix.MS_BIND); err != nil {
 			return err
 		}
-		if err := mount("", to, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		if err := bind("", to, unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY); err != nil {
 			return err
 		}
 	}
@@ -75,19 +75,17 @@ func disk(s Spec, root string) error {
 
 // kernel mounts the kernel's file systems, and what a machine has in memory.
 func kernel(_ Spec, root string) error {
-	for _, m := range []struct{ source, path, kind string }{
-		{"proc", "proc", "proc"}, {"sysfs", "sys", "sysfs"}, {"bpf", "sys/fs/bpf", "bpf"},
-		{"tmpfs", "run", "tmpfs"}, {"tmpfs", "tmp", "tmpfs"},
+	for _, m := range []struct{ kind, path string }{
+		{"proc", "proc"}, {"sysfs", "sys"}, {"bpf", "sys/fs/bpf"}, {"tmpfs", "run"}, {"tmpfs", "tmp"},
 	} {
-		to := filepath.Join(root, m.path)
-		if err := mount(m.source, to, m.kind, 0, ""); err != nil && m.kind != "bpf" {
+		if err := mount(m.kind, filepath.Join(root, m.path), ""); err != nil && m.kind != "bpf" {
 			return err // a kernel without BPF has no directory for it
 		}
 	}
 	if err := os.Chmod(filepath.Join(root, "tmp"), 0o1777|fs.ModeSticky); err != nil {
 		return err
 	}
-	return mount("/dev", filepath.Join(root, "dev"), "", unix.MS_BIND|unix.MS_REC, "")
+	return bind("/dev", filepath.Join(root, "dev"), unix.MS_BIND|unix.MS_REC)
 }
 
 // cgroups mounts the hierarchies of the machine, each with the node's cgroup as
@@ -97,7 +95,7 @@ func cgroups(_ Spec, root string) error {
 	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
 		return unified(top)
 	}
-	if err := mount("cgroup", top, "tmpfs", 0, "mode=0755"); err != nil {
+	if err := mount("tmpfs", top, "mode=0755"); err != nil {
 		return err
 	}
 	b, err := os.ReadFile("/proc/self/cgroup")
@@ -121,7 +119,7 @@ func cgroups(_ Spec, root string) error {
 		if err := mkdirs(to); err != nil {
 			return err
 		}
-		if err := mount(kind, to, kind, 0, options); err != nil {
+		if err := mount(kind, to, options); err != nil {
 			return err
 		}
 	}
@@ -131,7 +129,7 @@ func cgroups(_ Spec, root string) error {
 // unified mounts the one hierarchy of version 2. A cgroup that gives controllers
 // to its children has no process of its own, so the node's go one level down.
 func unified(top string) error {
-	if err := mount("cgroup2", top, "cgroup2", 0, ""); err != nil {
+	if err := mount("cgroup2", top, ""); err != nil {
 		return err
 	}
 	if err := os.Mkdir(filepath.Join(top, Services), 0o755); err != nil {
@@ -145,7 +143,7 @@ func unified(top string) error {
 		return err
 	}
 	var enable []string
-	for _, c := range strings.Fields(string(b)) {
+	for c := range strings.FieldsSeq(string(b)) {
 		enable = append(enable, "+"+c)
 	}
 	return os.WriteFile(filepath.Join(top, "cgroup.subtree_control"), []byte(strings.Join(enable, " ")), 0)
@@ -170,29 +168,33 @@ func pivot(_ Spec, root string) error {
 	if err := os.Chdir("/"); err != nil {
 		return err
 	}
-	return mount("", "/", "", unix.MS_REC|unix.MS_SHARED, "")
+	return bind("", "/", unix.MS_REC|unix.MS_SHARED)
 }
 
 // pinned shows the node values of its own for settings that the machine has only
 // once. kubelet insists on some of them, and would change the machine's.
 func pinned(values map[string]string) error {
-	const dir = "/run/fairlead-e2e"
-	if err := mkdirs(dir); err != nil {
+	if err := mkdirs(filepath.Dir(PinnedFile(""))); err != nil {
 		return err
 	}
 	for path, value := range values {
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		file := filepath.Join(dir, strings.ReplaceAll(strings.TrimPrefix(path, "/"), "/", "."))
+		file := PinnedFile(path)
 		if err := os.WriteFile(file, []byte(value+"\n"), 0o644); err != nil {
 			return err
 		}
-		if err := mount(file, path, "", unix.MS_BIND, ""); err != nil {
+		if err := bind(file, path, unix.MS_BIND); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// PinnedFile is the file of a node that stands for the one below /proc.
+func PinnedFile(path string) string {
+	return "/run/fairlead-e2e/" + strings.ReplaceAll(strings.TrimPrefix(path, "/"), "/", ".")
 }
 
 // files writes what a node's installer would have.
@@ -231,9 +233,19 @@ func files(s Spec) error {
 	return nil
 }
 
-func mount(source, path, kind string, flags uintptr, options string) error {
-	if err := unix.Mount(source, path, kind, flags, options); err != nil {
-		return fmt.Errorf("mount %s (%s) at %s: %w", source, kind, path, err)
+// mount mounts a file system of a kind at path; what is one thing to it is also
+// its name.
+func mount(kind, path, options string) error {
+	if err := unix.Mount(kind, path, kind, 0, options); err != nil {
+		return fmt.Errorf("mount %s at %s: %w", kind, path, err)
+	}
+	return nil
+}
+
+// bind mounts from at path; without from, flags change what is mounted there.
+func bind(from, path string, flags uintptr) error {
+	if err := unix.Mount(from, path, "", flags, ""); err != nil {
+		return fmt.Errorf("mount %s at %s: %w", from, path, err)
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package tests
 
 import (
-	"strings"
 	"testing"
 
 	"fairlead.dev/fairlead/e2e/check"
@@ -10,18 +9,11 @@ import (
 // A node that was off has its network again when it is on.
 func TestARebootedNodeComesBack(t *testing.T) {
 	n := shared.Node("node2")
-	boot := func() string {
-		out, err := n.Command(t.Context(), "cat", "/proc/sys/kernel/random/boot_id").Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return strings.TrimSpace(out)
-	}
-	before := boot()
+	before := n.BootID()
 	if err := n.Reboot(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if after := boot(); after == before {
+	if after := n.BootID(); after == before || after == "" {
 		t.Errorf("the boot id is %s as before", after)
 	}
 	if err := shared.WaitReady(t.Context()); err != nil {

@@ -43,11 +43,14 @@ func command() *cobra.Command {
 // explain tells what to do with a cluster.
 func explain(c *cluster.Cluster) {
 	fmt.Printf("export KUBECONFIG=%s PATH=%s:$PATH\n", c.Kubeconfig(), c.Programs())
-	fmt.Fprintf(os.Stderr, `
-  paste the line above, then:     kubectl get nodes
-  on a node (in e2e/):            go run ./cmd/cluster exec node1 -- ip route
-  off and on again:               go run ./cmd/cluster reboot node1
-  a component, there or centrally: go run ./cmd/cluster component stop kubelet node1; ... stop kube-apiserver
-  away with it:                   go run ./cmd/cluster down
+	fmt.Fprint(os.Stderr, `
+  Paste the line above; then, for example:
+
+  kubectl get nodes,pods -A -o wide
+  go run -C e2e ./cmd/cluster exec node1 -- ip route
+  go run -C e2e ./cmd/cluster check
+  go run -C e2e ./cmd/cluster reboot node1
+  go run -C e2e ./cmd/cluster component stop kube-apiserver
+  go run -C e2e ./cmd/cluster down
 `)
 }
