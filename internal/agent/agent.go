@@ -145,7 +145,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			}
 		}()
 	}
-	start("objects", func() error { return a.config.Objects.Watch(ctx, a.loop.Wake) })
+	start("objects", func() error { return a.config.Objects.Watch(ctx, a.loop.Changed) })
 	start("kernel", func() error { return a.kernel.Watch(ctx, a.loop.Drifted) })
 	start("serve", func() error { return a.serve(ctx, listeners) })
 	start("offer", func() error { return a.offer(ctx) })

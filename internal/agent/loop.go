@@ -22,6 +22,14 @@ const (
 // of which tell of our own changes: one part in so many.
 const verifyShare = 20
 
+// Objects come in bursts, and where they are many a turn costs much for each of
+// them. Turns that follow on one another for changed objects take one part in so
+// many of the time, as long as none waits longer than this.
+const (
+	changeShare  = 8
+	changeAtMost = 50 * time.Millisecond
+)
+
 // A loop decides when to take a turn. Whatever is announced while one is taken
 // leads to one more.
 type loop struct {
@@ -35,6 +43,9 @@ type loop struct {
 	read  atomic.Int64  // when that ended, in nanoseconds since start
 	start time.Time
 	ended atomic.Int64 // when the last turn ended, in nanoseconds since start
+	began atomic.Int64 // when the last turn, or the present one, began
+	took  atomic.Int64 // nanoseconds that the last took
+	later atomic.Bool  // a turn for changed objects is on its way
 }
 
 func newLoop(turn func() error, peek func() bool) *loop {
@@ -49,6 +60,23 @@ func (l *loop) Wake() {
 	case l.wake <- struct{}{}:
 	default: // one is asked for already
 	}
+}
+
+// Changed asks for a turn because objects changed.
+func (l *loop) Changed() {
+	since := time.Since(l.start) - time.Duration(max(l.began.Load(), l.ended.Load()))
+	wait := min(changeShare*time.Duration(l.took.Load()), changeAtMost) - since
+	if wait <= 0 {
+		l.Wake()
+		return
+	}
+	if l.later.Swap(true) {
+		return
+	}
+	time.AfterFunc(wait, func() {
+		l.later.Store(false)
+		l.Wake()
+	})
 }
 
 // looked notes how long reading the kernel took.
@@ -108,8 +136,12 @@ func (l *loop) run(ctx context.Context) error {
 		case <-full.C:
 			l.drift.Store(true)
 		}
+		began := time.Since(l.start)
+		l.began.Store(int64(began))
 		err := l.turn()
-		l.ended.Store(int64(time.Since(l.start)))
+		ended := time.Since(l.start)
+		l.ended.Store(int64(ended))
+		l.took.Store(int64(ended - began))
 		l.fails.Store(err != nil)
 		if err != nil {
 			l.drift.Store(true)

@@ -191,3 +191,33 @@ func TestLoopThatHangsIsFoundOut(t *testing.T) {
 		close(hang)
 	})
 }
+
+// However often objects change, turns leave most of the time to others, and no
+// change waits for long.
+func TestLoopTakesFewTurnsForManyChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, turns := run(t, func(int) error {
+			time.Sleep(5 * time.Millisecond)
+			return nil
+		})
+		for range 1000 {
+			l.Changed()
+			pass(time.Millisecond)
+		}
+		if n := turns.Load(); n > 1000/(5*changeShare)+1 {
+			t.Errorf("%d turns of 5 ms in a second", n)
+		}
+		pass(time.Second)
+		before := turns.Load()
+		l.Changed()
+		pass(time.Millisecond)
+		if turns.Load() != before+1 {
+			t.Error("a single change waits")
+		}
+		l.Changed()
+		pass(changeAtMost + time.Millisecond)
+		if turns.Load() != before+2 {
+			t.Error("a change waits for long")
+		}
+	})
+}

@@ -45,7 +45,11 @@ func (a *Agent) turn() error {
 	s.Ready = err == nil && s.World != nil && s.World.Node != nil
 	if err != nil {
 		s.Reason = err.Error()
-		if last.Reason != s.Reason {
+		switch {
+		case last.Reason == s.Reason:
+		case errors.Is(err, source.ErrWaiting):
+			a.config.Log.Info("nothing applied yet", "reason", err)
+		default:
 			a.config.Log.Error("not applied; trying again", "error", err)
 		}
 	} else if s.Ready {

@@ -8,6 +8,7 @@
 package source
 
 import (
+	"errors"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -33,6 +34,9 @@ type Objects struct {
 	Problems []world.Problem   // documents and fields that could not be read
 	Files    map[string]string // where each object was read: "Node n1" and its file
 }
+
+// ErrWaiting is why a source has no objects yet although nothing is wrong with it.
+var ErrWaiting = errors.New("waiting")
 
 // Inputs is all that a world is made of.
 type Inputs struct {

@@ -102,13 +102,13 @@ type elementVerb struct {
 func (v elementVerb) changes(table string, s *Set, elements []Element) []Change {
 	var out []Change
 	for chunk := range slices.Chunk(elements, elementsPerMessage) {
-		var items []attr
+		var items []byte // laid out at once: there may be 100,000 of them
 		for _, e := range chunk {
-			items = append(items, s.items(e)...)
+			items = append(items, encode(s.items(e))...)
 		}
 		attrs := []attr{
 			str(unix.NFTA_SET_ELEM_LIST_TABLE, table), str(unix.NFTA_SET_ELEM_LIST_SET, s.Name),
-			nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS, items...),
+			raw(unix.NFTA_SET_ELEM_LIST_ELEMENTS|unix.NLA_F_NESTED, slices.Clip(items)),
 		}
 		text := fmt.Sprintf("%s element inet %s %s %s", v.word, table, s.Name, s.list(chunk))
 		out = append(out, Change{text, []step{{v.msg, v.flags, attrs}}})
@@ -198,7 +198,7 @@ func send(steps []step) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer sign(c)()
 	batch := []netlink.Message{edge(unix.NFNL_MSG_BATCH_BEGIN)}
 	size := 0
 	for i, s := range steps {

@@ -105,8 +105,9 @@ func (f *Found) update(w *Table) []Change {
 			h = &Set{}
 		}
 		if h != s {
-			out = append(out, deleteElements(w.Name, s, without(h.Elements, s.Elements))...)
-			out = append(out, addElements(w.Name, s, without(s.Elements, h.Elements))...)
+			had, wants := differing(h.Elements, s.Elements)
+			out = append(out, deleteElements(w.Name, s, without(had, wants))...)
+			out = append(out, addElements(w.Name, s, without(wants, had))...)
 		}
 	}
 	for _, c := range w.Chains {

@@ -168,22 +168,46 @@ func readElements(c *netlink.Conn, table string, s *Set) error {
 }
 
 func listElements(c *netlink.Conn, table string, s *Set) (messages int, err error) {
+	var found []Element
 	var bounds []bound
 	of := []attr{str(unix.NFTA_SET_ELEM_LIST_TABLE, table), str(unix.NFTA_SET_ELEM_LIST_SET, s.Name)}
 	err = dump(c, unix.NFT_MSG_GETSETELEM, of, func(a attrSet) error {
 		messages++
 		list(a[unix.NFTA_SET_ELEM_LIST_ELEMENTS], func(_ uint16, body []byte) {
-			e := decode(body)
-			bounds = append(bounds, bound{
-				key:  string(decode(e[unix.NFTA_SET_ELEM_KEY])[unix.NFTA_DATA_VALUE]),
-				data: string(decode(e[unix.NFTA_SET_ELEM_DATA])[unix.NFTA_DATA_VALUE]),
-				end:  e.u32(unix.NFTA_SET_ELEM_FLAGS)&unix.NFT_SET_ELEM_INTERVAL_END != 0,
+			var b bound
+			list(body, func(typ uint16, body []byte) {
+				switch typ {
+				case unix.NFTA_SET_ELEM_KEY:
+					b.key = value(body)
+				case unix.NFTA_SET_ELEM_DATA:
+					b.data = value(body)
+				case unix.NFTA_SET_ELEM_FLAGS:
+					b.end = len(body) == 4 && binary.BigEndian.Uint32(body)&unix.NFT_SET_ELEM_INTERVAL_END != 0
+				}
 			})
+			if s.Interval {
+				bounds = append(bounds, b)
+			} else {
+				found = append(found, Element{Key: b.key, Data: b.data})
+			}
 		})
 		return nil
 	})
-	s.Elements = slices.Compact(elements(bounds))
+	if s.Interval {
+		found = elements(bounds)
+	}
+	s.Elements = slices.Compact(Sorted(found))
 	return messages, err
+}
+
+// value is the NFTA_DATA_VALUE in b.
+func value(b []byte) (v string) {
+	list(b, func(typ uint16, body []byte) {
+		if typ == unix.NFTA_DATA_VALUE {
+			v = string(body)
+		}
+	})
+	return v
 }
 
 // elements joins starts and ends to ranges. An end that closes nothing (nft(8)

@@ -116,6 +116,21 @@ func compareElements(a, b Element) int {
 	return strings.Compare(a.Data, b.Data)
 }
 
+// differing leaves out what a and b begin and end with alike: nearly all, where
+// one element of many comes or goes.
+func differing(a, b []Element) (restA, restB []Element) {
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	a, b = a[n:], b[n:]
+	n = 0
+	for n < min(len(a), len(b)) && a[len(a)-1-n] == b[len(b)-1-n] {
+		n++
+	}
+	return a[:len(a)-n], b[:len(b)-n]
+}
+
 // without returns the elements of s that are not in other; both are sorted.
 func without(s, other []Element) []Element {
 	var out []Element

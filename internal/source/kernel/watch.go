@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/datapath/nft"
 )
 
 // watched are the announcements that are heard, by socket.
@@ -147,10 +148,11 @@ func (o *Observer) mattersOfLinks(m netlink.Message) bool {
 
 // mattersOfRules reports whether an announcement of nftables is about one of our
 // tables, whose name is the first attribute of every kind of object
-// (include/uapi/linux/netfilter/nf_tables.h). Others change theirs all the time.
+// (include/uapi/linux/netfilter/nf_tables.h), and somebody else's doing. Others
+// change theirs all the time.
 func mattersOfRules(m netlink.Message) bool {
 	const table = 1 // NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE, NFTA_SET_TABLE, ...
-	if m.Header.Type == unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWGEN || len(m.Data) < sizeofNfgenmsg {
+	if m.Header.Type == unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWGEN || len(m.Data) < sizeofNfgenmsg || nft.Announced(m) {
 		return false
 	}
 	return strings.HasPrefix(name(m.Data[sizeofNfgenmsg:], table), datapath.TablePrefix)

@@ -2,11 +2,13 @@ package kernel
 
 import (
 	"context"
+	"net/netip"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"fairlead.dev/fairlead/internal/datapath/nft"
 	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/netnstest"
 	"fairlead.dev/fairlead/internal/world"
@@ -67,6 +69,33 @@ func TestOnlyOurTablesMatter(t *testing.T) {
 		for len(announced) > 0 { // one change may be told in several
 			<-announced
 		}
+	}
+}
+
+// What this process does itself is no news to it, whatever others do meanwhile.
+func TestOurOwnTransactionsDoNotMatter(t *testing.T) {
+	t.Parallel()
+	h := netnstest.New(t)
+	table := func(n int) []*nft.Table {
+		s := &nft.Set{Name: "s", Type: nft.IPv4Addr}
+		for i := range n {
+			s.Elements = append(s.Elements, nft.Element{Key: nft.Addr(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}))})
+		}
+		return []*nft.Table{{Name: "fairlead-x", Sets: []*nft.Set{s}}}
+	}
+	h.Do(func() error { return nft.Apply(nft.DiffTables(nil, table(0))) })
+	announced := listen(t, h)
+	for n := range 20 {
+		h.Do(func() error { return nft.Apply(nft.DiffTables(table(n), table(n+1))) })
+	}
+	h.Run("nft", "delete element inet fairlead-x s { 192.0.2.1 }")
+	select {
+	case <-announced:
+	case <-time.After(20 * time.Second):
+		t.Fatal("what another process did is not announced")
+	}
+	if n := len(announced); n > 0 {
+		t.Errorf("%d announcements of our own changes matter", n)
 	}
 }
 

@@ -212,7 +212,7 @@ func (s *Source) waiting() error {
 	if len(parts) == 0 {
 		return nil
 	}
-	return fmt.Errorf("waiting for the API server %s: %s", s.config.REST.Host, strings.Join(parts, "; "))
+	return fmt.Errorf("%w for the API server %s: %s", source.ErrWaiting, s.config.REST.Host, strings.Join(parts, "; "))
 }
 
 // outage logs when the API server ceases to answer, and when it answers again.
