@@ -17,6 +17,19 @@ import (
 // bridge is the reference network: each node has a bridge for its pods, and
 // everybody a route to every other node's pods.
 func (c *Cluster) bridge(ctx context.Context) error {
+	if err := c.learnPods(ctx); err != nil {
+		return err
+	}
+	for _, n := range c.Nodes() {
+		if err := n.conflist(c.state.Pods[n.name]); err != nil {
+			return err
+		}
+	}
+	return c.routes()
+}
+
+// learnPods asks for every node's pod CIDRs.
+func (c *Cluster) learnPods(ctx context.Context) error {
 	client, err := c.Client()
 	if err != nil {
 		return err
@@ -28,16 +41,14 @@ func (c *Cluster) bridge(ctx context.Context) error {
 			return err
 		}
 		c.state.Pods[n.name] = object.Spec.PodCIDRs
-		if err := n.conflist(object.Spec.PodCIDRs); err != nil {
-			return err
-		}
 	}
-	return errors.Join(c.save(), c.routes())
+	return c.save()
 }
 
-// routes makes the reference network's routes, also those that a node has lost by
-// a reboot. There is none before its network is known; a node that is off gets
-// its own later.
+// routes makes routes to the pods: the control plane's, which is no node and whose
+// API server is a proxy to pods, and, in the reference network, the nodes', also
+// those that one has lost by a reboot. There is none before the pod CIDRs are
+// known; a node that is off gets its own later.
 func (c *Cluster) routes() error {
 	for _, n := range c.Nodes() {
 		for i, cidr := range c.state.Pods[n.name] {
@@ -47,7 +58,7 @@ func (c *Cluster) routes() error {
 			}
 			from := []string{control}
 			for _, other := range c.Nodes() {
-				if pid, _ := other.first().running(); other.name != n.name && pid != 0 {
+				if pid, _ := other.first().running(); c.config.Network == Bridge && other.name != n.name && pid != 0 {
 					from = append(from, other.name)
 				}
 			}

@@ -17,6 +17,7 @@ const (
 	kubeletConfig  = etc + "kubelet.yaml"
 	proxyConfig    = etc + "kube-proxy.yaml"
 	nodeKubeconfig = etc + "kubelet.conf"
+	staticPods     = etc + "manifests"
 	programDir     = "/usr/local/lib/fairlead-e2e/"
 )
 
@@ -50,6 +51,7 @@ func (n *Node) spec() (node.Spec, error) {
 			"/etc/machine-id":             strings.ReplaceAll(n.machineID(), "-", "") + "\n",
 			"/etc/containerd/config.toml": containerdConfig,
 			kubeletConfig:                 c.kubelet(),
+			staticPods + "/.keep":         "",
 			proxyConfig:                   c.proxy(n),
 		},
 		Plugins: []string{"loopback"}, // containerd calls it in every pod, whoever makes the network
@@ -111,11 +113,12 @@ tlsPrivateKeyFile: %[1]snode.key
 clusterDNS: [%[2]s]
 clusterDomain: cluster.local
 resolvConf: /etc/resolv.conf
+staticPodPath: %[3]s
 maxPods: 150
 imageGCHighThresholdPercent: 100
 evictionHard: {nodefs.available: "0%%", nodefs.inodesFree: "0%%", imagefs.available: "0%%", memory.available: "50Mi"}
 nodeStatusUpdateFrequency: 5s
-`, etc, dnsAddress)
+`, etc, dnsAddress, staticPods)
 }
 
 func (c *Cluster) proxy(n *Node) string {

@@ -2,8 +2,10 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -35,7 +37,7 @@ func (c *Cluster) Install(ctx context.Context, r build.Release) error {
 	if err != nil {
 		return err
 	}
-	if err := c.Apply(ctx, string(manifests)); err != nil {
+	if err := errors.Join(c.Apply(ctx, string(manifests)), c.learnPods(ctx), c.routes()); err != nil {
 		return err
 	}
 	c.say("Fairlead installed")
@@ -66,4 +68,18 @@ func (c *Cluster) FairleadReady(ctx context.Context) error {
 		c.say("Fairlead's pods ready")
 	}
 	return err
+}
+
+// Describe says in a line what kind of cluster this is.
+func (c *Cluster) Describe(ctx context.Context) (string, error) {
+	client, err := c.Client()
+	if err != nil {
+		return "", err
+	}
+	first, err := client.CoreV1().Nodes().Get(ctx, c.Nodes()[0].name, metav1.GetOptions{})
+	if err != nil {
+		return "", err
+	}
+	i := first.Status.NodeInfo
+	return fmt.Sprintf("Kubernetes %s, %s, kube-proxy %s", i.KubeletVersion, strings.Replace(i.ContainerRuntimeVersion, "://", " ", 1), c.config.Proxy), nil
 }

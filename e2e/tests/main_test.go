@@ -1,5 +1,6 @@
 // Package tests are Fairlead's own checks on a real cluster. They share one: that
-// which FAIRLEAD_E2E_USE names, or one that is made for them and taken down.
+// which FAIRLEAD_E2E_USE names, or one that is made for them and taken down, with
+// kube-proxy in the mode FAIRLEAD_E2E_PROXY and containerd of FAIRLEAD_E2E_CONTAINERD.
 package tests
 
 import (
@@ -21,10 +22,10 @@ var shared *cluster.Cluster
 func TestMain(m *testing.M) {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
-	os.Exit(run(ctx, m))
+	os.Exit(runAll(ctx, m))
 }
 
-func run(ctx context.Context, m *testing.M) int {
+func runAll(ctx context.Context, m *testing.M) int {
 	if name := os.Getenv("FAIRLEAD_E2E_USE"); name != "" {
 		var err error
 		if shared, err = cluster.Open(name); err != nil {
@@ -33,7 +34,8 @@ func run(ctx context.Context, m *testing.M) int {
 		}
 		return m.Run()
 	}
-	config := cluster.Config{Name: "tests", Nodes: 3, Network: cluster.Fairlead, Replace: true, Log: os.Stderr}
+	config := cluster.Config{Name: "tests", Nodes: 3, Network: cluster.Fairlead, Replace: true, Log: os.Stderr,
+		Proxy: cluster.Proxy(os.Getenv("FAIRLEAD_E2E_PROXY")), Containerd: cluster.Containerd(os.Getenv("FAIRLEAD_E2E_CONTAINERD"))}
 	done := make(chan int, 1)
 	go func() {
 		var err error

@@ -6,8 +6,11 @@ import (
 	"fairlead.dev/fairlead/e2e/check"
 )
 
-// A node that was off has its network again when it is on.
+// A node that was off has its network again when it is on. The others do not
+// notice.
 func TestARebootedNodeComesBack(t *testing.T) {
+	ns := namespace(t)
+	others := begin(t, run(t, ns, "a", "node1"), run(t, ns, "b", "node3"))
 	n := shared.Node("node2")
 	before := n.BootID()
 	if err := n.Reboot(t.Context()); err != nil {
@@ -22,4 +25,5 @@ func TestARebootedNodeComesBack(t *testing.T) {
 	if answers, err := check.Connectivity(t.Context(), shared); err != nil {
 		t.Errorf("after %d right answers: %v", answers, err)
 	}
+	others.unharmed()
 }

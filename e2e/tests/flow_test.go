@@ -1,0 +1,156 @@
+package tests
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"fairlead.dev/fairlead/e2e/enter"
+)
+
+// A flow is a stream, a thousand connections and numbered datagrams from one pod
+// to another. Its processes are the test's own, in the pods' network namespaces:
+// what happens to the kubelet, the container runtime and the API server does not
+// happen to them.
+type flow struct {
+	t      *testing.T
+	what   string
+	client *enter.Cmd
+	said   *bytes.Buffer
+}
+
+// report is what command traffic prints.
+type report struct {
+	Connections  int
+	Broken       []string
+	StreamBytes  int64
+	StreamBroken string
+	StreamStall  time.Duration
+	Sent         int
+	Lost         int
+	LostInARow   int
+}
+
+const connections = "1000"
+
+// begin starts a flow, and returns when all of it flows.
+func begin(t *testing.T, from, to *pod) *flow {
+	t.Helper()
+	carry(t, from.node)
+	carry(t, to.node)
+	server := to.inside(t, traffic, "server", "9000")
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = server.Process.Kill()
+		_ = server.Wait()
+	})
+	address := fmt.Sprintf("%s:9000", to.address)
+	until(t, "the server of "+to.name+" answers", func() error {
+		return from.inside(t, "bash", "-c", "exec 3<>/dev/tcp/"+to.address+"/9000").Run()
+	})
+	f := &flow{t: t, what: from.name + " → " + to.name, said: &bytes.Buffer{}}
+	f.client = from.inside(t, traffic, "client", address, connections)
+	f.client.Stdout = f.said
+	stderr, err := f.client.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.client.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.client.Process.Kill() })
+	flowing := make([]byte, len("flowing"))
+	if _, err := io.ReadFull(stderr, flowing); err != nil || string(flowing) != "flowing" {
+		rest, _ := io.ReadAll(stderr)
+		t.Fatalf("%s: %v: %s%s", f.what, err, flowing, rest)
+	}
+	return f
+}
+
+// unharmed ends the flow and says what was lost.
+func (f *flow) unharmed() {
+	f.t.Helper()
+	if err := f.client.Process.Signal(syscall.SIGTERM); err != nil {
+		f.t.Fatal(err)
+	}
+	if err := f.client.Wait(); err != nil {
+		f.t.Fatalf("%s: %v", f.what, err)
+	}
+	var r report
+	if err := json.Unmarshal(f.said.Bytes(), &r); err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Logf("%s: %d connections, %d broken; stream of %.1f MB, longest stall %s; %d datagrams, %d lost (%d in a row)", f.what,
+		r.Connections, len(r.Broken), float64(r.StreamBytes)/1e6, r.StreamStall.Round(time.Millisecond), r.Sent, r.Lost, r.LostInARow)
+	if len(r.Broken) > 0 {
+		f.t.Errorf("%s: %d of %d connections broke, the first: %s", f.what, len(r.Broken), r.Connections, r.Broken[0])
+	}
+	if r.StreamBroken != "" || r.StreamBytes == 0 {
+		f.t.Errorf("%s: the stream broke after %d bytes: %s", f.what, r.StreamBytes, r.StreamBroken)
+	}
+	if r.Lost > 0 {
+		f.t.Errorf("%s: %d of %d datagrams were lost", f.what, r.Lost, r.Sent)
+	}
+}
+
+// traffic is where the nodes have the command.
+const traffic = "/var/tmp/fairlead-traffic"
+
+// compiled is the command traffic.
+var compiled = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "fairlead-traffic")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "traffic")
+	build := exec.Command("go", "build", "-trimpath", "-o", file, "fairlead.dev/fairlead/e2e/cmd/traffic")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%w: %s", err, out)
+	}
+	return os.ReadFile(file)
+})
+
+// carry puts the command on the node.
+func carry(t *testing.T, node string) {
+	t.Helper()
+	program, err := compiled()
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := shared.Node(node).Command(t.Context(), "bash", "-c", "[ -x $1 ] || { cat > $1.new && chmod +x $1.new && mv $1.new $1; }", "carry", traffic)
+	put.Stdin = bytes.NewReader(program)
+	if _, err := put.Output(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// until waits for f to have no error, and fails with the last.
+func until(t *testing.T, what string, f func() error) {
+	t.Helper()
+	ctx, stop := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer stop()
+	for {
+		err := f()
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("not within minutes: %s: %v", what, err)
+		case <-time.After(250 * time.Millisecond):
+		}
+	}
+}
