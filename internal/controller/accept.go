@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
 )
@@ -42,6 +43,10 @@ func (c *Cluster) Accept() map[string]metav1.Condition {
 		}
 	}
 	all := slices.SortedFunc(maps.Values(byName), func(a, b *v1alpha1.FairleadNode) int { return cmp.Compare(a.Name, b.Name) })
+	settings := map[string]spec{}
+	for _, config := range c.Configs {
+		settings[config.Name] = specOf(config)
+	}
 	out := map[string]metav1.Condition{}
 	for _, config := range c.Configs {
 		audience := all
@@ -51,7 +56,7 @@ func (c *Cluster) Accept() map[string]metav1.Condition {
 				audience = []*v1alpha1.FairleadNode{r}
 			}
 		}
-		condition := accept(config, audience)
+		condition := accept(config, audience, settings)
 		if config.Name != v1alpha1.DefaultConfig && !c.Nodes[config.Name] {
 			condition.Status, condition.Reason = metav1.ConditionFalse, reasonNoNode
 			condition.Message = fmt.Sprintf("there is no Node %s: name an AgentConfig default, or after a Node", config.Name)
@@ -62,8 +67,9 @@ func (c *Cluster) Accept() map[string]metav1.Condition {
 	return out
 }
 
-// accept says what the agents that the AgentConfig is for make of it.
-func accept(config *v1alpha1.AgentConfig, audience []*v1alpha1.FairleadNode) metav1.Condition {
+// accept says what the agents that the AgentConfig is for make of it, one of all
+// settings.
+func accept(config *v1alpha1.AgentConfig, audience []*v1alpha1.FairleadNode, settings map[string]spec) metav1.Condition {
 	mistakes := map[mistake][]string{} // the nodes that find it
 	read := 0
 	for _, r := range audience {
@@ -72,8 +78,7 @@ func accept(config *v1alpha1.AgentConfig, audience []*v1alpha1.FairleadNode) met
 		}
 		read++
 		for _, p := range r.Status.Problems {
-			if p.Object == "AgentConfig "+config.Name {
-				m := mistake{p.Field, p.Reason, p.Hint}
+			if m, ok := about(p, config.Name, r.Name, settings); ok {
 				if nodes := mistakes[m]; len(nodes) == 0 || nodes[len(nodes)-1] != r.Name {
 					mistakes[m] = append(nodes, r.Name)
 				}
@@ -87,7 +92,42 @@ func accept(config *v1alpha1.AgentConfig, audience []*v1alpha1.FairleadNode) met
 		return metav1.Condition{Status: metav1.ConditionUnknown, Reason: reasonUnread, Message: "no agent has read it as it is now"}
 	}
 	return metav1.Condition{Status: metav1.ConditionTrue, Reason: reasonAccepted,
-		Message: fmt.Sprintf("%d of %s have read it, without a problem", read, nodes(len(audience)))}
+		Message: fmt.Sprintf("read on %d of %s, without a problem", read, nodes(len(audience)))}
+}
+
+// about reports whether a problem in the report of a node is about the AgentConfig:
+// it says so, or it is what that setting leads to on the node. The node's own
+// AgentConfig answers for what it sets, and the default one for the rest.
+func about(p v1alpha1.Problem, config, node string, settings map[string]spec) (mistake, bool) {
+	if p.Object == "AgentConfig "+config {
+		return mistake{p.Field, p.Reason, p.Hint}, true
+	}
+	if p.Object != "Node "+node || !settings[config].sets(p.Field) || config != node && settings[node].sets(p.Field) {
+		return mistake{}, false
+	}
+	return mistake{"spec." + p.Field, p.Reason, p.Hint}, true
+}
+
+// A spec is what an AgentConfig sets, by JSON names.
+type spec map[string]any
+
+func specOf(config *v1alpha1.AgentConfig) spec {
+	out, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&config.Spec)
+	if err != nil {
+		return nil // a type of ours that cannot be written as JSON: no test passes
+	}
+	return out
+}
+
+// sets reports whether there is a field such as overlay.mtu.
+func (s spec) sets(field string) bool {
+	name, rest, deeper := strings.Cut(field, ".")
+	value, ok := s[name]
+	if !deeper || !ok {
+		return ok
+	}
+	inner, ok := value.(map[string]any)
+	return ok && spec(inner).sets(rest)
 }
 
 // A mistake is what several nodes find in one object.

@@ -3,9 +3,10 @@ package controller
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -59,7 +60,7 @@ func newAPIServer(config *rest.Config, log *slog.Logger) (*apiServer, error) {
 		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.Name}}
 	}}
 	s.configs = &kept[*v1alpha1.AgentConfig]{store: s, client: s.client, resource: "agentconfigs", strip: func(c *v1alpha1.AgentConfig) *v1alpha1.AgentConfig {
-		return &v1alpha1.AgentConfig{ObjectMeta: metav1.ObjectMeta{Name: c.Name, UID: c.UID, Generation: c.Generation}, Status: c.Status}
+		return &v1alpha1.AgentConfig{ObjectMeta: metav1.ObjectMeta{Name: c.Name, UID: c.UID, Generation: c.Generation}, Spec: c.Spec, Status: c.Status}
 	}}
 	s.reports = &kept[*v1alpha1.FairleadNode]{store: s, client: s.client, resource: "fairleadnodes", strip: stripReport}
 	return s, nil
@@ -76,8 +77,8 @@ func stripReport(r *v1alpha1.FairleadNode) *v1alpha1.FairleadNode {
 func (s *apiServer) Read() (*Cluster, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := errors.Join(s.nodes.waiting(), s.configs.waiting(), s.reports.waiting()); err != nil {
-		return nil, fmt.Errorf("waiting for the API server %s: %w", s.host, err)
+	if missing := s.missing(); len(missing) > 0 {
+		return nil, fmt.Errorf("waiting for the API server %s: %s", s.host, strings.Join(missing, "; "))
 	}
 	c := &Cluster{Nodes: map[string]bool{}}
 	for name := range s.nodes.all {
@@ -90,6 +91,19 @@ func (s *apiServer) Read() (*Cluster, error) {
 		c.Reports = append(c.Reports, report)
 	}
 	return c, nil
+}
+
+// missing says what the API server has not told yet. The caller holds the lock.
+func (s *apiServer) missing() []string {
+	return slices.Concat(s.nodes.missing(), s.configs.missing(), s.reports.missing())
+}
+
+// announce tells that there is news, once there is something to be made of it. The
+// caller holds the lock.
+func (s *apiServer) announce() {
+	if len(s.missing()) == 0 {
+		s.changed()
+	}
 }
 
 // Watch keeps what Read returns up to date.
@@ -142,14 +156,14 @@ type kept[T object] struct {
 	err      error // of the last request
 }
 
-func (k *kept[T]) waiting() error {
+func (k *kept[T]) missing() []string {
 	switch {
 	case k.all != nil:
 		return nil
 	case k.err != nil:
-		return fmt.Errorf("%s: %w", k.resource, k.err)
+		return []string{fmt.Sprintf("%s: %s", k.resource, k.err)}
 	}
-	return fmt.Errorf("%s: no answer yet", k.resource)
+	return []string{k.resource + ": no answer yet"}
 }
 
 // How soon a request that failed is made again.
@@ -215,7 +229,7 @@ func (k *kept[T]) Update(o any) error {
 	k.store.mu.Lock()
 	defer k.store.mu.Unlock()
 	if k.put(k.all, v) {
-		k.store.changed()
+		k.store.announce()
 	}
 	return nil
 }
@@ -241,7 +255,7 @@ func (k *kept[T]) Delete(o any) error {
 	k.store.mu.Lock()
 	defer k.store.mu.Unlock()
 	delete(k.all, m.GetName())
-	k.store.changed()
+	k.store.announce()
 	return nil
 }
 
@@ -258,7 +272,7 @@ func (k *kept[T]) Replace(all []any, _ string) error {
 		k.put(next, v)
 	}
 	k.all, k.err = next, nil
-	k.store.changed()
+	k.store.announce()
 	return nil
 }
 
