@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -12,6 +13,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"k8s.io/client-go/rest"
+
+	"fairlead.dev/fairlead/internal/source/kube"
+	"fairlead.dev/fairlead/internal/status"
 )
 
 func TestMetricsAreWellNamedAndDocumented(t *testing.T) {
@@ -38,9 +43,9 @@ func TestMetricsAreWellNamedAndDocumented(t *testing.T) {
 
 // described returns the names of all metrics, also of those that have no value
 // yet.
-func described(r *prometheus.Registry) []string {
+func described(c prometheus.Collector) []string {
 	ch := make(chan *prometheus.Desc)
-	go func() { r.Describe(ch); close(ch) }()
+	go func() { c.Describe(ch); close(ch) }()
 	var names []string
 	for d := range ch {
 		names = append(names, fqName.FindStringSubmatch(d.String())[1])
@@ -52,7 +57,11 @@ var fqName = regexp.MustCompile(`fqName: "([^"]+)"`)
 
 // What alerts and the dashboard ask for is what the agent counts.
 func TestAlertsAndDashboardAskForMetricsThatExist(t *testing.T) {
-	known := described(newNode(t, nodes).metrics.registry)
+	writer, err := status.NewAPIServer(&rest.Config{}, "n1", slog.Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := slices.Concat(described(newNode(t, nodes).metrics.registry), described(writer), described(&kube.Source{}))
 	ours, parts := regexp.MustCompile(`\bfairlead_\w+`), regexp.MustCompile(`_(bucket|sum|count)$`)
 	for _, file := range []string{"alerts.yaml", "alerts_test.yaml", "dashboard.json"} {
 		content, err := os.ReadFile("../../deploy/observability/" + file)
