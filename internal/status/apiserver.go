@@ -20,14 +20,15 @@ import (
 // How often, where nothing else is said: thousands of agents write to one API
 // server.
 const (
-	lookAgain    = 10 * time.Minute // at what was written: somebody else may have changed it
-	applyAgain   = time.Hour        // annotations, for the same reason
-	countEvery   = 5 * time.Minute  // counters and revisions, while nothing else changes
-	eventAgain   = time.Minute      // an event that goes on happening
-	together     = time.Second      // for changes to come together
-	unreadyAfter = 10 * time.Second // before the FairleadNode says that the node is not ready
-	brokenAfter  = 30 * time.Second // before the Node says that it has no pod network
-	oneRequest   = 15 * time.Second // at most, for what is written of one object
+	lookAgain    = 10 * time.Minute  // at what was written: somebody else may have changed it
+	applyAgain   = time.Hour         // annotations, for the same reason
+	countEvery   = 5 * time.Minute   // counters and revisions, while nothing else changes
+	eventAgain   = time.Minute       // an event that goes on happening
+	together     = time.Second       // for changes to come together
+	apart        = time.Second / 500 // nodes, that have the same to tell
+	unreadyAfter = 10 * time.Second  // before the FairleadNode says that the node is not ready
+	brokenAfter  = 30 * time.Second  // before the Node says that it has no pod network
+	oneRequest   = 15 * time.Second  // at most, for what is written of one object
 )
 
 // An APIServer tells an API server: a FairleadNode, a condition of the Node,
@@ -77,8 +78,9 @@ func (s *APIServer) Report(r Report) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	s.report.set(r.Node.Status, now)
-	s.network.set(r.Network, now)
+	turn := now.Add(turnAmong(r.Node.Status.Counters.Peers))
+	s.report.set(r.Node.Status, turn)
+	s.network.set(r.Network, turn)
 	s.setPods(r.Pods, now)
 	s.awake()
 }
@@ -210,6 +212,12 @@ func latest(times ...time.Time) time.Time {
 		}
 	}
 	return out
+}
+
+// turnAmong is how long to wait where all nodes may have the same to tell at the
+// same time, such as a mistake that they all see: few enough write at once.
+func turnAmong(peers int64) time.Duration {
+	return rand.N(time.Duration(peers+1) * apart)
 }
 
 // about is d, a fifth more or less: what began together does not go on together.

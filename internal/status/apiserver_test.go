@@ -158,6 +158,28 @@ func TestWhatChangesAllTheTimeIsWrittenNowAndThen(t *testing.T) {
 	})
 }
 
+func TestNodesThatHaveTheSameToTellTakeTurns(t *testing.T) {
+	perSecond := map[time.Duration]int{}
+	for range 100 {
+		told(t, func(s *APIServer, srv *server) {
+			r := report(metav1.ConditionTrue)
+			r.Node.Status.Counters.Peers = 4999
+			s.Report(r)
+			time.Sleep(time.Minute)
+			written := srv.lines("PATCH " + reportPath + "/status")
+			if len(written) != 1 || written[0].at > 12*time.Second {
+				t.Fatalf("written: %v", written)
+			}
+			perSecond[written[0].at.Truncate(time.Second)]++
+		})
+	}
+	for at, n := range perSecond {
+		if n > 30 {
+			t.Errorf("%d of 100 nodes write in the second after %s", n, at)
+		}
+	}
+}
+
 func TestAFairleadNodeThatIsDeletedIsMadeAgain(t *testing.T) {
 	told(t, func(s *APIServer, srv *server) {
 		s.Report(report(metav1.ConditionTrue))
@@ -256,7 +278,7 @@ func TestAnAPIServerThatIsAwayIsAskedSeldomAndToldTheLatestThen(t *testing.T) {
 			t.Errorf("happened %v times", last["count"])
 		}
 	})
-	if n := strings.Count(log, "does not answer"); n != 1 || strings.Count(log, "answers again") != 1 {
+	if n := strings.Count(log, "does not answer"); n != 1 || strings.Count(log, "told again") != 1 {
 		t.Errorf("the log:\n%s", log)
 	}
 }

@@ -29,9 +29,9 @@ type nodeCondition struct {
 	look time.Time             // when that is no longer known; zero: it never was
 }
 
-func (n *nodeCondition) set(want Network, now time.Time) {
+func (n *nodeCondition) set(want Network, turn time.Time) {
 	if want.State != n.want.State {
-		n.changed = now
+		n.changed = turn
 	}
 	n.want = want
 }

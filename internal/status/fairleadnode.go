@@ -19,7 +19,7 @@ type nodeReport struct {
 	s *APIServer
 
 	want    *v1alpha1.FairleadNodeStatus // nil: nothing is told yet
-	changed time.Time                    // since when it differs, in more than counters
+	changed time.Time                    // since when it differs, in more than counters, or when it is this node's turn
 
 	// Run's own.
 	have *v1alpha1.FairleadNodeStatus // in the cluster; nil: not known
@@ -27,9 +27,9 @@ type nodeReport struct {
 	slow time.Time                    // counters alone are not written before
 }
 
-func (n *nodeReport) set(status v1alpha1.FairleadNodeStatus, now time.Time) {
+func (n *nodeReport) set(status v1alpha1.FairleadNodeStatus, turn time.Time) {
 	if n.want == nil || n.counted() {
-		n.changed = now
+		n.changed = turn
 	}
 	n.want = &status
 }

@@ -127,7 +127,7 @@ func (s *APIServer) reached(err error, now time.Time) {
 		return
 	}
 	if s.away.fails > 0 {
-		s.log.Info("the API server answers again")
+		s.log.Info("the API server is told again")
 	}
 	s.away = away{}
 }
