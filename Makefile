@@ -8,6 +8,7 @@
 # make cluster-up a Kubernetes cluster of three nodes on this machine, with Fairlead
 # make cluster-down
 # make e2e        the same for tests: made, tested, and taken down
+# make e2e-full   every test and suite on every kind of cluster, into e2e/RESULTS.md
 # make bench      Fairlead beside bare forwarding and Flannel's arrangement, as ratios
 # make generate   deep copies and CRD manifests of api/
 # make update     format, generate, and rewrite what tests compare with
@@ -21,7 +22,7 @@ BIN      := bin/fairlead
 SOURCE   := api bench cmd e2e internal tools
 MODULES  := tools/chart tools/crd tools/image tools/promtool
 
-.PHONY: build image demo deps test lint fuzz cluster-up cluster-down e2e bench generate update clean
+.PHONY: build image demo deps test lint fuzz cluster-up cluster-down e2e e2e-full bench generate update clean
 .DEFAULT_GOAL := build
 
 build:
@@ -58,6 +59,9 @@ cluster-down:
 
 e2e:
 	@scripts/e2e
+
+e2e-full:
+	@scripts/e2e-full
 
 bench: deps
 	$(GO) run ./bench
