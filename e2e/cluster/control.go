@@ -33,6 +33,9 @@ func (c *Cluster) claim() error {
 	if err := os.Mkdir(c.dir(), 0o700); err != nil {
 		return err
 	}
+	if err := raiseLimits(); err != nil {
+		return fmt.Errorf("raise the machine's limits: %w", err)
+	}
 	c.state.Cgroups = map[string][]string{}
 	if err := c.claimIndex(); err != nil {
 		return err

@@ -58,9 +58,16 @@ func (c *Cluster) FairleadReady(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		controller, err := client.AppsV1().Deployments(FairleadNamespace).Get(ctx, "fairlead-controller", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
 		if s := agents.Status; s.ObservedGeneration < agents.Generation || s.UpdatedNumberScheduled < s.DesiredNumberScheduled ||
 			s.NumberReady < s.DesiredNumberScheduled || int(s.DesiredNumberScheduled) < c.config.Nodes {
 			return fmt.Errorf("%d of %d agents are ready", s.NumberReady, c.config.Nodes)
+		}
+		if s, want := controller.Status, *controller.Spec.Replicas; s.ObservedGeneration < controller.Generation || s.UpdatedReplicas != want || s.ReadyReplicas != want || s.Replicas != want {
+			return fmt.Errorf("%d of %d controllers are ready", s.ReadyReplicas, want)
 		}
 		return nil
 	})

@@ -119,7 +119,7 @@ func Down(ctx context.Context, name string) error {
 	if err = errors.Join(err, unmountBelow(dir)); err != nil {
 		return fmt.Errorf("cluster %s: %w", name, err) // and what is known of it stays, for another try
 	}
-	return os.RemoveAll(dir)
+	return errors.Join(os.RemoveAll(dir), restoreLimits())
 }
 
 // unmountBelow unmounts what is mounted below dir. Nodes have their mounts to

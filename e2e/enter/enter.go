@@ -10,6 +10,7 @@ package enter
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -23,7 +24,7 @@ import (
 
 // A Place is where a command runs. The zero value is where the caller is.
 type Place struct {
-	PID     int      // a process all of whose namespaces are entered; 0: none
+	PID     int      // a process all of whose namespaces are entered; 0: none; negative: one that is not there
 	Netns   string   // without PID: the file of a network namespace; "": the caller's
 	Cgroups []string // directories, at most one a hierarchy, as the caller sees them
 	Env     []string // added to the caller's environment
@@ -104,6 +105,9 @@ func (p Place) Do(f func() error) error {
 // enter moves the calling thread: first into the cgroups, while their paths still
 // mean what they mean to the caller.
 func (p Place) enter() error {
+	if p.PID < 0 {
+		return errors.New("the node is off")
+	}
 	for _, dir := range p.Cgroups {
 		if tasks := filepath.Join(dir, "tasks"); exists(tasks) {
 			if err := os.WriteFile(tasks, []byte(strconv.Itoa(unix.Gettid())), 0); err != nil {

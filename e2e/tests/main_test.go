@@ -6,6 +6,7 @@ package tests
 import (
 	"context"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"os/signal"
 	"testing"
@@ -26,15 +27,15 @@ func TestMain(m *testing.M) {
 }
 
 func runAll(ctx context.Context, m *testing.M) int {
-	if name := os.Getenv("FAIRLEAD_E2E_USE"); name != "" {
+	if use := os.Getenv("FAIRLEAD_E2E_USE"); use != "" {
 		var err error
-		if shared, err = cluster.Open(name); err != nil {
+		if shared, err = cluster.Open(use); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 		return m.Run()
 	}
-	config := cluster.Config{Name: "tests", Nodes: 3, Network: cluster.Fairlead, Replace: true, Log: os.Stderr,
+	config := cluster.Config{Name: name(), Nodes: 3, Network: cluster.Fairlead, Replace: true, Log: os.Stderr,
 		Proxy: cluster.Proxy(os.Getenv("FAIRLEAD_E2E_PROXY")), Containerd: cluster.Containerd(os.Getenv("FAIRLEAD_E2E_CONTAINERD"))}
 	done := make(chan int, 1)
 	go func() {
@@ -59,4 +60,14 @@ func runAll(ctx context.Context, m *testing.M) int {
 		return 1
 	}
 	return code
+}
+
+// name is that of this source tree's tests: what a killed run left is found again,
+// and those of another tree are left alone.
+func name() string {
+	dir, err := os.Getwd()
+	if err != nil {
+		panic(err)
+	}
+	return fmt.Sprintf("tests-%x", crc32.ChecksumIEEE([]byte(dir)))
 }
