@@ -10,6 +10,7 @@
 # make e2e        the same for tests: made, tested, and taken down
 # make e2e-full   every test and suite on every kind of cluster, into e2e/RESULTS.md
 # make bench      Fairlead beside bare forwarding and Flannel's arrangement, as ratios
+# make bench-scale an agent with 1,000 to 100,000 pods in a real API server; rewrites e2e/SCALE.md
 # make generate   deep copies and CRD manifests of api/
 # make update     format, generate, and rewrite what tests compare with
 # make clean      remove what make made
@@ -22,7 +23,7 @@ BIN      := bin/fairlead
 SOURCE   := api bench cmd e2e internal tools
 MODULES  := tools/chart tools/crd tools/image tools/promtool
 
-.PHONY: build image demo deps test lint fuzz cluster-up cluster-down e2e e2e-full bench generate update clean
+.PHONY: build image demo deps test lint fuzz cluster-up cluster-down e2e e2e-full bench bench-scale generate update clean
 .DEFAULT_GOAL := build
 
 build:
@@ -65,6 +66,9 @@ e2e-full:
 
 bench: deps
 	$(GO) run ./bench
+
+bench-scale:
+	$(GO) run -C e2e ./cmd/scale -results SCALE.md
 
 generate:
 	tool=$$(cd tools/crd && $(GO) tool -n controller-gen) && $$tool object crd paths=./api/... output:crd:dir=deploy/crds

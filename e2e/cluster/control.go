@@ -221,6 +221,9 @@ func (c *Cluster) Client() (*kubernetes.Clientset, error) {
 	return kubernetes.NewForConfig(config)
 }
 
+// Control is the place where the control plane runs.
+func (c *Cluster) Control() enter.Place { return enter.Place{Netns: c.netns(control)} }
+
 // Programs is the directory of the cluster's Kubernetes, with kubectl.
 func (c *Cluster) Programs() string { return c.programs.Kubernetes }
 

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/datapath/nft"
+	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// setName is the set of all pods' addresses.
+const tableName, setName = datapath.TablePrefix + "scale", "pods"
+
+// podSet is a feature as policies will be: it needs every pod of the cluster and
+// keeps their addresses in a set. It remembers what it made of which pods, so that
+// one that changes costs no more than the comparing of pointers; what it returns is
+// a function of the world all the same.
+func podSet() feature.Feature {
+	m := &memo{}
+	return feature.Feature{
+		Name: "scale", Needs: world.Needs{Pods: world.ClusterPods},
+		Reads:  func(w *world.World) any { return w.Pods },
+		Render: func(w *world.World) feature.Result { return feature.Result{Part: m.part(w.Pods.List)} },
+	}
+}
+
+type memo struct {
+	pods     []*world.Pod
+	elements []nft.Element
+}
+
+func (m *memo) part(pods []*world.Pod) datapath.Part {
+	had, has := differing(m.pods, pods)
+	gone, come := addresses(had, has), addresses(has, had)
+	m.elements = merge(m.elements, gone, come)
+	m.pods = pods
+	return datapath.Part{Tables: []*nft.Table{{Name: tableName, Sets: []*nft.Set{{Name: setName, Type: nft.IPv4Addr, Elements: m.elements}}}}}
+}
+
+// differing leaves out what a and b begin and end with alike.
+func differing(a, b []*world.Pod) (restA, restB []*world.Pod) {
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	a, b = a[n:], b[n:]
+	n = 0
+	for n < min(len(a), len(b)) && a[len(a)-1-n] == b[len(b)-1-n] {
+		n++
+	}
+	return a[:len(a)-n], b[:len(b)-n]
+}
+
+// addresses are those of pods that others has not, as elements.
+func addresses(pods, others []*world.Pod) []nft.Element {
+	var out []nft.Element
+	for _, p := range pods {
+		for len(others) > 0 && others[0] != p && others[0].Compare(p.Key) < 0 {
+			others = others[1:]
+		}
+		if len(others) > 0 && others[0] == p {
+			others = others[1:]
+			continue
+		}
+		for _, a := range p.Addresses {
+			if a.Is4() && !p.HostNetwork {
+				out = append(out, nft.Element{Key: nft.Addr(a)})
+			}
+		}
+	}
+	return nft.Sorted(out)
+}
+
+// merge is the elements without those gone, and with those come; all are sorted.
+func merge(elements, gone, come []nft.Element) []nft.Element {
+	out := make([]nft.Element, 0, len(elements)+len(come))
+	for len(gone) > 0 || len(come) > 0 {
+		if len(come) == 0 || len(gone) > 0 && gone[0].Key < come[0].Key {
+			i, there := find(elements, gone[0])
+			out = append(out, elements[:i]...)
+			if elements, gone = elements[i:], gone[1:]; there {
+				elements = elements[1:]
+			}
+			continue
+		}
+		i, there := find(elements, come[0])
+		out = append(out, elements[:i]...)
+		elements = elements[i:]
+		if !there && (len(out) == 0 || out[len(out)-1] != come[0]) {
+			out = append(out, come[0])
+		}
+		come = come[1:]
+	}
+	return append(out, elements...)
+}
+
+func find(elements []nft.Element, e nft.Element) (int, bool) {
+	return slices.BinarySearchFunc(elements, e, func(a, b nft.Element) int { return strings.Compare(a.Key, b.Key) })
+}
+
+func element(a netip.Addr) []byte {
+	return append([]byte{8, 0, 1, 0}, nft.Addr(a)...) // NFTA_DATA_VALUE of four bytes
+}
