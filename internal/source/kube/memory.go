@@ -91,6 +91,17 @@ func (m *memory[T]) recall(key func(*T) world.Key) ([]*T, error) {
 	return out, nil
 }
 
+// note takes down what changed. Where the file is to be written anew, it need not
+// be known.
+func (m *memory[T]) note(changed ...world.Key) {
+	if !m.ours {
+		return
+	}
+	for _, k := range changed {
+		m.stale[k] = struct{}{}
+	}
+}
+
 // keep brings the file up to date with l.
 func (m *memory[T]) keep(l *list[T]) (err error) {
 	if m.path == "" || m.ours && len(m.stale) == 0 {

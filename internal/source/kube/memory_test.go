@@ -139,7 +139,7 @@ func TestAMemoryHoldsWhatWasKept(t *testing.T) {
 			p = nil
 		}
 		if l.put(k, p) {
-			m.stale[k] = struct{}{}
+			m.note(k)
 		}
 		was := m.lines
 		if err := m.keep(l); err != nil {

@@ -139,7 +139,7 @@ func (w *watched[T]) put(o any, v *T) error {
 	w.source.mu.Lock()
 	defer w.source.mu.Unlock()
 	if w.list.put(k, v) {
-		w.memory.stale[k] = struct{}{}
+		w.memory.note(k)
 		w.source.announce()
 	}
 	return nil
@@ -159,11 +159,7 @@ func (w *watched[T]) Replace(all []any, _ string) error {
 	if len(changed) > 0 || !w.known || !w.live || w.absent() {
 		w.source.announce()
 	}
-	if w.memory.ours {
-		for _, k := range changed {
-			w.memory.stale[k] = struct{}{}
-		}
-	}
+	w.memory.note(changed...)
 	w.known, w.live, w.answered, w.err = true, true, true, nil
 	w.source.outage()
 	return nil
