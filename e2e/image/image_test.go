@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"maps"
 	"slices"
@@ -16,7 +17,7 @@ func read(t *testing.T, archive []byte) (files map[string][]byte, modes map[stri
 	files, modes = map[string][]byte{}, map[string]int64{}
 	for r := tar.NewReader(bytes.NewReader(archive)); ; {
 		h, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return files, modes
 		}
 		if err != nil {

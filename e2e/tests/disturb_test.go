@@ -35,17 +35,6 @@ func rolledOut(t *testing.T) {
 	kubectl(t, "-n", system, "rollout", "status", agents, "--timeout=170s")
 }
 
-// agentOf is the name of the node's agent pod.
-func agentOf(t *testing.T, node string) string {
-	t.Helper()
-	names := strings.Fields(kubectl(t, "-n", system, "get", "pods", "-l", "app.kubernetes.io/component=agent",
-		"--field-selector", "spec.nodeName="+node, "-o", "jsonpath={.items[*].metadata.name}"))
-	if len(names) != 1 {
-		t.Fatalf("the agents of %s are %v", node, names)
-	}
-	return names[0]
-}
-
 // A rolling update replaces every agent, and a downgrade does so again, while
 // connections between nodes, and between pods of one node, feel nothing.
 func TestRollingUpdate(t *testing.T) {

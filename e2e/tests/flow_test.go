@@ -113,7 +113,7 @@ var compiled = sync.OnceValues(func() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // a temporary one
 	file := filepath.Join(dir, "traffic")
 	build := exec.Command("go", "build", "-trimpath", "-o", file, "fairlead.dev/fairlead/e2e/cmd/traffic")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
