@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"fairlead.dev/fairlead/internal/controller"
 	"fairlead.dev/fairlead/internal/lab"
 )
 
@@ -199,17 +200,19 @@ type shown struct {
 	}
 }
 
-// state is the phase of what has one, and of the others whether it is ready.
+// state is the phase of what has one, and of the others whether it is ready or
+// accepted.
 func (s shown) state() string {
 	if s.Status.Phase != "" {
 		return s.Status.Phase
 	}
 	for _, c := range s.Status.Conditions {
 		switch {
-		case c.Type == "Ready" && c.Status == "True":
-			return "Ready"
-		case c.Type == "Ready":
-			return "NotReady"
+		case c.Type != "Ready" && c.Type != controller.Accepted:
+		case c.Status == "True":
+			return c.Type
+		default:
+			return "Not" + c.Type
 		}
 	}
 	return ""

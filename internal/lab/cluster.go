@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
+	"fairlead.dev/fairlead/internal/controller"
 	"fairlead.dev/fairlead/internal/lab/plan"
 	"fairlead.dev/fairlead/internal/lab/process"
 	"fairlead.dev/fairlead/internal/lab/wire"
@@ -98,6 +99,7 @@ func (c *cluster) bring(progress func(string)) error {
 	if err := c.net.MakeRouter(); err != nil {
 		return err
 	}
+	go c.control()
 	c.startHosts()
 	for _, n := range c.nodes {
 		progress("node " + n.Name)
@@ -122,6 +124,20 @@ func (c *cluster) counts() string {
 		}
 	}
 	return strings.Join(out, ", ")
+}
+
+// control writes the conditions of objects, as a cluster's controller does.
+func (c *cluster) control() {
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	go func() {
+		<-c.ended
+		stop()
+	}()
+	err := controller.Run(ctx, controller.Config{Objects: c.lab.objects(), Reports: c.lab.reports(), Log: c.log})
+	if err != nil {
+		c.log.Warn("no conditions are written any more", "err", err)
+	}
 }
 
 // startHosts starts, on every host, a server that tests can talk to.

@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"fairlead.dev/fairlead/internal/controller"
 	"fairlead.dev/fairlead/internal/replace"
 )
 
@@ -94,10 +95,18 @@ func (c *cluster) written(file string, into any) bool {
 	return true
 }
 
-// withStatus adds what the lab knows of a pod or a node.
+// agentConfig is the kind that the controller gives conditions.
+const agentConfig = "AgentConfig"
+
+// withStatus adds what the lab knows of a pod or a node, and the controller of an
+// AgentConfig.
 func (c *cluster) withStatus(ctx context.Context, o *object) map[string]any {
 	fields := maps.Clone(o.fields)
 	switch o.kind {
+	case agentConfig:
+		if said, err := controller.ReadStatus(c.lab.reports()); err == nil && len(said[o.name].Conditions) > 0 {
+			fields["status"] = said[o.name]
+		}
 	case "Pod":
 		fields["status"] = c.podStatus(o)
 	case "Node":

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"fairlead.dev/fairlead/internal/netns"
 )
@@ -278,6 +279,15 @@ func TestMistakesExitWith2(t *testing.T) {
 	if r := l.runWith("{apiVersion: fairlead.dev/v1alpha1, kind: AgentConfig, metadata: {name: default}, spec: {nodeSNATPortRange: 9-1}}",
 		"apply", "-f", "-"); r.code != 1 || !strings.Contains(r.stderr, "spec.nodeSNATPortRange") {
 		t.Errorf("apply of a backward range: exit code %d, %s", r.code, r.stderr)
+	}
+	const told = "spec.nodeSNATPortRange: 9-1 runs backwards (write the lower port first: 1-9, or auto, or kernel) on 1 of 1 node"
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(l.must("get", "agentconfig", "default", "-o", "json"), told); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the object does not say %s: %s", told, l.must("get", "agentconfig", "default", "-o", "json"))
+		}
+	}
+	if s := l.must("get", "agentconfigs"); !strings.Contains(s, "NotAccepted") {
+		t.Error(s)
 	}
 	if r := l.runWith("{apiVersion: v1, kind: Pod, metadata: {name: x}, spec: {nodeName: n9}}", "apply", "-f", "-"); r.code != 1 ||
 		!strings.Contains(r.stderr, "n9") {

@@ -29,7 +29,7 @@ var kinds = []kind{
 	{"v1", "Node", false, "no"},
 	{"v1", "Pod", true, "po"},
 	{"v1", "Service", true, "svc"},
-	{v1alpha1.APIVersion, "AgentConfig", false, ""},
+	{v1alpha1.APIVersion, agentConfig, false, ""},
 }
 
 // nodeReport and nodeEvent are kinds that only agents write.

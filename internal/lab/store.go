@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -59,10 +60,29 @@ func (s *store) admit(o *object) (changed bool) {
 			o.fields["status"] = status
 		}
 	}
+	if o.kind == agentConfig {
+		meta["generation"] = generation(o, old)
+	}
 	if o.kind == "Namespace" {
 		child(meta, "labels")["kubernetes.io/metadata.name"] = o.name
 	}
 	return old == nil || !old.equal(o)
+}
+
+// generation counts what o's spec has been, when it takes the place of old; nil:
+// of none.
+func generation(o, old *object) int64 {
+	if old == nil {
+		return 1
+	}
+	last, ok := old.metadata()["generation"].(int64)
+	if !ok {
+		return 1
+	}
+	if reflect.DeepEqual(o.fields["spec"], old.fields["spec"]) {
+		return last
+	}
+	return last + 1
 }
 
 // write stores what changed, and gives the whole a new revision.
