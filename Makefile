@@ -11,7 +11,7 @@
 # make e2e-full   every test and suite on every kind of cluster, into e2e/RESULTS.md
 # make bench      Fairlead beside bare forwarding and Flannel's arrangement, as ratios
 # make bench-scale an agent with 1,000 to 100,000 pods in a real API server; rewrites e2e/SCALE.md
-# make generate   deep copies and CRD manifests of api/
+# make generate   deep copies, CRD manifests and docs/api.md of api/
 # make update     format, generate, and rewrite what tests compare with
 # make clean      remove what make made
 
@@ -72,6 +72,7 @@ bench-scale:
 
 generate:
 	tool=$$(cd tools/crd && $(GO) tool -n controller-gen) && $$tool object crd paths=./api/... output:crd:dir=deploy/crds
+	$(GO) test -C tools/crd -run '^TestPageIsUpToDate$$' . -update
 
 update: generate
 	gofmt -w $(SOURCE)

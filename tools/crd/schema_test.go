@@ -89,8 +89,11 @@ func (s crdSchema) refuses(t testing.TB, object map[string]any) []string {
 	return said
 }
 
+// manifests are those in deploy/crds.
+var manifests = []string{"fairlead.dev_agentconfigs.yaml", "fairlead.dev_fairleadnodes.yaml"}
+
 func TestManifestsAreAccepted(t *testing.T) {
-	for _, file := range []string{"fairlead.dev_agentconfigs.yaml", "fairlead.dev_fairleadnodes.yaml"} {
+	for _, file := range manifests {
 		crd := readCRD(t, file)
 		if crd.Spec.Scope != apiextensions.ClusterScoped || crd.Spec.Subresources == nil || crd.Spec.Subresources.Status == nil {
 			t.Errorf("%s: scope %s, subresources %v", file, crd.Spec.Scope, crd.Spec.Subresources)
