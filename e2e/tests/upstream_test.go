@@ -13,7 +13,7 @@ import (
 )
 
 // Kubernetes' own tests. FAIRLEAD_E2E_SUITES names which, with commas: smoke (the
-// default), conformance, hostports. Where FAIRLEAD_E2E_RESULTS names a folder, what
+// default), conformance. Where FAIRLEAD_E2E_RESULTS names a folder, what
 // came of them is kept there.
 func TestUpstream(t *testing.T) {
 	b, err := build.New(os.Stderr)

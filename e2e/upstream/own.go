@@ -52,6 +52,7 @@ func runsIn(file string) ([]Run, error) {
 	said := map[string][]string{}
 	var out []Run
 	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 16<<20)
 	for lines.Scan() {
 		var e struct {
 			Action, Test, Output string

@@ -21,8 +21,7 @@ type nodeReport struct {
 	want    *v1alpha1.FairleadNodeStatus // nil: nothing is told yet
 	changed time.Time                    // since when it differs, in more than counters, or when it is this node's turn
 
-	// Run's own.
-	have *v1alpha1.FairleadNodeStatus // in the cluster; nil: not known
+	have *v1alpha1.FairleadNodeStatus // in the cluster; nil: not known. Only Run changes it
 	look time.Time                    // when that is no longer known
 	slow time.Time                    // counters alone are not written before
 }
@@ -83,16 +82,24 @@ func (n *nodeReport) write(ctx context.Context) error {
 		"apiVersion": v1alpha1.APIVersion, "kind": "FairleadNode", "metadata": map[string]any{"name": s.node}, "status": status,
 	}).Resource("fairleadnodes").Name(s.node).SubResource("status").Do(ctx).Error()
 	if apierrors.IsNotFound(err) && known { // somebody deleted it
+		s.mu.Lock()
 		n.have = nil
+		s.mu.Unlock()
 		return n.write(ctx)
 	}
 	if err != nil {
 		return err
 	}
 	s.metrics.writes.WithLabelValues(n.kind.name).Inc()
-	n.have, n.slow = &status, time.Now().Add(about(countEvery))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n.have, n.slow = &status, time.Now().Add(about(pace(want.Counters.Peers)))
 	return nil
 }
+
+// pace is how often counters alone are written. Every agent reads every report, so
+// that what a large cluster writes is bounded: one in a second.
+func pace(peers int64) time.Duration { return max(countEvery, time.Duration(peers)*time.Second) }
 
 // settle notes what is in the cluster, and reports whether that may stay for now.
 func (n *nodeReport) settle(have *v1alpha1.FairleadNodeStatus) bool {

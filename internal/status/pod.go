@@ -19,6 +19,7 @@ type pod struct {
 	changed time.Time
 	have    map[string]string // in the cluster
 	look    time.Time         // when they are applied again; zero: they never were
+	sent    bool              // something was that may have come in, for all we know
 }
 
 // setPods takes back the annotations of pods that are no longer listed, and then
@@ -40,7 +41,7 @@ func (s *APIServer) setPods(list []Pod, now time.Time) {
 	for uid, p := range s.pods {
 		switch {
 		case listed[uid]:
-		case len(p.have) == 0:
+		case len(p.have) == 0 && !p.sent:
 			delete(s.pods, uid)
 		case p.want.Annotations != nil:
 			p.want.Annotations, p.changed = nil, now
@@ -50,7 +51,7 @@ func (s *APIServer) setPods(list []Pod, now time.Time) {
 
 func (p *pod) due() time.Time {
 	switch {
-	case p.look.IsZero() || !maps.Equal(p.want.Annotations, p.have):
+	case p.look.IsZero() || p.sent || !maps.Equal(p.want.Annotations, p.have):
 		return p.changed
 	case len(p.have) > 0:
 		return p.look
@@ -64,6 +65,7 @@ func (p *pod) write(ctx context.Context) error {
 	s := p.s
 	s.mu.Lock()
 	want := p.want
+	p.sent = true
 	s.mu.Unlock()
 	meta := map[string]any{"name": want.Name, "namespace": want.Namespace, "uid": want.UID}
 	if len(want.Annotations) > 0 {
@@ -84,7 +86,7 @@ func (p *pod) write(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p.have, p.look = want.Annotations, time.Now().Add(about(applyAgain))
+	p.have, p.sent, p.look = want.Annotations, false, time.Now().Add(about(applyAgain))
 	return nil
 }
 

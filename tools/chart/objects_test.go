@@ -175,7 +175,7 @@ fairlead-agent fairlead.dev fairleadnodes: create,patch
 fairlead-agent fairlead.dev fairleadnodes/status: patch
 fairlead-agent nodes/status: patch
 fairlead-agent pods: patch
-fairlead-agent events: get,create,patch
+fairlead-agent events: create,patch
 fairlead-controller nodes: list,watch
 fairlead-controller fairlead.dev agentconfigs,fairleadnodes: list,watch
 fairlead-controller fairlead.dev agentconfigs/status: patch

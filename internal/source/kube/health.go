@@ -26,7 +26,7 @@ func (h *health) absent() bool { return apierrors.IsForbidden(h.err) || apierror
 // lacks says why there is no value; "" where there is one, or needs none.
 func (w *watched[T]) lacks() string {
 	switch {
-	case w.known || w.absent() && !w.required:
+	case w.known || w.absent() && !w.required && (!w.guides || apierrors.IsNotFound(w.err)):
 		return ""
 	case w.err != nil:
 		return plain(w.err).Error()

@@ -81,7 +81,9 @@ func New(c Config) (*Source, error) {
 	}
 	s := &Source{config: c, changed: func() {}}
 	door := source.Door{Node: c.Node, Intern: (&interner{}).of}
-	err := errors.Join(watchKind(s, nodes), watchKind(s, configs), watchKind(s, reports))
+	settings := configs
+	settings.guides = c.Fallback == nil
+	err := errors.Join(watchKind(s, nodes), watchKind(s, settings), watchKind(s, reports))
 	if c.Needs.Pods > world.NoPods {
 		err = errors.Join(err, watchKind(s, pods(door, c.Needs.Pods)))
 	}
@@ -161,8 +163,12 @@ func (s *Source) Read() (*source.Objects, error) {
 	if s.last != nil && !s.news && s.unkept == nil {
 		return s.last, nil
 	}
-	if err := s.waiting(); err != nil {
-		return nil, err
+	// What was complete once stays so: a kind that may not be watched, and whose next
+	// try meets no server at all, is no reason to know less than before.
+	if s.last == nil {
+		if err := s.waiting(); err != nil {
+			return nil, err
+		}
 	}
 	was := s.unkept
 	s.remember()
@@ -178,7 +184,7 @@ func (s *Source) Read() (*source.Objects, error) {
 	}
 	if f := s.config.Fallback; f != nil {
 		out.Configs = slices.Concat(out.Configs, f.Configs) // the first of a name counts
-		out.Problems = f.Problems
+		out.Problems = append(out.Problems, f.Problems...)
 	}
 	if s.unkept != nil {
 		out.Problems = append(slices.Clip(out.Problems), world.Problem{Object: "Node " + s.config.Node,

@@ -209,12 +209,12 @@ func TestAKindThatIsRefusedDoesNotKeepTheOthersBack(t *testing.T) {
 	s := newServer(t)
 	s.put("nodes", anode("n1", "192.0.2.1"))
 	s.put("agentconfigs", &v1alpha1.AgentConfig{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
-	s.refuse("agentconfigs", http.StatusForbidden)
-	s.refuse("fairleadnodes", http.StatusNotFound)
+	s.refuse("agentconfigs", http.StatusNotFound)
+	s.refuse("fairleadnodes", http.StatusForbidden)
 	r := read(t, s)
 	o := r.until("the rest is there", whatever)
-	for _, want := range []string{"Kind AgentConfig: may not be watched, none count", "allow the agent to list and watch agentconfigs.fairlead.dev",
-		"Kind FairleadNode: is not known to the API server", "install the CustomResourceDefinition fairleadnodes.fairlead.dev"} {
+	for _, want := range []string{"Kind FairleadNode: may not be watched, none count", "allow the agent to list and watch fairleadnodes.fairlead.dev",
+		"Kind AgentConfig: is not known to the API server", "install the CustomResourceDefinition agentconfigs.fairlead.dev"} {
 		if !strings.Contains(problems(o), want) {
 			t.Errorf("problems %s, want %q", problems(o), want)
 		}
@@ -229,6 +229,41 @@ func TestAKindThatIsRefusedDoesNotKeepTheOthersBack(t *testing.T) {
 	if len(p.Configs) != 1 || p.Configs[0] != o.Configs[0] || !strings.Contains(problems(p), "those known before still count") {
 		t.Errorf("configurations %v, problems %s", p.Configs, problems(p))
 	}
+}
+
+// A kind that was refused has no value to go on with when the server goes away. The
+// others have.
+func TestARefusedKindAndAnOutageKeepWhatIsKnown(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.put("nodes", anode("n1", "192.0.2.1"))
+	s.refuse("fairleadnodes", http.StatusNotFound)
+	r := read(t, s)
+	r.until("the rest is there", whatever)
+	s.stop()
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(r.log.String(), "does not answer"); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the outage is not noticed:\n%s", r.log)
+		}
+	}
+	r.mu.Lock()
+	r.announce()
+	r.mu.Unlock()
+	if o, err := r.Read(); err != nil || len(o.Nodes) != 1 {
+		t.Errorf("objects %v, error %v", o, err)
+	}
+}
+
+// An agent that may not read how the network is to be does not guess.
+func TestSettingsThatMayNotBeReadAreAwaited(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.put("nodes", anode("n1", "192.0.2.1"))
+	s.refuse("agentconfigs", http.StatusForbidden)
+	r := read(t, s)
+	r.fails("waiting for", "AgentConfigs: agentconfigs", "403")
+	s.refuse("agentconfigs", 0)
+	r.until("the settings may be read", whatever)
 }
 
 func TestWithoutNodesThereIsNothing(t *testing.T) {

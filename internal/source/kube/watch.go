@@ -34,6 +34,9 @@ type form[T any] struct {
 	into  func(*source.Objects, []*T)
 	// required: without these objects nothing can be made of the others.
 	required bool
+	// guides: they decide what becomes of the others. Where they may not be read, and
+	// nothing is remembered of them, it is not guessed.
+	guides bool
 }
 
 // A watched kind is kept up to date by a reflector, whose store it is. The

@@ -34,7 +34,8 @@ resources:
 volumeMounts:
   - {name: cni-conf, mountPath: {{ .Values.cni.confDir }}}
   - {name: cni-bin, mountPath: {{ .Values.cni.binDir }}}
-  - {name: run, mountPath: /run}
-  - {name: lib, mountPath: /var/lib}
+  # What the node unmounts goes here too: else this pod would keep it mounted.
+  - {name: run, mountPath: /run, mountPropagation: HostToContainer}
+  - {name: lib, mountPath: /var/lib, mountPropagation: HostToContainer}
   - {name: sysctl, mountPath: /host/proc/sys/net}
 {{- end }}
