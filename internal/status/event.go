@@ -19,6 +19,7 @@ type event struct {
 	changed time.Time
 	told    int32     // how often it happened, as far as was told; 0: it was not
 	next    time.Time // not told before
+	going   bool      // a request about it is under way
 	before  int32     // how often the API server knew of before this agent; Run's own
 }
 
@@ -40,7 +41,7 @@ func (s *APIServer) setEvents(list []corev1.Event, now time.Time) {
 	}
 	for key, e := range s.events {
 		if !listed[key] {
-			if e.told != e.want.Count {
+			if e.told != e.want.Count && !e.going {
 				s.metrics.dropped.Inc()
 			}
 			delete(s.events, key)
@@ -59,18 +60,23 @@ func (e *event) write(ctx context.Context) error {
 	s := e.s
 	s.mu.Lock()
 	want, told := e.want, e.told
+	e.going = true
 	s.mu.Unlock()
 	err := e.tell(ctx, want, told)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e.going = false
 	switch {
 	case err == nil:
 		s.metrics.writes.WithLabelValues(e.kind.name).Inc()
 	// Events of a namespace that goes, or went, are for nobody.
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) || apierrors.IsNotFound(err):
 	default:
+		if s.events[want.Namespace+"/"+want.Name] != e { // it was forgotten meanwhile
+			s.metrics.dropped.Inc()
+		}
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	e.told, e.next = want.Count, time.Now().Add(about(eventAgain))
 	return nil
 }

@@ -105,7 +105,7 @@ func (b *bench) run(ctx context.Context, sizes []int) (string, error) {
 	had := 0
 	for _, pods := range sizes {
 		began := time.Now()
-		revision, err := seed(ctx, b.etcd, had, pods, b.own)
+		revision, err := b.seed(ctx, had, pods)
 		if err != nil {
 			return "", err
 		}

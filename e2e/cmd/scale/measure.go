@@ -43,7 +43,7 @@ func (b *bench) measure(ctx context.Context, pods int) (r row, err error) {
 	if err != nil {
 		return r, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // a temporary one
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
 		return r, err

@@ -33,7 +33,7 @@ const most = 128
 // seed puts Nodes, Namespaces and Pods into etcd as the API server would have written them,
 // those from the number of pods had to the number wanted. Writing them one by one
 // through the API server takes half an hour. It returns etcd's revision of the last.
-func seed(ctx context.Context, etcd *http.Client, had, wanted int, own netip.Addr) (revision string, err error) {
+func (b *bench) seed(ctx context.Context, had, wanted int) (revision string, err error) {
 	s := protobuf.NewSerializer(kube.Scheme(), kube.Scheme())
 	var batch []any
 	flush := func() error {
@@ -45,15 +45,15 @@ func seed(ctx context.Context, etcd *http.Client, had, wanted int, own netip.Add
 			return err
 		}
 		batch = nil
-		revision, err = commit(ctx, etcd, body)
+		revision, err = commit(ctx, b.etcd, body)
 		return err
 	}
 	put := func(key string, o runtime.Object) error {
-		var b bytes.Buffer
-		if err := s.Encode(o, &b); err != nil {
+		var value bytes.Buffer
+		if err := s.Encode(o, &value); err != nil {
 			return err
 		}
-		batch = append(batch, map[string]any{"requestPut": map[string]any{"key": []byte("/registry/" + key), "value": b.Bytes()}})
+		batch = append(batch, map[string]any{"requestPut": map[string]any{"key": []byte("/registry/" + key), "value": value.Bytes()}})
 		if len(batch) < most {
 			return nil
 		}
@@ -62,7 +62,7 @@ func seed(ctx context.Context, etcd *http.Client, had, wanted int, own netip.Add
 	for i := had / podsPerNode; i < wanted/podsPerNode; i++ {
 		n := node(i)
 		if i == 0 {
-			n.Status.Addresses[0].Address = own.String()
+			n.Status.Addresses[0].Address = b.own.String()
 		}
 		if err := put("minions/"+n.Name, n); err != nil {
 			return "", err
@@ -143,7 +143,7 @@ func pod(i int) *corev1.Pod {
 	p.Annotations = map[string]string{"prometheus.io/scrape": "true", "example.com/config-hash": strings.Repeat("0123456789abcdef", 4)}
 	p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: fmt.Sprintf("app-%05d-7d4b9c6f5", app), UID: p.UID}}
 	p.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubelet", Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "v1", FieldsType: "FieldsV1",
-		FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:status":{"f:conditions":{` + strings.Repeat(`"f:reason":{},`, 40) + `"f:x":{}}}}`)}, Subresource: "status"}}
+		FieldsV1: metav1.NewFieldsV1(`{"f:status":{"f:conditions":{` + strings.Repeat(`"f:reason":{},`, 40) + `"f:x":{}}}}`), Subresource: "status"}}
 	grace := int64(30)
 	p.Spec = corev1.PodSpec{NodeName: nodeName(i / podsPerNode), ServiceAccountName: "default", RestartPolicy: corev1.RestartPolicyAlways,
 		DNSPolicy: corev1.DNSClusterFirst, TerminationGracePeriodSeconds: &grace, SchedulerName: "default-scheduler", SecurityContext: &corev1.PodSecurityContext{}}
