@@ -60,6 +60,10 @@ func (e *event) write(ctx context.Context) error {
 	s := e.s
 	s.mu.Lock()
 	want, told := e.want, e.told
+	if s.events[want.Namespace+"/"+want.Name] != e { // it was forgotten since it was its turn
+		s.mu.Unlock()
+		return nil
+	}
 	e.going = true
 	s.mu.Unlock()
 	err := e.tell(ctx, want, told)
