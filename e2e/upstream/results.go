@@ -72,6 +72,12 @@ func Markdown(results []*Result, own []Run) string {
 			}
 		}
 	}
+	for _, r := range own {
+		if r.Outcome != "pass" {
+			none = false
+			fmt.Fprintf(&b, "* %s (%s): %s\n", r.Test, r.Cluster, strings.Join(r.Said, " "))
+		}
+	}
 	if none {
 		b.WriteString("Nothing.\n")
 	}
