@@ -143,7 +143,9 @@ func TestAgentsHaveAMomentToReadWhatChanged(t *testing.T) {
 
 func TestWhatChangesAllTheTimeIsWrittenNowAndThen(t *testing.T) {
 	running(t, func(m *memory) {
+		m.mu.Lock()
 		m.lag = 10 * time.Millisecond
+		m.mu.Unlock()
 		time.Sleep(time.Minute)
 		for i := range 6000 { // ten minutes
 			wrong := problem("AgentConfig default", "a", time.Duration(i).String())

@@ -143,6 +143,7 @@ func TestOneLeadsAndGoesOnLeading(t *testing.T) {
 			defer stop()
 		}
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if len(e.ever) != 1 || e.leader() == "" {
 			t.Errorf("%v have led", e.ever)
 		}
@@ -159,8 +160,10 @@ func TestWhoEndsOrderlyIsFollowedAtOnce(t *testing.T) {
 		_, stopB := e.stand("b")
 		defer func() { stopB() }()
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		stop()
 		time.Sleep(2 * retryTime)
+		synctest.Wait()
 		if e.leader() != "b" {
 			t.Errorf("%q leads", e.leader())
 		}
@@ -177,6 +180,7 @@ func TestWhoIsCutOffStepsDownBeforeAnotherLeads(t *testing.T) {
 		defer func() { stopB() }()
 		for range 5 {
 			time.Sleep(time.Minute)
+			synctest.Wait()
 			if e.leader() != "a" {
 				t.Fatalf("%q leads", e.leader())
 			}
@@ -184,6 +188,7 @@ func TestWhoIsCutOffStepsDownBeforeAnotherLeads(t *testing.T) {
 			way.cut = true
 			e.server.mu.Unlock()
 			time.Sleep(leaseTime + 3*retryTime)
+			synctest.Wait()
 			if e.leader() != "b" {
 				t.Fatalf("%q leads", e.leader())
 			}
@@ -192,6 +197,7 @@ func TestWhoIsCutOffStepsDownBeforeAnotherLeads(t *testing.T) {
 			e.server.mu.Unlock()
 			stopB()
 			time.Sleep(2 * retryTime)
+			synctest.Wait()
 			_, stopB = e.stand("b")
 		}
 	})
@@ -208,6 +214,7 @@ func TestClocksOfOthersDoNotCount(t *testing.T) {
 		defer stop()
 		for i := range 10 {
 			time.Sleep(5 * time.Second)
+			synctest.Wait()
 			e.server.mu.Lock()
 			renewed := metav1.NewMicroTime(past.Add(time.Duration(i) * time.Second))
 			e.server.lease.Spec.RenewTime = &renewed
@@ -218,6 +225,7 @@ func TestClocksOfOthersDoNotCount(t *testing.T) {
 			}
 		}
 		time.Sleep(leaseTime + 3*retryTime)
+		synctest.Wait()
 		if e.leader() != "a" {
 			t.Error("not taken from who does not")
 		}

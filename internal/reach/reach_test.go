@@ -59,10 +59,16 @@ func TestEveryPeerIsAskedInTurnAndWithinBounds(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		go w.Run(ctx)
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		mu.Lock()
 		if s := w.Status(); len(asked) > 101 || s.Unasked < peers/2 {
 			t.Errorf("%d paths were asked in ten seconds, and %+v is known", len(asked), s)
 		}
+		mu.Unlock()
 		time.Sleep(35 * time.Second)
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
 		if s := w.Status(); s != (Status{Reached: peers - deaf, Unreachable: deaf}) || len(asked) != 2*peers {
 			t.Errorf("%+v after %d paths were asked", s, len(asked))
 		}
@@ -70,7 +76,6 @@ func TestEveryPeerIsAskedInTurnAndWithinBounds(t *testing.T) {
 			t.Errorf("%d were asked at one time", most)
 		}
 		stop()
-		synctest.Wait()
 	})
 }
 
@@ -85,6 +90,7 @@ func TestWhatIsKnownStaysAndWhoWentIsForgotten(t *testing.T) {
 		defer stop()
 		go w.Run(ctx)
 		time.Sleep(3 * time.Second)
+		synctest.Wait()
 		for _, step := range []struct {
 			world *world.World
 			want  Status
