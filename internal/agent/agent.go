@@ -79,6 +79,7 @@ type Agent struct {
 
 	given  givenOut           // until now; the loop's own
 	onDisk *world.Allocations // of it; the loop's own
+	notes  notes              // of the last report; the loop's own
 }
 
 // New prepares an agent: it opens the address book and probes the kernel.

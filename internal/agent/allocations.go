@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"fairlead.dev/fairlead/internal/world"
@@ -21,7 +22,8 @@ type givenOut struct {
 
 // allocationsFile is the file in the state directory that has them over restarts.
 type allocationsFile struct {
-	Blocks []blockRecord `json:"blocks,omitempty"`
+	Blocks    []blockRecord    `json:"blocks,omitempty"`
+	NodePorts *world.NodePorts `json:"nodePorts,omitempty"`
 }
 
 type blockRecord struct {
@@ -54,7 +56,7 @@ func (g givenOut) next(a *world.Allocations, now time.Time) givenOut {
 }
 
 func (g givenOut) encode() ([]byte, error) {
-	var file allocationsFile
+	file := allocationsFile{NodePorts: g.allocations.NodePorts}
 	if g.allocations.Blocks != nil {
 		for _, b := range g.allocations.Blocks.List {
 			file.Blocks = append(file.Blocks, blockRecord{b, g.blocksFreed[b.Number]})
@@ -69,8 +71,9 @@ func decodeGivenOut(content []byte) (givenOut, error) {
 	if err := json.Unmarshal(content, &file); err != nil {
 		return out, err
 	}
+	out.allocations.NodePorts = file.NodePorts
 	if file.Blocks == nil {
-		return out, nil
+		return out, checkNodePorts(file.NodePorts)
 	}
 	blocks := &world.Blocks{}
 	for i, b := range file.Blocks {
@@ -83,7 +86,17 @@ func decodeGivenOut(content []byte) (givenOut, error) {
 		}
 	}
 	out.allocations.Blocks = blocks
-	return out, nil
+	return out, checkNodePorts(file.NodePorts)
+}
+
+// checkNodePorts refuses what nobody wrote. Ports that are held twice, or that are
+// none, are no harm: package nodeportlocal gives them to nobody.
+func checkNodePorts(p *world.NodePorts) error {
+	if p == nil || slices.IsSortedFunc(p.List, world.NodePort.Compare) {
+		return nil
+	}
+	p.List = nil
+	return errors.New("the ports of the node are out of order, which nobody wrote")
 }
 
 // readGivenOut reads what an earlier agent gave out: nothing where there is no

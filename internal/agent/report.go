@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/datapath"
@@ -25,7 +26,33 @@ func (a *Agent) report(s *Snapshot) status.Report {
 	if s.World != nil {
 		n.Status.Counters.Peers = int64(len(s.World.Peers.Nodes))
 	}
-	return status.Report{Node: n, Network: network(s)}
+	return status.Report{Node: n, Network: network(s), Pods: a.notes.of(s.Rendered.Notes)}
+}
+
+// notes are what annotations should say, for the cluster. Most turns change none
+// of them, and they may be many.
+type notes struct {
+	last []world.Note
+	pods []status.Pod
+}
+
+func (n *notes) of(now []world.Note) []status.Pod {
+	if len(now) == len(n.last) && (len(now) == 0 || &now[0] == &n.last[0]) {
+		return n.pods
+	}
+	pods := make([]status.Pod, 0, len(now))
+	for _, note := range now {
+		p := status.Pod{Namespace: note.Pod.Namespace, Name: note.Pod.Name, UID: types.UID(note.Pod.Local.UID)}
+		if note.Value != "" {
+			p.Annotations = map[string]string{note.Name: note.Value}
+		}
+		if value, there := note.Pod.Local.Annotations.Get(note.Name); there {
+			p.Present = map[string]string{note.Name: value}
+		}
+		pods = append(pods, p)
+	}
+	n.last, n.pods = now, pods
+	return pods
 }
 
 func nodeReport(name string, s *Snapshot) *v1alpha1.FairleadNode {

@@ -194,6 +194,11 @@ func (a *Agent) tell(last, now *Snapshot) {
 			a.config.Log.Info(r.Message, "condition", r.Type, "status", r.Status)
 		}
 	}
+	for _, e := range now.Rendered.Events {
+		if !slices.Contains(last.Rendered.Events, e) {
+			a.events.record(e)
+		}
+	}
 	if !reflect.DeepEqual(last.Problems, now.Problems) {
 		for _, p := range now.Problems {
 			a.config.Log.Warn("problem", "object", p.Object, "field", p.Field, "reason", p.Reason, "hint", p.Hint)

@@ -8,9 +8,10 @@ import "strings"
 // where these are written down.
 const (
 	// TablePrefix begins the name of every nftables table, all of the inet family.
-	TablePrefix   = "fairlead-"
-	SNATTable     = TablePrefix + "snat"
-	HostPortTable = TablePrefix + "hostport"
+	TablePrefix        = "fairlead-"
+	SNATTable          = TablePrefix + "snat"
+	HostPortTable      = TablePrefix + "hostport"
+	NodePortLocalTable = TablePrefix + "nodeportlocal"
 
 	// SNATPriority is just before srcnat (100), where kube-proxy and other
 	// networks stand: the first to decide on a connection's source decides.
@@ -21,6 +22,14 @@ const (
 	HostPortPriority = -101
 	// HostPortSourcePriority is just before ours for what leaves the cluster.
 	HostPortSourcePriority = SNATPriority - 1
+	// NodePortLocalPriority is just behind dstnat: a port that a Service or a host
+	// port has is not NodePortLocal's, whoever came first. Nobody there holds a
+	// socket that would say so.
+	NodePortLocalPriority = -99
+	// NodePortLocalSourcePriority is just before ours for what leaves the cluster.
+	NodePortLocalSourcePriority = SNATPriority - 1
+	// NodePortLocalInputPriority is that of everybody's filters (0).
+	NodePortLocalInputPriority = 0
 	// LoopbackPriority is raw (-300): before conntrack, and before any translation.
 	LoopbackPriority = -300
 

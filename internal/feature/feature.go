@@ -32,6 +32,10 @@ type Result struct {
 	// nil where it gives out nothing. Given back as the world's, they stay, pointer
 	// and all, and so does the rest of the result.
 	Allocations *world.Allocations
+	// Notes are what annotations of this node's pods should say.
+	Notes []world.Note
+	// Events are of what holds now: each is told once, when it begins.
+	Events []world.Event
 }
 
 // Needs is what all the given features need together.

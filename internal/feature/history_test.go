@@ -33,7 +33,13 @@ func newHistory(seed uint64, netns []string) *history {
 // step changes one thing.
 func (h *history) step() {
 	o := *h.in.Objects
-	switch h.random.IntN(8) {
+	switch h.random.IntN(12) {
+	case 8, 9:
+		o.Pods = h.pods(o.Pods)
+	case 10:
+		o.Services = h.services(o.Services)
+	case 11:
+		h.in.Taken = h.taken()
 	case 0, 1:
 		o.Nodes = h.nodes(o.Nodes)
 	case 2, 6:
@@ -127,6 +133,9 @@ func (h *history) configs() []*v1alpha1.AgentConfig {
 		c.Spec.NodeSNATPortBlock, c.Spec.DisableTXChecksumOffload = &block, &offload
 		if h.random.IntN(2) == 0 {
 			c.Spec.Overlay = h.overlay()
+		}
+		if h.random.IntN(3) == 0 {
+			c.Spec.NodePortLocal = h.nodePortLocal()
 		}
 		if h.random.IntN(6) == 0 {
 			c.Spec.Features = map[string]bool{[]string{"overlay", "pod", "snat", "dns"}[h.random.IntN(4)]: h.random.IntN(2) == 0}

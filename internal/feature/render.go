@@ -1,6 +1,8 @@
 package feature
 
 import (
+	"slices"
+
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -39,6 +41,12 @@ func (r *Renderer) Render(w *world.World) Rendered {
 		out.State = append(out.State, &result.Part)
 		out.Reports = append(out.Reports, result.Reports...)
 		out.Problems = append(out.Problems, result.Problems...)
+		out.Events = append(out.Events, result.Events...)
+		if out.Notes == nil {
+			out.Notes = result.Notes // not copied: there may be many, and who has seen them knows them again
+		} else {
+			out.Notes = slices.Concat(out.Notes, result.Notes)
+		}
 	}
 	return out
 }
@@ -57,4 +65,6 @@ type Rendered struct {
 	Reports     []world.Report
 	Problems    []world.Problem
 	Allocations *world.Allocations // the world's, and what was given out
+	Notes       []world.Note
+	Events      []world.Event
 }

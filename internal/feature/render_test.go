@@ -41,6 +41,12 @@ func (l line) run(in source.Inputs) (*world.World, feature.Rendered) {
 // no particular order.
 func said(r feature.Rendered) []string {
 	out := []string{r.State.NFT(), r.State.IP()}
+	for _, n := range r.Notes {
+		out = append(out, n.Pod.Name+n.Name+n.Value)
+	}
+	for _, e := range r.Events {
+		out = append(out, e.Object+e.Reason+e.Subject+e.Message)
+	}
 	for _, one := range r.Reports {
 		out = append(out, one.Object+one.Type+one.Reason+one.Message)
 	}
@@ -88,6 +94,7 @@ func checkIdentity(t *testing.T, last, now *world.World) {
 		"peers":  last.Peers == now.Peers || !reflect.DeepEqual(last.Peers, now.Peers),
 		"config": last.Config == now.Config || !last.Config.Equal(now.Config),
 		"kernel": last.Kernel == now.Kernel || !last.Kernel.Equal(now.Kernel),
+		"taken":  last.Taken == now.Taken || !last.Taken.Equal(now.Taken),
 		"blocks": last.Allocations == now.Allocations || *last.Allocations != *now.Allocations,
 	} {
 		if !same {

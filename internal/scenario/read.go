@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"bytes"
+	"errors"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -35,7 +36,8 @@ type kernel struct {
 	Interfaces    []device          `json:"interfaces"`
 	LocalPorts    string            `json:"localPorts"`
 	ReservedPorts []string          `json:"reservedPorts"`
-	Lacks         map[string]string `json:"lacks"` // capability and reason
+	Lacks         map[string]string `json:"lacks"`      // capability and reason
+	TakenPorts    []string          `json:"takenPorts"` // those that others hold, as 61000/tcp or 61000/tcp6
 }
 
 type device struct {
@@ -99,7 +101,7 @@ func read(t *testing.T, path string) *scenario {
 		t.Fatal(err)
 	}
 	s := &scenario{path: path, archive: archive, node: strings.TrimSpace(string(find(archive, "node")))}
-	known := []string{"cluster.yaml", "node", "kernel.yaml", "attachments.yaml", "foreign.nft", "want.nft", "want.ip", "want.reports", "packets"}
+	known := []string{"cluster.yaml", "node", "kernel.yaml", "attachments.yaml", "foreign.nft", "want.nft", "want.ip", "want.reports", "want.annotations", "packets"}
 	for _, f := range archive.Files {
 		if !slices.Contains(known, f.Name) {
 			t.Fatalf("%s: %s is no file of a scenario", path, f.Name)
@@ -171,7 +173,30 @@ func (s *scenario) build(t *testing.T, objects *source.Objects, at netnsOf) (*wo
 		}
 	}
 	slices.Sort(in.Kernel.LiveNetns)
+	in.Taken = s.taken(t)
 	return b.Build(in)
+}
+
+// taken are the ports that others hold.
+func (s *scenario) taken(t *testing.T) *world.Taken {
+	t.Helper()
+	if s.kernel.TakenPorts == nil {
+		return nil
+	}
+	out := &world.Taken{}
+	for _, text := range s.kernel.TakenPorts {
+		number, kind, _ := strings.Cut(text, "/")
+		kind, six := strings.CutSuffix(kind, "6")
+		protocol, err := parseProtocol(kind)
+		r, rangeErr := parsePorts(number)
+		if err = errors.Join(err, rangeErr); err != nil {
+			t.Fatalf("%s: kernel.yaml: %s: %v", s.path, text, err)
+		}
+		for n := int(r.Low); n <= int(r.High); n++ {
+			out.Ports = append(out.Ports, world.Port{IPv6: six, Protocol: byte(protocol), Number: uint16(n)})
+		}
+	}
+	return out
 }
 
 // observe is what the kernel shows, kernel.yaml laid over an ordinary node's.

@@ -11,6 +11,7 @@
 //	want.nft          the tables, in nft(8) syntax
 //	want.ip           the rest, as commands
 //	want.reports      reports and problems, one a line
+//	want.annotations  those of the node's pods, one a line
 //	packets           what is sent, and where and how it is seen
 //
 // The first proof is text: the objects are rendered and compared, without a

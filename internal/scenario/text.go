@@ -37,7 +37,21 @@ func wants(r feature.Rendered) []txtar.File {
 		{Name: "want.nft", Data: []byte(r.State.NFT())},
 		{Name: "want.ip", Data: []byte(r.State.IP())},
 		{Name: "want.reports", Data: []byte(reports(r))},
+		{Name: "want.annotations", Data: []byte(annotations(r))},
 	}
+}
+
+// annotations are those of the node's pods, and those that they should not have.
+func annotations(r feature.Rendered) string {
+	var b strings.Builder
+	for _, n := range r.Notes {
+		value := n.Value
+		if value == "" {
+			value = "none"
+		}
+		fmt.Fprintf(&b, "Pod %s/%s: %s: %s\n", n.Pod.Namespace, n.Pod.Name, n.Name, value)
+	}
+	return b.String()
 }
 
 // reports is what the cluster and the user are told, one sentence a line.

@@ -34,12 +34,12 @@ func (d Door) key(namespace, name string) world.Key {
 }
 
 // ofOurs are those annotations whose names have Fairlead's group as their domain,
-// or a domain below it.
+// or a domain below it, and those of NodePortLocal.
 func ofOurs(annotations map[string]string) world.Labels {
 	var out map[string]string
 	for name, value := range annotations {
 		domain, _, _ := strings.Cut(name, "/")
-		if domain == v1alpha1.Group || strings.HasSuffix(domain, "."+v1alpha1.Group) {
+		if domain == world.NodePortLocalPorts || domain == v1alpha1.Group || strings.HasSuffix(domain, "."+v1alpha1.Group) {
 			if out == nil {
 				out = map[string]string{}
 			}

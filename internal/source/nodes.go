@@ -41,6 +41,9 @@ func (b *Builder) keep(w *world.World) {
 	if last.Allocations != nil {
 		w.Allocations = w.Allocations.Keeping(last.Allocations)
 	}
+	if last.Taken.Equal(w.Taken) {
+		w.Taken = last.Taken
+	}
 	w.Pods = sameList(last.Pods, w.Pods)
 	w.Namespaces = sameList(last.Namespaces, w.Namespaces)
 	w.Services = sameList(last.Services, w.Services)
@@ -128,7 +131,7 @@ func parseNode(o *corev1.Node) meaning {
 	}
 	n := &world.Node{Name: o.Name}
 	for i, a := range o.Status.Addresses {
-		if a.Type != corev1.NodeInternalIP {
+		if a.Type != corev1.NodeInternalIP && a.Type != corev1.NodeExternalIP {
 			continue
 		}
 		addr, reason, hint := parseAddress(a.Address)
@@ -136,7 +139,11 @@ func parseNode(o *corev1.Node) meaning {
 			report(fmt.Sprintf("status.addresses[%d].address", i), reason, hint)
 			continue
 		}
-		n.Addresses = append(n.Addresses, addr)
+		if a.Type == corev1.NodeExternalIP {
+			n.External = append(n.External, addr)
+		} else {
+			n.Addresses = append(n.Addresses, addr)
+		}
 	}
 	cidrs, field := o.Spec.PodCIDRs, "spec.podCIDRs"
 	if len(cidrs) == 0 && o.Spec.PodCIDR != "" {

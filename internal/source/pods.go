@@ -41,16 +41,42 @@ func (d Door) Pod(o *corev1.Pod) (*world.Pod, []world.Problem) {
 func (m *mistakes) local(o *corev1.Pod) *world.LocalPod {
 	out := &world.LocalPod{UID: string(o.UID), Annotations: ofOurs(o.Annotations)}
 	for i, c := range o.Spec.Containers {
-		for j, p := range c.Ports {
-			at := fmt.Sprintf("spec.containers[%d].ports[%d].", i, j)
-			number, ok := m.port(at+"containerPort", p.ContainerPort)
-			protocol, known := m.protocol(at+"protocol", p.Protocol)
-			if ok && known {
-				out.Ports = append(out.Ports, world.ContainerPort{Name: p.Name, Port: number, Protocol: protocol})
-			}
+		m.containerPorts(out, fmt.Sprintf("spec.containers[%d]", i), c.Ports)
+	}
+	for i, c := range o.Spec.InitContainers {
+		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways { // a sidecar
+			m.containerPorts(out, fmt.Sprintf("spec.initContainers[%d]", i), c.Ports)
 		}
 	}
 	return out
+}
+
+func (m *mistakes) containerPorts(to *world.LocalPod, container string, ports []corev1.ContainerPort) {
+	for i, p := range ports {
+		at := fmt.Sprintf("%s.ports[%d].", container, i)
+		number, ok := m.port(at+"containerPort", p.ContainerPort)
+		protocol, known := m.protocol(at+"protocol", p.Protocol)
+		if !ok || !known {
+			continue
+		}
+		to.Ports = append(to.Ports, world.ContainerPort{Name: p.Name, Port: number, Protocol: protocol})
+		if p.HostPort == 0 {
+			continue
+		}
+		host := world.HostPort{Protocol: protocol, PodPort: number}
+		if host.Port, ok = m.port(at+"hostPort", p.HostPort); !ok {
+			continue
+		}
+		if p.HostIP != "" {
+			a, reason, hint := parseAddress(p.HostIP)
+			if reason != "" {
+				m.report(at+"hostIP", reason, hint)
+				continue
+			}
+			host.Address = a
+		}
+		to.HostPorts = append(to.HostPorts, host)
+	}
 }
 
 // Namespace returns what counts of o.

@@ -44,6 +44,7 @@ type Inputs struct {
 	Attachments *world.Attachments
 	Kernel      *world.Kernel
 	Allocations *world.Allocations // those of the last turn; nil: none
+	Taken       *world.Taken
 }
 
 // A Builder builds the worlds of one node, one after the other. It remembers
@@ -84,7 +85,7 @@ func (b *Builder) Build(in Inputs) (*world.World, []world.Problem) {
 		b.read = b.readObjects(in.Objects)
 	}
 	w := b.read.world
-	w.Attachments, w.Kernel, w.Allocations = in.Attachments, in.Kernel, in.Allocations
+	w.Attachments, w.Kernel, w.Allocations, w.Taken = in.Attachments, in.Kernel, in.Allocations, in.Taken
 	if w.Allocations == nil {
 		w.Allocations = &world.Allocations{}
 	}

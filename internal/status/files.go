@@ -4,25 +4,32 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/replace"
 )
 
-const eventsSuffix = ".events.json"
+const (
+	eventsSuffix = ".events.json"
+	podsSuffix   = ".pods.jsonl" // no manifest: it may be too long for one
+)
 
-// Files writes a node's FairleadNode to one file, at once, and its events to one
-// beside it: n1.json and n1.events.json. Each has one writer. A Node and Pods
-// cannot be written there.
+// Files writes a node's FairleadNode to one file, at once, and beside it its events
+// and the annotations of its pods, a pod a line: n1.json, n1.events.json and, once
+// there are some, n1.pods.jsonl. Each has one writer. A Node cannot be written there.
 type Files struct {
 	Nowhere
 	path string
 	log  *slog.Logger
 	last *v1alpha1.FairleadNode // what is in the file
+	pods []Pod                  // what is in theirs, in order
 }
 
 // NewFiles returns a writer of the file at path, which ends in .json. It goes on
@@ -41,6 +48,7 @@ func (f *Files) events() string { return strings.TrimSuffix(f.path, ".json") + e
 // Report writes the file, if it says something new. Counters alone are nothing
 // new: others read the file when it changes.
 func (f *Files) Report(r Report) {
+	f.writePods(r.Pods)
 	node := r.Node.DeepCopy()
 	node.Status = since(f.last.Status, node.Status)
 	counters := node.Status.Counters
@@ -54,6 +62,30 @@ func (f *Files) Report(r Report) {
 		return
 	}
 	f.last = node
+}
+
+// writePods writes those with annotations, if some of them are new.
+func (f *Files) writePods(pods []Pod) {
+	annotated := slices.DeleteFunc(slices.Clone(pods), func(p Pod) bool { return len(p.Annotations) == 0 })
+	if slices.EqualFunc(annotated, f.pods, func(p, q Pod) bool { return p.UID == q.UID && maps.Equal(p.Annotations, q.Annotations) }) {
+		return
+	}
+	var lines []byte
+	for _, p := range annotated {
+		line, err := json.Marshal(metav1.PartialObjectMetadata{
+			TypeMeta:   metav1.TypeMeta{APIVersion: corev1.SchemeGroupVersion.String(), Kind: "Pod"},
+			ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, UID: p.UID, Annotations: p.Annotations}})
+		if err != nil {
+			f.log.Warn("annotations not written", "error", err)
+			return
+		}
+		lines = append(append(lines, line...), '\n')
+	}
+	if err := replace.File(strings.TrimSuffix(f.path, ".json")+podsSuffix, lines, 0o644); err != nil {
+		f.log.Warn("annotations not written", "error", err)
+		return
+	}
+	f.pods = annotated
 }
 
 // eventList is a List as an API server shows it.

@@ -2,12 +2,14 @@ package status
 
 import (
 	"context"
+	"encoding/json"
 	"maps"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 )
 
 // pod is the annotations of one pod.
@@ -32,9 +34,15 @@ func (s *APIServer) setPods(list []Pod, now time.Time) {
 		if p == nil {
 			p = &pod{tries: tries{kind: s.kinds.pod}, s: s, changed: now}
 			s.pods[want.UID] = p
+			if len(want.Present) > 0 && maps.Equal(want.Present, want.Annotations) {
+				p.have, p.look = want.Annotations, now.Add(about(applyAgain))
+			}
 		}
 		if !maps.Equal(p.want.Annotations, want.Annotations) {
 			p.changed = now
+		}
+		if !maps.Equal(p.want.Present, want.Present) && !maps.Equal(want.Present, want.Annotations) {
+			p.changed, p.look = now, time.Time{} // somebody else wrote, or what we wrote is not seen yet
 		}
 		p.want = want
 	}
@@ -53,7 +61,7 @@ func (p *pod) due() time.Time {
 	switch {
 	case p.look.IsZero() || p.sent || !maps.Equal(p.want.Annotations, p.have):
 		return p.changed
-	case len(p.have) > 0:
+	case len(p.have)+len(p.want.Present) > 0:
 		return p.look
 	}
 	return time.Time{}
@@ -67,12 +75,7 @@ func (p *pod) write(ctx context.Context) error {
 	want := p.want
 	p.sent = true
 	s.mu.Unlock()
-	meta := map[string]any{"name": want.Name, "namespace": want.Namespace, "uid": want.UID}
-	if len(want.Annotations) > 0 {
-		meta["annotations"] = want.Annotations
-	}
-	err := patch(s.core, map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": meta}).
-		Namespace(want.Namespace).Resource("pods").Name(want.Name).Do(ctx).Error()
+	err := p.send(ctx, want)
 	switch {
 	case err == nil:
 		s.metrics.writes.WithLabelValues(p.kind.name).Inc()
@@ -88,6 +91,35 @@ func (p *pod) write(ctx context.Context) error {
 	defer s.mu.Unlock()
 	p.have, p.sent, p.look = want.Annotations, false, time.Now().Add(about(applyAgain))
 	return nil
+}
+
+// send applies what should be there. What is there and should not be goes by a
+// patch that does not ask whose it is: to apply nothing leaves what others wrote.
+func (p *pod) send(ctx context.Context, want Pod) error {
+	stale := map[string]any{}
+	for name := range want.Present {
+		if _, stays := want.Annotations[name]; !stays {
+			stale[name] = nil
+		}
+	}
+	to := func(r *rest.Request) error {
+		return r.Namespace(want.Namespace).Resource("pods").Name(want.Name).Do(ctx).Error()
+	}
+	if len(stale) > 0 {
+		body, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": want.UID, "annotations": stale}})
+		if err != nil {
+			return err
+		}
+		err = to(p.s.core.Patch(types.MergePatchType).Param("fieldManager", Component).Body(body).MaxRetries(0))
+		if err != nil || len(want.Annotations) == 0 {
+			return err
+		}
+	}
+	meta := map[string]any{"name": want.Name, "namespace": want.Namespace, "uid": want.UID}
+	if len(want.Annotations) > 0 {
+		meta["annotations"] = want.Annotations
+	}
+	return to(patch(p.s.core, map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": meta}))
 }
 
 // gone reports whether there is no such pod any more.

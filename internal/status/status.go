@@ -68,6 +68,9 @@ type Pod struct {
 	Namespace, Name string
 	UID             types.UID // a pod of the same name that comes later is another
 	Annotations     map[string]string
+	// Present are those of ours that the cluster shows, whoever wrote them. What is
+	// not among Annotations is removed; what is as it should be is not written.
+	Present map[string]string
 }
 
 // Nowhere is the writer of an agent that tells nobody.

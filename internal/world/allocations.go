@@ -14,7 +14,8 @@ import (
 // There is a pointer for every kind of thing that is given out, nil where none
 // ever was: a feature reads and returns its own kind only.
 type Allocations struct {
-	Blocks *Blocks
+	Blocks    *Blocks
+	NodePorts *NodePorts
 }
 
 // With returns a with the kinds that b has in the place of its own; a itself if
@@ -23,6 +24,9 @@ func (a *Allocations) With(b *Allocations) *Allocations {
 	out := *a
 	if b != nil && b.Blocks != nil {
 		out.Blocks = b.Blocks
+	}
+	if b != nil && b.NodePorts != nil {
+		out.NodePorts = b.NodePorts
 	}
 	if out == *a {
 		return a
@@ -36,6 +40,9 @@ func (a *Allocations) Keeping(last *Allocations) *Allocations {
 	out := *a
 	if a.Blocks != nil && last.Blocks != nil && a.Blocks.Equal(last.Blocks) {
 		out.Blocks = last.Blocks
+	}
+	if a.NodePorts != nil && last.NodePorts != nil && a.NodePorts.Equal(last.NodePorts) {
+		out.NodePorts = last.NodePorts
 	}
 	if out == *last {
 		return last

@@ -112,6 +112,13 @@ func (c PortChoice) String() string {
 	}
 }
 
+// Annotations of NodePortLocal, with the names that load-balancer controllers in
+// the field know.
+const (
+	NodePortLocalPorts   = "nodeportlocal.antrea.io"         // of a Pod: which ports of the node lead to it
+	NodePortLocalEnabled = "nodeportlocal.antrea.io/enabled" // of a Service: "true" selects its pods
+)
+
 // NodePortLocal is the part of the node's ports that NodePortLocal hands out.
 type NodePortLocal struct {
 	Enabled bool

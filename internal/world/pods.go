@@ -55,8 +55,10 @@ type Pod struct {
 // A LocalPod is what else this node knows of a pod of its own.
 type LocalPod struct {
 	UID         string // another pod of the name has another
-	Annotations Labels // Fairlead's
-	Ports       []ContainerPort
+	Annotations Labels // those that Fairlead reads or writes
+	// Ports are those of containers that run all the time, sidecars among them.
+	Ports     []ContainerPort
+	HostPorts []HostPort `json:",omitempty"` // with HostNetwork what the pod itself listens on
 }
 
 // A ContainerPort is a port that a pod says it listens on.
@@ -77,5 +79,6 @@ func (p *LocalPod) Equal(q *LocalPod) bool {
 	if p == nil || q == nil {
 		return p == q
 	}
-	return p.UID == q.UID && p.Annotations == q.Annotations && slices.Equal(p.Ports, q.Ports)
+	return p.UID == q.UID && p.Annotations == q.Annotations && slices.Equal(p.Ports, q.Ports) &&
+		slices.Equal(p.HostPorts, q.HostPorts)
 }

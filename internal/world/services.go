@@ -22,7 +22,7 @@ type Service struct {
 	IPv4, IPv6  bool // the families that it has
 	Selector    Labels
 	Ports       []ServicePort
-	Annotations Labels // Fairlead's
+	Annotations Labels // those that Fairlead reads
 }
 
 // A ServicePort is a port of a Service, and where it leads in its pods.

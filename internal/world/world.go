@@ -24,6 +24,7 @@ type World struct {
 	Attachments *Attachments // pods wired to this node's pod network
 	Kernel      *Kernel      // what this node's kernel shows
 	Allocations *Allocations // what was given out before
+	Taken       *Taken       // ports of the node that are others'; nil: none
 
 	// What features need beside these; what none needs is empty.
 	Pods           *Sorted[Pod]
@@ -36,6 +37,7 @@ type World struct {
 type Node struct {
 	Name      string
 	Addresses []netip.Addr   // as the cluster knows them, the primary one first
+	External  []netip.Addr   // by which those outside the cluster reach the node, where they are others
 	PodCIDRs  []netip.Prefix // at most one of each family
 	// Ends are a peer's ends of the overlay, as its agent reports them: at most
 	// one of each family, that of the tunnel first. None: its Addresses serve.
@@ -67,8 +69,8 @@ func Gateway(podCIDR netip.Prefix) netip.Addr { return podCIDR.Masked().Addr().N
 
 // Equal reports whether n and m say the same.
 func (n *Node) Equal(m *Node) bool {
-	return n.Name == m.Name && slices.Equal(n.Addresses, m.Addresses) && slices.Equal(n.PodCIDRs, m.PodCIDRs) &&
-		slices.Equal(n.Ends, m.Ends)
+	return n.Name == m.Name && slices.Equal(n.Addresses, m.Addresses) && slices.Equal(n.External, m.External) &&
+		slices.Equal(n.PodCIDRs, m.PodCIDRs) && slices.Equal(n.Ends, m.Ends)
 }
 
 // Peers are the other nodes of the cluster, sorted by name.
@@ -111,7 +113,7 @@ func (p HostPort) Anywhere() bool { return !p.Address.IsValid() || p.Address.IsU
 
 // String is the port as people write it: 8080/tcp, or 192.0.2.1:8080/tcp.
 func (p HostPort) String() string {
-	name := map[byte]string{6: "tcp", 17: "udp", 132: "sctp"}[p.Protocol]
+	name := ProtocolName(p.Protocol)
 	if p.Anywhere() {
 		return fmt.Sprintf("%d/%s", p.Port, name)
 	}

@@ -48,6 +48,16 @@ func (e inPrefix) code() []instruction {
 	return append(out, payload(unix.NFT_PAYLOAD_NETWORK_HEADER, offset, size), bitmask(mask), e.cmp(address))
 }
 
+// IsFamily matches packets of one family.
+func IsFamily(f Family) Expr { return ofFamily{f} }
+
+type ofFamily struct{ family Family }
+
+func (e ofFamily) text() string {
+	return "meta nfproto " + map[Family]string{IPv4: "ipv4", IPv6: "ipv6"}[e.family]
+}
+func (e ofFamily) code() []instruction { return isFamily(e.family) }
+
 // DaddrLocal matches packets to an address of this node.
 func DaddrLocal() Match { return local{FieldDaddr, is} }
 

@@ -41,6 +41,19 @@ func (e verdict) code() []instruction {
 	}}}
 }
 
+// Reject ends the packet and answers it: nobody listens on that port. It does not
+// stand behind a match of one family, whose own answer nft(8) makes of it.
+func Reject() Expr { return reject{} }
+
+type reject struct{}
+
+func (reject) text() string { return "reject" }
+func (reject) code() []instruction {
+	return []instruction{{"reject", []attr{
+		u32(unix.NFTA_REJECT_TYPE, unix.NFT_REJECT_ICMPX_UNREACH), {typ: unix.NFTA_REJECT_ICMP_CODE, data: []byte{unix.NFT_REJECT_ICMPX_PORT_UNREACH}},
+	}}}
+}
+
 // Counter counts the packets and bytes that get here.
 func Counter() Expr { return counter{} }
 

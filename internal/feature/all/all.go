@@ -5,6 +5,7 @@ package all
 import (
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/feature/hostport"
+	"fairlead.dev/fairlead/internal/feature/nodeportlocal"
 	"fairlead.dev/fairlead/internal/feature/overlay"
 	"fairlead.dev/fairlead/internal/feature/pod"
 	"fairlead.dev/fairlead/internal/feature/snat"
@@ -14,6 +15,7 @@ import (
 var Features = []feature.Feature{
 	pod.Feature,
 	hostport.Feature,
+	nodeportlocal.Feature,
 	overlay.Feature,
 	snat.Feature,
 }

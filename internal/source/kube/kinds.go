@@ -36,7 +36,7 @@ var nodes = form[corev1.Node]{
 		out := &corev1.Node{ObjectMeta: named(n.ObjectMeta)}
 		out.Spec.PodCIDRs, out.Spec.PodCIDR = n.Spec.PodCIDRs, n.Spec.PodCIDR
 		for _, a := range n.Status.Addresses {
-			if a.Type == corev1.NodeInternalIP {
+			if a.Type == corev1.NodeInternalIP || a.Type == corev1.NodeExternalIP {
 				out.Status.Addresses = append(out.Status.Addresses, a)
 			}
 		}

@@ -1,0 +1,198 @@
+package nodeportlocal
+
+import (
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// A Decision is which port of the node leads to which port of a pod.
+type Decision struct {
+	Mappings []Mapping        // sorted by pod, port, protocol and family
+	Ports    *world.NodePorts // those that are given out; nil: none ever was
+	Free     int              // numbers left, of the protocol and family that has fewest
+
+	spaces   spaces
+	settings world.NodePortLocal
+	closed   bool
+	lacking  []string // families that the node lacks
+	mistakes []world.Problem
+}
+
+// Waiting are the mappings that no port is left for.
+func (d *Decision) Waiting() []Mapping {
+	var out []Mapping
+	for _, m := range d.Mappings {
+		if m.Port.Number == 0 {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// Decide chooses the ports of w's pods that are to be reached by the node, and
+// gives each a port. Who has one keeps it, also one that only the pod's annotation
+// knows of; otherwise a number is chosen that nobody had, or of those given back
+// the one that was for longest.
+func Decide(w *world.World) *Decision {
+	d := &Decision{settings: w.Config.NodePortLocal, closed: w.Taken != nil && w.Taken.Closed}
+	c := newChooser(w)
+	d.mistakes = c.mistakes
+	var taken []world.Port
+	if w.Taken != nil {
+		taken = slices.Clone(w.Taken.Ports)
+	}
+	for _, p := range w.Pods.List {
+		if p.Local == nil || p.Node != w.Node.Name || !d.settings.Enabled {
+			continue
+		}
+		taken = append(taken, hosted(p)...)
+		if !p.HostNetwork && len(p.Addresses) > 0 {
+			d.Mappings = c.mappings(d.Mappings, p)
+		}
+	}
+	for _, ipv6 := range []bool{false, true} {
+		if c.lacking[ipv6] {
+			d.lacking = append(d.lacking, familyName(ipv6))
+		}
+	}
+	last := w.Allocations.NodePorts
+	if last == nil {
+		last = &world.NodePorts{}
+	}
+	d.allot(last, taken)
+	if len(d.Ports.List)+len(d.Ports.Freed) == 0 && w.Allocations.NodePorts == nil {
+		d.Ports = nil
+	}
+	return d
+}
+
+// hosted are the ports of the node that p has as host ports.
+func hosted(p *world.Pod) []world.Port {
+	var out []world.Port
+	for _, h := range p.Local.HostPorts {
+		for _, ipv6 := range []bool{false, true} {
+			if h.Anywhere() || h.Address.Is6() == ipv6 {
+				out = append(out, world.Port{IPv6: ipv6, Protocol: h.Protocol, Number: h.Port})
+			}
+		}
+	}
+	return out
+}
+
+// allot gives every mapping a port as far as there are ports.
+func (d *Decision) allot(last *world.NodePorts, taken []world.Port) {
+	d.spaces = spaces{ports: d.settings.Ports}
+	for _, p := range taken {
+		if s := d.spaces.slot(p); s != nil {
+			s.taken = true
+		}
+	}
+	d.spaces.free(last.Freed)
+	d.spaces.free(d.keep(last.List))
+	if !d.closed {
+		d.recall()
+		d.give()
+	}
+	now := &world.NodePorts{Freed: d.spaces.freed()}
+	for _, m := range d.Mappings {
+		if !m.HostPort && m.Port.Number != 0 {
+			now.List = append(now.List, world.NodePort{Port: m.Port, Pod: m.Pod.Key, UID: m.Pod.Local.UID, PodPort: m.PodPort})
+		}
+	}
+	if now.Equal(last) {
+		now = last
+	}
+	d.Ports, d.Free = now, d.spaces.left()
+}
+
+// keep leaves every mapping the port that it has, and returns those that lead
+// nowhere any more. Both lists are in the same order.
+func (d *Decision) keep(have []world.NodePort) (released []world.Port) {
+	i := 0
+	for _, h := range have {
+		for i < len(d.Mappings) && (d.Mappings[i].HostPort || d.Mappings[i].compare(h) < 0) {
+			i++
+		}
+		if i == len(d.Mappings) || d.Mappings[i].compare(h) != 0 || d.Mappings[i].Port.Number != 0 || !d.spaces.take(h.Port, i) {
+			released = append(released, h.Port)
+			continue
+		}
+		d.Mappings[i].Port = h.Port
+	}
+	return released
+}
+
+// compare orders m and p by what they lead to.
+func (m *Mapping) compare(p world.NodePort) int {
+	return world.NodePort{Port: m.Port, Pod: m.Pod.Key, UID: m.Pod.Local.UID, PodPort: m.PodPort}.Compare(p)
+}
+
+// recall gives mappings the ports that their pods' annotations name, where our
+// own record was lost.
+func (d *Decision) recall() {
+	var pod *world.Pod
+	var said []entry
+	for i := range d.Mappings {
+		m := &d.Mappings[i]
+		if m.HostPort || m.Port.Number != 0 {
+			continue
+		}
+		if m.Pod != pod {
+			text, _ := m.Pod.Local.Annotations.Get(world.NodePortLocalPorts)
+			pod, said = m.Pod, parse(text)
+		}
+		for _, e := range said {
+			if e.podPort == m.PodPort && e.port.IPv6 == m.Port.IPv6 && e.port.Protocol == m.Port.Protocol && d.spaces.take(e.port, i) {
+				m.Port = e.port
+				break
+			}
+		}
+	}
+}
+
+// give gives the mappings that have no port one, both families of a port the same
+// number if that can be.
+func (d *Decision) give() {
+	for i := range d.Mappings {
+		m := &d.Mappings[i]
+		if m.HostPort || m.Port.Number != 0 {
+			continue
+		}
+		var number uint16
+		switch other := d.sibling(i); {
+		case other != nil && other.Port.Number != 0:
+			number = other.Port.Number
+		case other != nil:
+			number = d.spaces.both(m.Port.Protocol)
+		}
+		m.Port.Number = number
+		if number == 0 || !d.spaces.take(m.Port, i) {
+			m.Port.Number = d.spaces.next(m.Port)
+			d.spaces.take(m.Port, i)
+		}
+	}
+}
+
+// sibling is the mapping to the same port of the pod in the other family, if there
+// is one: IPv4 stands before IPv6.
+func (d *Decision) sibling(i int) *Mapping {
+	m := d.Mappings[i]
+	j := i + 1
+	if m.Port.IPv6 {
+		j = i - 1
+	}
+	if j < 0 || j >= len(d.Mappings) {
+		return nil
+	}
+	o := &d.Mappings[j]
+	if o.Pod != m.Pod || o.PodPort != m.PodPort || o.Port.Protocol != m.Port.Protocol || o.HostPort || o.Port.IPv6 == m.Port.IPv6 {
+		return nil
+	}
+	return o
+}
+
+// protocols have ports, and each numbers its own.
+var protocols = []byte{unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_SCTP}

@@ -1,0 +1,192 @@
+// Package nodeportlocal gives ports of pods a port of their node, so that a load
+// balancer that knows pods reaches each of them directly.
+//
+// A Service with the annotation nodeportlocal.antrea.io/enabled selects its pods;
+// each of its target ports gets a port of the pod's node, one for every protocol
+// and family, and the pod's annotation nodeportlocal.antrea.io says which. Names
+// and form are Antrea's, which controllers in the field read.
+//
+// It stands in prerouting and output, just behind kube-proxy and host ports, and
+// looks at connections to the node's own addresses only: the destination becomes
+// the pod's, the client's address stays. Only a pod that reaches itself gets an
+// address of the node, since it could not answer itself. The node's loopback leads
+// nowhere: its addresses must not leave the node.
+//
+// A mapping is an element of a map, never a rule. The agent holds the ports with
+// sockets, so that nobody else takes them for theirs. What is sent to a held UDP
+// port and finds no mapping (on the loopback, or because somebody took the element
+// away) is refused: that socket would swallow it.
+package nodeportlocal
+
+import (
+	"fmt"
+	"slices"
+
+	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// Feature is NodePortLocal.
+var Feature = feature.Feature{
+	Name:   "nodeportlocal",
+	Render: render,
+	Needs:  world.Needs{Pods: world.NodePods, Services: true},
+	Reads: func(w *world.World) any {
+		return struct {
+			node     *world.Node
+			settings world.NodePortLocal
+			others   [2]world.PortRange
+			pods     *world.Sorted[world.Pod]
+			services *world.Sorted[world.Service]
+			last     *world.NodePorts
+			taken    *world.Taken
+		}{w.Node, w.Config.NodePortLocal, others(w), w.Pods, w.Services, w.Allocations.NodePorts, w.Taken}
+	},
+}
+
+func render(w *world.World) feature.Result {
+	d := Decide(w)
+	r := feature.Result{Notes: d.notes(w), Problems: d.problems(w), Events: d.events()}
+	if d.Ports != nil {
+		r.Allocations = &world.Allocations{NodePorts: d.Ports}
+		if len(d.Ports.List) > 0 {
+			r.Part.Tables = append(r.Part.Tables, table(d))
+		}
+	}
+	if len(d.Mappings) > 0 {
+		r.Reports = append(r.Reports, d.report(w))
+	}
+	return r
+}
+
+// nodePorts is what kube-apiserver hands out for Services of type NodePort
+// unless told otherwise (--service-node-port-range).
+var nodePorts = world.PortRange{Low: 30000, High: 32767}
+
+// others are the parts of the range that are handed out by others too: by the
+// kernel to connections of the node, and to Services of type NodePort. Zero: none.
+func others(w *world.World) (out [2]world.PortRange) {
+	ours := w.Config.NodePortLocal.Ports
+	for _, left := range w.Kernel.LocalPorts.Without(w.Kernel.ReservedPorts...) {
+		if common := overlap(ours, left); common != (world.PortRange{}) {
+			out[0] = common
+			break
+		}
+	}
+	out[1] = overlap(ours, nodePorts)
+	return out
+}
+
+func overlap(a, b world.PortRange) world.PortRange {
+	out := world.PortRange{Low: max(a.Low, b.Low), High: min(a.High, b.High)}
+	if out.Low > out.High {
+		return world.PortRange{}
+	}
+	return out
+}
+
+// problems is what users should mend.
+func (d *Decision) problems(w *world.World) []world.Problem {
+	if !w.Config.NodePortLocal.Enabled {
+		return nil
+	}
+	out := d.mistakes
+	if len(d.Mappings) > 0 {
+		ours := w.Config.NodePortLocal.Ports
+		for i, common := range others(w) {
+			if common == (world.PortRange{}) {
+				continue
+			}
+			who := []string{
+				"net.ipv4.ip_local_port_range, which the kernel gives to the node's own connections",
+				"30000-32767, which Services of type NodePort get",
+			}[i]
+			out = append(out, world.Problem{Object: "Node " + w.Node.Name, Field: "nodePortLocal.portRange",
+				Reason: fmt.Sprintf("%s has %s in common with %s", ours, common, who),
+				Hint:   "write a range of its own, such as 61000-62000, or add it to net.ipv4.ip_local_reserved_ports"})
+		}
+	}
+	for _, family := range d.lacking {
+		out = append(out, world.Problem{Object: "Node " + w.Node.Name, Field: "status.addresses",
+			Reason: fmt.Sprintf("there is no %s address, so no %s port of a pod gets a port of the node", family, family),
+			Hint:   "give the node one, or let the Services have the other family only"})
+	}
+	for _, m := range d.Waiting() {
+		out = append(out, world.Problem{Object: "Pod " + m.Pod.Namespace + "/" + m.Pod.Name, Field: "metadata.annotations[" + world.NodePortLocalPorts + "]",
+			Reason: d.why(m), Hint: "write a wider nodePortLocal.portRange, or select fewer ports"})
+	}
+	return out
+}
+
+// why says that a mapping has no port.
+func (d *Decision) why(m Mapping) string {
+	if d.closed {
+		return fmt.Sprintf("port %d/%s waits for a port of the node: others hold many of %s, and the rest is looked through", m.PodPort, m.kind(), d.settings.Ports)
+	}
+	return fmt.Sprintf("port %d/%s has no port of the node: all of %s are held", m.PodPort, m.kind(), d.settings.Ports)
+}
+
+// Why a mapping is not there, in the words of conditions and events.
+const (
+	reasonComplete  = "AllMapped"
+	reasonExhausted = "PortsExhausted"
+)
+
+// report tells the cluster whether every mapping has a port.
+func (d *Decision) report(w *world.World) world.Report {
+	r := world.Report{Object: "FairleadNode " + w.Node.Name, Type: "NodePortLocal"}
+	if waiting := len(d.Waiting()); waiting > 0 {
+		r.Reason = reasonExhausted
+		r.Message = fmt.Sprintf("%d ports of pods have no port of the node: all of %s are held", waiting, d.settings.Ports)
+		return r
+	}
+	r.Status, r.Reason = true, reasonComplete
+	r.Message = fmt.Sprintf("every port of a pod that a Service selects has a port of the node, of %s", d.settings.Ports)
+	return r
+}
+
+// mostEvents bounds what one turn tells: of many that wait, some are enough.
+const mostEvents = 50
+
+// events tell pods and Services of mappings that wait for a port.
+func (d *Decision) events() []world.Event {
+	var out []world.Event
+	for _, m := range d.Waiting() {
+		objects := []string{"Pod " + m.Pod.Namespace + "/" + m.Pod.Name}
+		for _, s := range m.Services {
+			objects = append(objects, "Service "+s.Namespace+"/"+s.Name)
+		}
+		for _, o := range objects {
+			out = append(out, world.Event{Object: o, Type: world.Warning, Reason: "NodePortLocalExhausted",
+				Message: fmt.Sprintf("pod %s: %s; write a wider nodePortLocal.portRange", m.Pod.Name, d.why(m)),
+				Subject: fmt.Sprintf("%s %d/%s", m.Pod.Name, m.PodPort, m.kind())})
+		}
+		if len(out) >= mostEvents {
+			break
+		}
+	}
+	return out
+}
+
+// notes say what the annotation of each of the node's pods should be: of those
+// that have mappings, and of those that have an annotation although they should
+// not.
+func (d *Decision) notes(w *world.World) []world.Note {
+	var out []world.Note
+	left := d.Mappings
+	for _, p := range w.Pods.List {
+		if p.Local == nil || p.Node != w.Node.Name {
+			continue
+		}
+		n := 0
+		for n < len(left) && left[n].Pod == p {
+			n++
+		}
+		value := annotation(left[:n])
+		left = left[n:]
+		if _, there := p.Local.Annotations.Get(world.NodePortLocalPorts); there || value != "" {
+			out = append(out, world.Note{Pod: p, Name: world.NodePortLocalPorts, Value: value})
+		}
+	}
+	return slices.Clip(out)
+}

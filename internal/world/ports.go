@@ -1,0 +1,86 @@
+package world
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
+
+// A Port is a port of the node. Families and protocols number theirs each by
+// itself.
+type Port struct {
+	IPv6     bool   `json:"ipv6,omitempty"`
+	Protocol byte   `json:"protocol"` // IPPROTO_TCP, IPPROTO_UDP or IPPROTO_SCTP
+	Number   uint16 `json:"number"`
+}
+
+// String is the port as people write it: 61000/tcp, or 61000/tcp6.
+func (p Port) String() string {
+	family := ""
+	if p.IPv6 {
+		family = "6"
+	}
+	return fmt.Sprintf("%d/%s%s", p.Number, ProtocolName(p.Protocol), family)
+}
+
+// ProtocolName is a protocol with ports, in small letters; "" for another.
+func ProtocolName(number byte) string {
+	switch number {
+	case 6:
+		return "tcp"
+	case 17:
+		return "udp"
+	case 132:
+		return "sctp"
+	}
+	return ""
+}
+
+// Taken are ports of the node that were found to be others'.
+type Taken struct {
+	Ports []Port
+	// Closed: it is not known of which ports else, so that nothing is given out
+	// that was not before.
+	Closed bool
+}
+
+// Equal reports whether t and u say the same. Nil says nothing.
+func (t *Taken) Equal(u *Taken) bool {
+	if t == nil || u == nil {
+		return t == u
+	}
+	return t == u || t.Closed == u.Closed && slices.Equal(t.Ports, u.Ports)
+}
+
+// NodePorts are the ports of the node that lead to ports of pods.
+type NodePorts struct {
+	List  []NodePort `json:"list"`            // sorted, as Compare says
+	Freed []Port     `json:"freed,omitempty"` // given back, the longest ago first
+}
+
+// A NodePort is a port of the node that leads to a port of a pod, of its own
+// family and protocol.
+type NodePort struct {
+	Port
+	Pod     Key    `json:"pod"`
+	UID     string `json:"uid,omitempty"`
+	PodPort uint16 `json:"podPort"`
+}
+
+// Compare orders node ports by what they lead to; no two lead to the same.
+func (p NodePort) Compare(q NodePort) int {
+	return cmp.Or(p.Pod.Compare(q.Pod), cmp.Compare(p.UID, q.UID), cmp.Compare(p.PodPort, q.PodPort),
+		cmp.Compare(p.Protocol, q.Protocol), first(!p.IPv6, !q.IPv6))
+}
+
+// Equal reports whether p and q say the same.
+func (p *NodePorts) Equal(q *NodePorts) bool {
+	return p == q || slices.Equal(p.List, q.List) && slices.Equal(p.Freed, q.Freed)
+}
+
+// A Note is what an annotation of a pod should say; "": the pod should not have
+// it.
+type Note struct {
+	Pod         *Pod
+	Name, Value string
+}
