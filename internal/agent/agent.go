@@ -72,7 +72,7 @@ type Agent struct {
 	turning  sync.Mutex // the kernel and the snapshot are apart while a turn is taken
 	snapshot atomic.Pointer[Snapshot]
 	held     datapath.State // what the kernel holds, as far as we know; the loop's own
-	led      []flow         // where UDP host ports led at the last turn; the loop's own
+	led      map[flow]bool  // where UDP ports led at the last turn; the loop's own
 	// repairs that were begun, and are not known to be done; the loop's own
 	repairing map[datapath.Repair]bool
 	repaired  int64 // in all; the loop's own
@@ -80,6 +80,7 @@ type Agent struct {
 	given  givenOut           // until now; the loop's own
 	onDisk *world.Allocations // of it; the loop's own
 	notes  notes              // of the last report; the loop's own
+	ports  *nodePorts
 }
 
 // New prepares an agent: it opens the address book and probes the kernel.
@@ -113,8 +114,9 @@ func New(c Config) (*Agent, error) {
 	} else {
 		a.onDisk = a.given.allocations
 	}
+	a.ports = newNodePorts(a.given.allocations)
 	a.pressure = pressure.New(a.events.record, c.Log)
-	a.metrics.registry.MustRegister(pressureCollector{a.pressure}, reachCollector{a.reach})
+	a.metrics.registry.MustRegister(pressureCollector{a.pressure}, reachCollector{a.reach}, nodePortCollector{a})
 	if m, ok := c.Objects.(prometheus.Collector); ok {
 		a.metrics.registry.MustRegister(m)
 	}
@@ -130,6 +132,7 @@ func New(c Config) (*Agent, error) {
 // keep their network while no agent runs.
 func (a *Agent) Run(ctx context.Context) error {
 	defer func() { _ = a.book.Close() }() // only a lock is given back
+	defer a.ports.hold(nil)
 	defer a.events.flush()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)

@@ -99,6 +99,7 @@ func (n *node) restart(t *testing.T) {
 		if err := n.book.Close(); err != nil {
 			t.Fatal(err)
 		}
+		n.ports.hold(nil) // as when a process ends
 	}
 	log := slog.New(slog.NewTextHandler(n.log, nil))
 	a, err := New(Config{

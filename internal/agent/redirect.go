@@ -12,30 +12,39 @@ import (
 	"fairlead.dev/fairlead/internal/world"
 )
 
-// A flow is where the packets to a host port go.
+// A flow is where the packets to a port of the node go.
 type flow struct {
 	port world.HostPort
 	to   netip.AddrPort // of the pod
 }
 
-// redirect forgets connections to UDP host ports that lead where these do not
-// lead any more: to a pod that is gone, or past one that has come. A connection
+// redirect forgets connections to UDP ports of the node that lead where these do
+// not lead any more: to a pod that is gone, or past one that has come. A connection
 // of UDP lasts as long as somebody sends, and one that is known to conntrack is
 // never translated anew.
-func (a *Agent) redirect(w *world.World) {
-	lead := flows(w)
-	gone := slices.DeleteFunc(slices.Clone(a.led), func(f flow) bool { return slices.Contains(lead, f) })
-	come := slices.DeleteFunc(slices.Clone(lead), func(f flow) bool { return slices.Contains(a.led, f) })
+func (a *Agent) redirect(s *Snapshot) {
+	lead := flows(s)
+	gone, come := map[uint16][]flow{}, map[uint16][]flow{} // by port
+	for f := range a.led {
+		if !lead[f] {
+			gone[f.port.Port] = append(gone[f.port.Port], f)
+		}
+	}
+	for f := range lead {
+		if !a.led[f] {
+			come[f.port.Port] = append(come[f.port.Port], f)
+		}
+	}
 	if len(gone)+len(come) == 0 {
 		return
 	}
 	err := forget(func(e *conntrack.Entry) bool {
 		to := e.Original.Destination
-		return slices.ContainsFunc(gone, func(f flow) bool { return f.to == e.Reply.Source && f.port.Port == to.Port() }) ||
-			slices.ContainsFunc(come, func(f flow) bool { return f.takes(to) && f.to != e.Reply.Source && isLocal(w, to.Addr()) })
+		return slices.ContainsFunc(gone[to.Port()], func(f flow) bool { return f.to == e.Reply.Source }) ||
+			slices.ContainsFunc(come[to.Port()], func(f flow) bool { return f.takes(to) && f.to != e.Reply.Source && isLocal(s.World, to.Addr()) })
 	})
 	if err != nil {
-		a.config.Log.Warn("connections to UDP host ports may lead where these led before", "error", err)
+		a.config.Log.Warn("connections to UDP ports of the node may lead where these led before", "error", err)
 		return
 	}
 	a.led = lead
@@ -55,11 +64,23 @@ func (f flow) takes(to netip.AddrPort) bool {
 	return f.port.Port == to.Port() && f.to.Addr().Is4() == to.Addr().Is4() && (f.port.Anywhere() || f.port.Address == to.Addr())
 }
 
-// flows are those of the UDP host ports in w.
-func flows(w *world.World) []flow {
-	var out []flow
-	if w == nil || w.Node == nil || !w.Config.Enabled(hostport.Feature.Name) {
-		return nil
+// flows are those of the UDP ports that lead to pods.
+func flows(s *Snapshot) map[flow]bool {
+	w := s.World
+	out := map[flow]bool{}
+	if w == nil || w.Node == nil {
+		return out
+	}
+	addHostPorts(out, w)
+	if given := s.Rendered.Allocations.NodePorts; given != nil {
+		addNodePorts(out, w, given.List)
+	}
+	return out
+}
+
+func addHostPorts(to map[flow]bool, w *world.World) {
+	if !w.Config.Enabled(hostport.Feature.Name) {
+		return
 	}
 	for _, a := range w.Attachments.List {
 		if a.Chained {
@@ -68,12 +89,29 @@ func flows(w *world.World) []flow {
 		for _, p := range a.HostPorts {
 			for _, addr := range a.Addresses {
 				if p.Protocol == unix.IPPROTO_UDP {
-					out = append(out, flow{p, netip.AddrPortFrom(addr, p.PodPort)})
+					to[flow{p, netip.AddrPortFrom(addr, p.PodPort)}] = true
 				}
 			}
 		}
 	}
-	return out
+}
+
+func addNodePorts(to map[flow]bool, w *world.World, list []world.NodePort) {
+	for _, n := range list {
+		if n.Protocol != unix.IPPROTO_UDP {
+			continue
+		}
+		i, found := slices.BinarySearchFunc(w.Pods.List, n.Pod, func(p *world.Pod, k world.Key) int { return p.Compare(k) })
+		if !found {
+			continue
+		}
+		for _, addr := range w.Pods.List[i].Addresses {
+			if addr.Is6() == n.IPv6 {
+				to[flow{world.HostPort{Port: n.Number, Protocol: n.Protocol, PodPort: n.PodPort}, netip.AddrPortFrom(addr, n.PodPort)}] = true
+				break
+			}
+		}
+	}
 }
 
 // isLocal reports whether a is an address of the node.

@@ -11,6 +11,7 @@ import (
 	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/reserve"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -30,6 +31,7 @@ type Snapshot struct {
 	Failures datapath.Failures
 
 	given givenOut
+	held  reserve.Held  // of the ports that lead to pods
 	next  chan struct{} // closed when the next snapshot is there
 }
 
@@ -40,7 +42,7 @@ func (a *Agent) turn() error {
 	began := time.Now()
 	last := a.snapshot.Load()
 	s := &Snapshot{Turn: a.asked.Load(), Applied: last.Applied, Observed: last.Observed, World: last.World,
-		Rendered: last.Rendered, Problems: last.Problems, Configs: last.Configs, given: a.given, next: make(chan struct{})}
+		Rendered: last.Rendered, Problems: last.Problems, Configs: last.Configs, given: a.given, held: a.ports.held, next: make(chan struct{})}
 	changes, err := a.reconcile(s)
 	s.Ready = err == nil && s.World != nil && s.World.Node != nil
 	if err != nil {
@@ -71,7 +73,7 @@ func (a *Agent) turn() error {
 func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 	var none datapath.Changes
 	uncollected := a.collect() // one more turn, and no reason to leave the rest undone
-	in := source.Inputs{Attachments: a.book.Attachments(), Allocations: a.given.allocations}
+	in := source.Inputs{Attachments: a.book.Attachments(), Allocations: a.given.allocations, Taken: a.ports.others()}
 	var err error
 	if in.Objects, err = a.config.Objects.Read(); err != nil {
 		return none, err
@@ -91,15 +93,20 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 	}
 	a.pressure.Set(pressureConfig(s.World))
 	a.reach.Set(s.World)
-	s.Rendered = a.renderer.Render(s.World)
+	s.World, s.Rendered = a.render(s.World)
 	s.Problems = append(s.Problems, s.Rendered.Problems...)
 	unwritten := a.giveOut(s.Rendered.Allocations)
 	s.given = a.given
 	changes, err := a.apply(s.Rendered.State)
 	errors.As(err, &s.Failures)
 	if err == nil || s.rulesHold() {
-		a.redirect(s.World)
+		a.ports.leads(s.Rendered.Allocations.NodePorts)
+		a.redirect(s)
+	} else {
+		a.ports.mayLead(s.Rendered.Allocations.NodePorts)
 	}
+	a.tellHeld()
+	s.held = a.ports.held
 	return changes, errors.Join(err, uncollected, unwritten)
 }
 

@@ -18,12 +18,12 @@ import (
 
 func getCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "get pods|nodes|snat|problems|events",
+		Use:   "get pods|nodes|snat|nodeportlocal|problems|events",
 		Short: "Show what this node's agent knows",
 		Example: `  fairlead get pods
   fairlead get snat -o wide
   fairlead get snat --who 192.0.2.1:40000`,
-		ValidArgs: []string{"pods", "nodes", "snat", "problems", "events"},
+		ValidArgs: []string{"pods", "nodes", "snat", "nodeportlocal", "problems", "events"},
 	}
 	cmd.Args = func(c *cobra.Command, args []string) error {
 		if len(args) == 1 && slices.Contains(c.ValidArgs, args[0]) {
@@ -103,6 +103,16 @@ var views = map[string]func() view{
 			}}
 	},
 	"snat": func() view { return snatTable() },
+	"nodeportlocal": func() view {
+		return &table[agent.NodePort]{header: []string{"NAMESPACE", "POD", "POD PORT", "NODE PORT", "STATE", "SERVICES"}, none: "no ports: no Service selects pods of this node, or the agent is not ready",
+			row: func(n agent.NodePort) []string {
+				node := "-"
+				if n.NodePort != 0 {
+					node = netip.AddrPortFrom(n.NodeIP, n.NodePort).String()
+				}
+				return []string{n.Namespace, n.Pod, fmt.Sprintf("%s/%s", netip.AddrPortFrom(n.PodIP, n.PodPort), n.Protocol), node, n.State, strings.Join(n.Services, ",")}
+			}}
+	},
 	"problems": func() view {
 		return &table[world.Problem]{header: []string{"OBJECT", "FIELD", "REASON", "HINT"}, none: "no problems",
 			row: func(p world.Problem) []string { return []string{p.Object, dash(p.Field), p.Reason, p.Hint} }}
