@@ -27,6 +27,8 @@ func main() {
 	flag.StringVar(&b.only, "only", "", "measure only rows whose name contains this")
 	peers := flag.Int("peers", 0, "for the program's own use: measure one size of cluster")
 	pods := flag.String("families", "", "with -peers: what addresses pods have")
+	mappings := flag.Int("mappings", 0, "for the program's own use: measure so many mappings")
+	by := flag.String("by", "", "with -mappings: what makes them")
 	asJSON := flag.Bool("json", false, "print everything measured as JSON")
 	flag.Parse()
 	if flag.NArg() > 0 || b.rounds < 1 || b.repeats < 1 {
@@ -34,8 +36,11 @@ func main() {
 		os.Exit(2)
 	}
 	do := func() error { return b.run(*asJSON) }
-	if *peers > 0 {
+	switch {
+	case *peers > 0:
 		do = func() error { return b.scale(*peers, families(*pods)) }
+	case *mappings > 0:
+		do = func() error { return b.mapChild(mappingRow{*by, *mappings}) }
 	}
 	if err := b.guarded(do); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -64,6 +69,7 @@ type report struct {
 	Reuse      []reuseResult   `json:"reuse"`
 	Plugin     []pluginResult  `json:"plugin"`
 	Attach     []attachResult  `json:"attach"`
+	Mappings   []mappingResult `json:"mappings"`
 	Scale      []scaleResult   `json:"scale"`
 }
 
@@ -93,8 +99,9 @@ func (b *bench) run(asJSON bool) error {
 	r.Reuse = b.measureReuse()
 	r.Plugin = b.measurePlugin()
 	r.Attach = b.measureAttach()
+	r.Mappings = b.measureMappings()
 	r.Scale = b.measureScale()
-	if len(r.Contests)+len(r.Reuse)+len(r.Plugin)+len(r.Attach)+len(r.Scale) == 0 {
+	if len(r.Contests)+len(r.Reuse)+len(r.Plugin)+len(r.Attach)+len(r.Mappings)+len(r.Scale) == 0 {
 		return fmt.Errorf("no row's name contains %q: see the table in bench/RESULTS.md", b.only)
 	}
 	if asJSON {

@@ -28,6 +28,11 @@ func (r report) print(w io.Writer) error {
 			return err
 		}
 	}
+	if len(r.Mappings) > 0 {
+		if err := printMappings(w, r.Mappings); err != nil {
+			return err
+		}
+	}
 	if len(r.Scale) > 0 {
 		return printScale(w, r.Scale)
 	}

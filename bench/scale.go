@@ -113,7 +113,8 @@ type line struct {
 	builder  *source.Builder
 	renderer *feature.Renderer
 	in       source.Inputs
-	held     datapath.State
+	last     feature.Rendered                              // its state is what the kernel holds
+	check    func([]world.Problem, datapath.Changes) error // of every turn, before anything is applied
 }
 
 // lineTimes are the milliseconds of one turn, by step.
@@ -131,29 +132,38 @@ func (l *line) turn() (t lineTimes, err error) {
 	if l.in.Kernel, err = l.kernel.Observe(l.in.Attachments); err != nil {
 		return t, err
 	}
-	if settled, err := l.held.Settled(); err != nil || !settled {
+	if settled, err := l.last.State.Settled(); err != nil || !settled {
 		return t, fmt.Errorf("settings changed: %w", err)
 	}
 	step(&t.observe)
 	w, problems := l.builder.Build(l.in)
 	step(&t.build)
 	rendered := l.renderer.Render(w)
-	if problems = append(problems, rendered.Problems...); len(problems) > 0 {
-		return t, fmt.Errorf("unexpected problems: %v", problems[0])
-	}
 	step(&t.render)
-	changes := datapath.DiffStates(l.held, rendered.State)
+	changes := datapath.DiffStates(l.last.State, rendered.State)
 	step(&t.diff)
-	if changes.Len() < leastChanges {
-		return t, fmt.Errorf("a pod came or went, and all that changes is\n%s", changes)
+	if err := l.check(append(problems, rendered.Problems...), changes); err != nil {
+		return t, err
 	}
+	lap = time.Now()
 	if err := datapath.Apply(changes); err != nil {
 		return t, err
 	}
 	step(&t.apply)
-	l.held = rendered.State
+	l.last, l.in.Allocations = rendered, rendered.Allocations
 	t.total = millisOf(time.Since(began))
 	return t, nil
+}
+
+// aPodCameOrWent is what every turn here is about.
+func aPodCameOrWent(problems []world.Problem, changes datapath.Changes) error {
+	if len(problems) > 0 {
+		return fmt.Errorf("unexpected problems: %v", problems[0])
+	}
+	if changes.Len() < leastChanges {
+		return fmt.Errorf("a pod came or went, and all that changes is\n%s", changes)
+	}
+	return nil
 }
 
 func millisOf(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
@@ -161,7 +171,7 @@ func millisOf(d time.Duration) float64 { return float64(d.Microseconds()) / 1000
 // scale is what the process of one size does, on the node that it is in. It
 // prints its result as JSON.
 func (b *bench) scale(peers int, f families) error {
-	l := &line{kernel: &kernel.Observer{Capabilities: kernel.Probe()}, builder: source.NewBuilder(peerName(0)), renderer: feature.NewRenderer(all.Features)}
+	l := &line{kernel: &kernel.Observer{Capabilities: kernel.Probe()}, builder: source.NewBuilder(peerName(0)), renderer: feature.NewRenderer(all.Features), check: aPodCameOrWent}
 	ctx, stop := context.WithCancel(context.Background())
 	watched := make(chan error, 1)
 	go func() { watched <- l.kernel.Watch(ctx, func() {}) }()
@@ -213,10 +223,10 @@ func (l *line) measure(r *scaleResult, pods, others *world.Attachments) error {
 	var found datapath.Kernel
 	for range readTimes {
 		began := time.Now()
-		if found, err = datapath.Read(l.held); err != nil {
+		if found, err = datapath.Read(l.last.State); err != nil {
 			return err
 		}
-		if c := datapath.Diff(found, l.held); !c.Empty() {
+		if c := datapath.Diff(found, l.last.State); !c.Empty() {
 			return fmt.Errorf("the kernel holds something else:\n%s", c)
 		}
 		read = append(read, millisOf(time.Since(began)))
@@ -302,7 +312,6 @@ func printScale(w io.Writer, results []scaleResult) error {
 	fmt.Fprintf(w, "\nOne changed pod of %d on a node, and the other nodes of the cluster: medians in ms of %d times\n", scalePods, scaleTimes)
 	t := newTable(w)
 	t.line("peers", "pods have", "pod", "all", "95 %", "goal", "observe", "build", "render", "diff", "apply")
-	ms := func(e estimate) string { return fmt.Sprintf("%.2f", e.Median) }
 	for _, r := range results {
 		for _, s := range []struct {
 			name string
@@ -312,7 +321,7 @@ func printScale(w io.Writer, results []scaleResult) error {
 			if r.Goal > 0 {
 				goal = fmt.Sprintf("%v: %s", r.Goal, verdict(s.Total.Median <= r.Goal))
 			}
-			t.line(fmt.Sprint(r.Peers), string(r.Families), s.name, ms(s.Total), interval(s.Total), goal, ms(s.Observe), ms(s.Build), ms(s.Render), ms(s.Diff), ms(s.Apply))
+			t.line(fmt.Sprint(r.Peers), string(r.Families), s.name, ms(s.Total.Median), interval(s.Total), goal, ms(s.Observe.Median), ms(s.Build.Median), ms(s.Render.Median), ms(s.Diff.Median), ms(s.Apply.Median))
 		}
 	}
 	if err := t.Flush(); err != nil {

@@ -20,7 +20,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 
@@ -35,8 +34,14 @@ type Port struct {
 }
 
 // Compare orders ports by number, then by protocol, then by family.
-func (p Port) Compare(q Port) int {
-	return cmp.Or(cmp.Compare(p.Number, q.Number), cmp.Compare(p.Protocol, q.Protocol), cmp.Compare(p.version(), q.version()))
+func (p Port) Compare(q Port) int { return cmp.Compare(p.key(), q.key()) }
+
+func (p Port) key() int {
+	key := int(p.Number)<<9 | int(p.Protocol)<<1
+	if p.IPv6 {
+		key |= 1
+	}
+	return key
 }
 
 // String is as in "tcp 61000 IPv4".
@@ -45,14 +50,11 @@ func (p Port) String() string {
 	if !known {
 		protocol = fmt.Sprintf("protocol %d", p.Protocol)
 	}
-	return fmt.Sprintf("%s %d IPv%d", protocol, p.Number, p.version())
-}
-
-func (p Port) version() int {
+	version := 4
 	if p.IPv6 {
-		return 6
+		version = 6
 	}
-	return 4
+	return fmt.Sprintf("%s %d IPv%d", protocol, p.Number, version)
 }
 
 // Held is what a keeper has come to. Its lists are sorted by port.
@@ -82,8 +84,6 @@ type Failure struct {
 	Why  Why
 }
 
-func (f Failure) compare(g Failure) int { return f.Port.Compare(g.Port) }
-
 // Why is one of the reasons below, or else the kernel's error as text.
 type Why string
 
@@ -104,42 +104,55 @@ type Keeper struct {
 	kernel kernel
 
 	mu      sync.Mutex
-	sockets map[Port]socket
+	sockets []socket // that hold their ports, sorted by these
 	unbound []socket // could be neither bound nor closed; they hold nothing
 }
 
 // New is a keeper that holds nothing.
-func New() *Keeper { return &Keeper{kernel: linux, sockets: map[Port]socket{}} }
+func New() *Keeper { return &Keeper{kernel: linux} }
 
 // Hold makes the keeper hold the wanted ports and no others, as far as that is
 // possible now. It releases before it reserves. Ports that it has stay untouched;
 // what could not be done, now or in an earlier call, is tried again, but nothing
-// in one call after a descriptor was lacking. In which order want is, and whether
-// it names a port twice, makes no difference.
+// in one call after a descriptor was lacking. Want may name a port twice, and be in
+// any order; where it is sorted, a call that finds nothing to do costs microseconds
+// for each thousand ports.
 func (k *Keeper) Hold(want []Port) Held {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.unbound = slices.DeleteFunc(k.unbound, func(s socket) bool { return k.close(s) == nil })
+	want = sorted(want)
 	var h Held
-	lacking := make(map[Port]bool, len(want))
-	for _, p := range want {
-		lacking[p] = true
-	}
-	for p, s := range k.sockets {
-		if lacking[p] {
-			delete(lacking, p)
+	var lacking []Port
+	kept := k.sockets[:0]
+	for _, s := range k.sockets {
+		for len(want) > 0 && want[0].Compare(s.port) < 0 {
+			lacking, want = append(lacking, want[0]), want[1:]
+		}
+		if len(want) > 0 && want[0] == s.port {
+			want, kept = want[1:], append(kept, s)
 			h.Reserved++
 		} else if err := k.close(s); err != nil {
-			h.Unreleased = append(h.Unreleased, Failure{p, Why(err.Error())})
-		} else {
-			delete(k.sockets, p)
+			kept = append(kept, s)
+			h.Unreleased = append(h.Unreleased, Failure{s.port, Why(err.Error())})
 		}
 	}
-	slices.SortFunc(h.Unreleased, Failure.compare)
-	if len(lacking) > 0 {
-		k.reserve(&h, slices.SortedFunc(maps.Keys(lacking), Port.Compare))
+	k.sockets = kept
+	if lacking = append(lacking, want...); len(lacking) > 0 {
+		k.reserve(&h, lacking)
+		slices.SortFunc(k.sockets, func(s, t socket) int { return s.port.Compare(t.port) })
 	}
 	return h
+}
+
+// sorted is want in order, and each port once.
+func sorted(want []Port) []Port {
+	for i := range want[min(1, len(want)):] {
+		if want[i].Compare(want[i+1]) >= 0 {
+			return slices.Compact(slices.SortedFunc(slices.Values(want), Port.Compare))
+		}
+	}
+	return want
 }
 
 // reserve opens the sockets that are lacking.
@@ -179,8 +192,12 @@ func (k *Keeper) reserve(h *Held, lacking []Port) {
 func (k *Keeper) Ports() []Port {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	maps.DeleteFunc(k.sockets, func(_ Port, s socket) bool { return !s.open() })
-	return slices.SortedFunc(maps.Keys(k.sockets), Port.Compare)
+	k.sockets = slices.DeleteFunc(k.sockets, func(s socket) bool { return !s.open() })
+	out := make([]Port, 0, len(k.sockets))
+	for _, s := range k.sockets {
+		out = append(out, s.port)
+	}
+	return out
 }
 
 // Close releases all ports. After an error it, or Hold, may be called again.

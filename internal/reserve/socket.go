@@ -2,9 +2,10 @@ package reserve
 
 import "golang.org/x/sys/unix"
 
-// A socket is a descriptor, and the cookie that tells whether it still stands for
+// A socket holds a port. Its cookie tells whether the descriptor still stands for
 // the socket that was opened.
 type socket struct {
+	port       Port
 	descriptor int
 	cookie     uint64 // SO_COOKIE: no other socket of this boot has it
 }
@@ -25,7 +26,7 @@ func (k *Keeper) open(p Port, spared int) error {
 	if err != nil {
 		return err
 	}
-	s := socket{descriptor: fd}
+	s := socket{port: p, descriptor: fd}
 	if s.cookie, err = cookie(fd); err == nil {
 		// The kernel gives out the lowest descriptor there is: as many are in use.
 		if err = unix.EMFILE; fd < spared {
@@ -33,7 +34,7 @@ func (k *Keeper) open(p Port, spared int) error {
 		}
 	}
 	if err == nil {
-		k.sockets[p] = s
+		k.sockets = append(k.sockets, s)
 	} else if k.close(s) != nil {
 		k.unbound = append(k.unbound, s)
 	}

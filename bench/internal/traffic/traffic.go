@@ -28,6 +28,11 @@ type Path struct {
 	From, To string // paths of the namespaces
 	Address  netip.Addr
 	CPU      int // the one to use, counted among those that this process may use
+
+	// Where the other end listens, and where Connections connects to in turn, if
+	// that is somewhere else; otherwise any port, and there.
+	Port  uint16
+	Doors []netip.AddrPort
 }
 
 // A Measure sends along a path for about as long as it is told and returns a
@@ -141,9 +146,13 @@ const workers = 4
 // Connections returns how many connections a second are made, used for one byte
 // each way and closed, client first.
 func Connections(p Path, d time.Duration) (float64, error) {
-	l, at, err := p.Listen(0)
+	l, at, err := p.Listen(p.Port)
 	if err != nil {
 		return 0, err
+	}
+	doors := p.Doors
+	if doors == nil {
+		doors = []netip.AddrPort{at}
 	}
 	serving := make(chan error, workers)
 	for range workers {
@@ -155,7 +164,7 @@ func Connections(p Path, d time.Duration) (float64, error) {
 		go func() {
 			var r result
 			r.err = netns.Do(p.From, func() error {
-				return onCPU(p.CPU, func() error { return r.connectFor(at, d) })
+				return onCPU(p.CPU, func() error { return r.connectFor(doors, d) })
 			})
 			counts <- r
 		}()
@@ -178,11 +187,11 @@ type result struct {
 	err error
 }
 
-// connectFor connects one time after the other.
-func (r *result) connectFor(at netip.AddrPort, d time.Duration) error {
+// connectFor connects one time after the other, from door to door.
+func (r *result) connectFor(doors []netip.AddrPort, d time.Duration) error {
 	b := make([]byte, 1)
 	for end := time.Now().Add(d); time.Now().Before(end); r.n++ {
-		c, err := Connect(at, 0)
+		c, err := Connect(doors[r.n%len(doors)], 0)
 		if err != nil {
 			return err
 		}
