@@ -79,7 +79,7 @@ func TestOurOwnTransactionsDoNotMatter(t *testing.T) {
 	table := func(n int) []*nft.Table {
 		s := &nft.Set{Name: "s", Type: nft.IPv4Addr}
 		for i := range n {
-			s.Elements = append(s.Elements, nft.Element{Key: nft.Addr(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}))})
+			s.Elements = s.Elements.With(nil, []nft.Element{{Key: nft.Addr(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}))}})
 		}
 		return []*nft.Table{{Name: "fairlead-x", Sets: []*nft.Set{s}}}
 	}
