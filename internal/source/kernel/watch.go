@@ -128,8 +128,9 @@ func name(attributes []byte, typ uint16) string {
 }
 
 // transient are the states of neighbours that the kernel discovers by itself.
-// Busy nodes announce many of them. On a link of ours one may have been permanent.
-const transient = unix.NUD_INCOMPLETE | unix.NUD_REACHABLE | unix.NUD_STALE | unix.NUD_DELAY | unix.NUD_PROBE
+// Busy nodes announce many of them, as do those whose peers are away. On a link of
+// ours one may have been permanent.
+const transient = unix.NUD_INCOMPLETE | unix.NUD_REACHABLE | unix.NUD_STALE | unix.NUD_DELAY | unix.NUD_PROBE | unix.NUD_FAILED
 
 // mattersOfLinks reports whether an announcement of rtnetlink may be about
 // something that is looked at. Neighbours that the kernel discovers on others'
@@ -138,7 +139,7 @@ const transient = unix.NUD_INCOMPLETE | unix.NUD_REACHABLE | unix.NUD_STALE | un
 // struct ndmsg, the table of a route in its struct rtmsg (rtnetlink(7)).
 func (o *Observer) mattersOfLinks(m netlink.Message) bool {
 	switch {
-	case m.Header.Type == unix.RTM_NEWNEIGH && len(m.Data) >= unix.SizeofNdMsg:
+	case (m.Header.Type == unix.RTM_NEWNEIGH || m.Header.Type == unix.RTM_DELNEIGH) && len(m.Data) >= unix.SizeofNdMsg:
 		return binary.NativeEndian.Uint16(m.Data[8:])&transient == 0 || !o.isOthers(int32(binary.NativeEndian.Uint32(m.Data[4:])))
 	case (m.Header.Type == unix.RTM_NEWROUTE || m.Header.Type == unix.RTM_DELROUTE) && len(m.Data) >= unix.SizeofRtMsg:
 		return m.Data[4] != unix.RT_TABLE_LOCAL
