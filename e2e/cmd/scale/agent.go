@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 
 	"fairlead.dev/fairlead/internal/agent"
 	"fairlead.dev/fairlead/internal/feature"
@@ -37,6 +39,23 @@ func runAgent(ctx context.Context, kubeconfig, dir string) error {
 		return err
 	}
 	return a.Run(ctx)
+}
+
+// profiled runs f, and notes in a file where its time goes.
+func profiled(path string, f func() error) error {
+	if path == "" {
+		return f()
+	}
+	out, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	if err := pprof.StartCPUProfile(out); err != nil {
+		return err
+	}
+	err = f()
+	pprof.StopCPUProfile()
+	return errors.Join(err, out.Close())
 }
 
 const metrics = "127.0.0.1:9468"

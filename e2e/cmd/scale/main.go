@@ -33,12 +33,13 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	if len(os.Args) == 4 && os.Args[1] == "agent" {
-		return runAgent(ctx, os.Args[2], os.Args[3])
+	if len(os.Args) == 5 && os.Args[1] == "agent" {
+		return profiled(os.Args[4], func() error { return runAgent(ctx, os.Args[2], os.Args[3]) })
 	}
 	sizes := flag.String("pods", "1000,10000,100000", "how many `PODS` there are, one run each")
 	lasting := flag.Duration("for", 30*time.Second, "how long pods change in each run")
 	results := flag.String("results", "", "`FILE` that the table is written to; empty: none is")
+	profile := flag.String("profile", "", "`FILE` that says afterwards where the agent's time went; of many runs, the last one's")
 	flag.Parse()
 	var pods []int
 	for s := range strings.SplitSeq(*sizes, ",") {
@@ -53,7 +54,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = c.Down(context.WithoutCancel(ctx)) }() // the next one removes what is left
-	b := bench{cluster: c, lasting: *lasting}
+	b := bench{cluster: c, lasting: *lasting, profile: *profile, lives: 1}
 	table, err := b.run(ctx, pods)
 	if err != nil {
 		return err
@@ -69,6 +70,8 @@ func run(ctx context.Context) error {
 type bench struct {
 	cluster *cluster.Cluster
 	lasting time.Duration
+	profile string     // file for one of the agent; "": none
+	lives   int        // how many addresses a pod has had
 	own     netip.Addr // of the node that the agent is for
 	etcd    *http.Client
 }

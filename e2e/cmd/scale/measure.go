@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
@@ -53,14 +54,14 @@ func (b *bench) measure(ctx context.Context, pods int) (r row, err error) {
 	if err != nil {
 		return r, err
 	}
-	cmd := b.cluster.Control().Command(ctx, self, "agent", b.cluster.Kubeconfig(), dir)
+	cmd := b.cluster.Control().Command(ctx, self, "agent", b.cluster.Kubeconfig(), dir, b.profile)
 	cmd.Stdout, cmd.Stderr = log, log
 	began := time.Now()
 	if err := cmd.Start(); err != nil {
 		return r, err
 	}
 	defer func() {
-		_ = cmd.Process.Kill() // the next one finds what it left in the kernel
+		_ = cmd.Process.Signal(unix.SIGTERM) // the next one finds what it left in the kernel
 		_ = cmd.Wait()
 		if err != nil {
 			text, _ := os.ReadFile(log.Name())
@@ -71,11 +72,7 @@ func (b *bench) measure(ctx context.Context, pods int) (r row, err error) {
 		return r, err
 	}
 	r.First = time.Since(began)
-	n, err := b.elements(ctx)
-	if err == nil && n != pods {
-		err = fmt.Errorf("%d addresses in the kernel, want %d", n, pods)
-	}
-	if err != nil {
+	if err := b.all(ctx, pods); err != nil {
 		return r, err
 	}
 	return b.change(ctx, r, cmd)
@@ -101,6 +98,20 @@ func (b *bench) applied(ctx context.Context) error {
 		}
 		if ctx.Err() != nil {
 			return fmt.Errorf("the agent is not ready: %w", err)
+		}
+	}
+}
+
+// all waits until the kernel's set has the addresses of all pods. A listing of a
+// set that has just grown may miss some.
+func (b *bench) all(ctx context.Context, pods int) error {
+	for try := 0; ; try++ {
+		n, err := b.elements(ctx)
+		if err != nil || n == pods {
+			return err
+		}
+		if try == 10 {
+			return fmt.Errorf("%d addresses in the kernel, want %d", n, pods)
 		}
 	}
 }
@@ -137,12 +148,13 @@ func (b *bench) change(ctx context.Context, r row, cmd *enter.Cmd) (row, error) 
 	for time.Since(began) < b.lasting {
 		<-tick.C
 		i := r.Changes * stride % r.Pods // no pod twice within a while: of two changes at once the kernel hears of one
-		address := podAddress(i, 1+r.Changes/r.Pods)
+		address := podAddress(i, b.lives+r.Changes/r.Pods)
 		e.expect(address)
 		r.Changes++
 		go func() { failed <- move(ctx, client, i, address.String()) }()
 		r.RSS = max(r.RSS, memory(pid, "VmRSS:"))
 	}
+	b.lives += 1 + r.Changes/r.Pods
 	for range r.Changes {
 		if err := <-failed; err != nil {
 			return r, err
