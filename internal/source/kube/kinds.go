@@ -28,6 +28,7 @@ func named(o metav1.ObjectMeta) metav1.ObjectMeta { return metav1.ObjectMeta{Nam
 
 var nodes = form[corev1.Node]{
 	kind: "Node", group: corev1.SchemeGroupVersion, resource: "nodes", required: true,
+	fresh: func() message { return &corev1.Node{} },
 	key:   func(n *corev1.Node) world.Key { return keyOf(n) },
 	equal: func(n, m *corev1.Node) bool { return reflect.DeepEqual(n, m) },
 	into:  func(o *source.Objects, all []*corev1.Node) { o.Nodes = all },
@@ -69,6 +70,7 @@ var reports = form[v1alpha1.FairleadNode]{
 func pods(d source.Door, scope world.Scope) form[world.Pod] {
 	f := form[world.Pod]{
 		kind: "Pod", group: corev1.SchemeGroupVersion, resource: "pods",
+		fresh: func() message { return &corev1.Pod{} },
 		key:   func(p *world.Pod) world.Key { return p.Key },
 		equal: (*world.Pod).Equal,
 		into:  func(o *source.Objects, all []*world.Pod) { o.Pods = all },
@@ -86,6 +88,7 @@ func pods(d source.Door, scope world.Scope) form[world.Pod] {
 func namespaces(d source.Door) form[world.Namespace] {
 	return form[world.Namespace]{
 		kind: "Namespace", group: corev1.SchemeGroupVersion, resource: "namespaces",
+		fresh: func() message { return &corev1.Namespace{} },
 		key:   func(n *world.Namespace) world.Key { return n.Key },
 		equal: (*world.Namespace).Equal,
 		into:  func(o *source.Objects, all []*world.Namespace) { o.Namespaces = all },
@@ -96,6 +99,7 @@ func namespaces(d source.Door) form[world.Namespace] {
 func services(d source.Door) form[world.Service] {
 	return form[world.Service]{
 		kind: "Service", group: corev1.SchemeGroupVersion, resource: "services",
+		fresh: func() message { return &corev1.Service{} },
 		key:   func(s *world.Service) world.Key { return s.Key },
 		equal: (*world.Service).Equal,
 		into:  func(o *source.Objects, all []*world.Service) { o.Services = all },
@@ -109,6 +113,7 @@ func services(d source.Door) form[world.Service] {
 func endpointSlices(d source.Door) form[world.EndpointSlice] {
 	return form[world.EndpointSlice]{
 		kind: "EndpointSlice", group: discoveryv1.SchemeGroupVersion, resource: "endpointslices",
+		fresh: func() message { return &discoveryv1.EndpointSlice{} },
 		key:   func(s *world.EndpointSlice) world.Key { return s.Key },
 		equal: (*world.EndpointSlice).Equal,
 		into:  func(o *source.Objects, all []*world.EndpointSlice) { o.EndpointSlices = all },

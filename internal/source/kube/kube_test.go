@@ -115,9 +115,9 @@ func problems(o *source.Objects) string { return fmt.Sprint(o.Problems) }
 
 func TestObjectsAreThoseOfTheServer(t *testing.T) {
 	t.Parallel()
-	for _, nolists := range []bool{false, true} {
+	for _, old := range []bool{false, true} {
 		s := newServer(t)
-		s.nolists = nolists
+		s.old = old
 		s.put("nodes", anode("n2", "192.0.2.2"))
 		s.put("nodes", anode("n1", "192.0.2.1"))
 		s.put("agentconfigs", &v1alpha1.AgentConfig{ObjectMeta: metav1.ObjectMeta{Name: "default"}})

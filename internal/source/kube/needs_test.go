@@ -15,16 +15,6 @@ import (
 // Nothing is asked for that nobody needs.
 func TestOnlyWhatIsNeededIsWatched(t *testing.T) {
 	t.Parallel()
-	s := newServer(t)
-	s.put("nodes", anode("n1", "192.0.2.1"))
-	s.put("pods", apod("a", "10.244.1.2"))
-	elsewhere := apod("b", "10.244.2.2")
-	elsewhere.Spec.NodeName = "n2"
-	s.put("pods", elsewhere)
-	meta := metav1.ObjectMeta{Namespace: "default", Name: "x", Labels: map[string]string{discoveryv1.LabelServiceName: "web"}}
-	s.put("namespaces", &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
-	s.put("services", &corev1.Service{ObjectMeta: meta})
-	s.put("endpointslices", &discoveryv1.EndpointSlice{ObjectMeta: meta, AddressType: discoveryv1.AddressTypeIPv4})
 	resources := []string{"pods", "namespaces", "services", "endpointslices"}
 	everything := world.Needs{Pods: world.ClusterPods, Namespaces: true, Services: true, EndpointSlices: true}
 	for needs, want := range map[world.Needs][4]int{
@@ -32,9 +22,16 @@ func TestOnlyWhatIsNeededIsWatched(t *testing.T) {
 		{Pods: world.NodePods}: {1, 0, 0, 0},
 		everything:             {2, 1, 1, 1},
 	} {
-		s.mu.Lock()
-		clear(s.requests)
-		s.mu.Unlock()
+		s := newServer(t)
+		s.put("nodes", anode("n1", "192.0.2.1"))
+		s.put("pods", apod("a", "10.244.1.2"))
+		elsewhere := apod("b", "10.244.2.2")
+		elsewhere.Spec.NodeName = "n2"
+		s.put("pods", elsewhere)
+		meta := metav1.ObjectMeta{Namespace: "default", Name: "x", Labels: map[string]string{discoveryv1.LabelServiceName: "web"}}
+		s.put("namespaces", &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
+		s.put("services", &corev1.Service{ObjectMeta: meta})
+		s.put("endpointslices", &discoveryv1.EndpointSlice{ObjectMeta: meta, AddressType: discoveryv1.AddressTypeIPv4})
 		r := read(t, s, hurried("", needs))
 		o := r.until("all is there", whatever)
 		if got := [4]int{len(o.Pods), len(o.Namespaces), len(o.Services), len(o.EndpointSlices)}; got != want {

@@ -13,8 +13,13 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
+
+	"fairlead.dev/fairlead/internal/kube"
 )
 
 // A server speaks as much of the Kubernetes API as listing and watching takes. What
@@ -31,7 +36,7 @@ type server struct {
 	events   []event
 	grown    chan struct{}  // closed when there is another event
 	refuses  map[string]int // by resource: the status that it answers with
-	nolists  bool           // it does not stream lists
+	old      bool           // it streams no lists, and sends JSON only
 	requests map[string]int // by resource
 }
 
@@ -137,7 +142,7 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	resource := path.Base(r.URL.Path)
 	s.requests[resource]++
-	status, nolists := s.refuses[resource], s.nolists
+	status, old := s.refuses[resource], s.old
 	s.mu.Unlock()
 	q := r.URL.Query()
 	w.Header().Set("Content-Type", "application/json")
@@ -145,8 +150,8 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 	case status != 0:
 		refused(w, status, resource)
 	case q.Get("watch") != "true":
-		s.list(w, resource)
-	case nolists && q.Get("sendInitialEvents") == "true":
+		s.list(w, r, resource)
+	case old && q.Get("sendInitialEvents") == "true":
 		refused(w, http.StatusUnprocessableEntity, resource)
 	default:
 		s.watch(w, r, resource)
@@ -161,16 +166,37 @@ func refused(w http.ResponseWriter, status int, resource string) {
 		Status: metav1.StatusFailure, Code: int32(status), Reason: reason, Message: fmt.Sprintf("%s: %d", resource, status)})
 }
 
-func (s *server) list(w http.ResponseWriter, resource string) {
+func (s *server) list(w http.ResponseWriter, r *http.Request, resource string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var items []any
-	for _, o := range s.objects[resource] {
-		items = append(items, o)
+	gvk := schema.FromAPIVersionAndKind(kinds[resource][0], kinds[resource][1]+"List")
+	list, err := kube.Scheme().New(gvk)
+	if err != nil {
+		panic(err)
 	}
-	gvk := kinds[resource]
-	_ = json.NewEncoder(w).Encode(map[string]any{"kind": gvk[1] + "List", "apiVersion": gvk[0], "items": items,
-		"metadata": map[string]any{"resourceVersion": strconv.Itoa(s.version)}})
+	var items []runtime.Object
+	for _, o := range s.objects[resource] {
+		if selected(r, o) {
+			items = append(items, o.(runtime.Object))
+		}
+	}
+	if err := meta.SetList(list, items); err != nil {
+		panic(err)
+	}
+	list.GetObjectKind().SetGroupVersionKind(gvk)
+	list.(metav1.ListInterface).SetResourceVersion(strconv.Itoa(s.version))
+	if s.old || !strings.Contains(r.Header.Get("Accept"), runtime.ContentTypeProtobuf) {
+		_ = json.NewEncoder(w).Encode(list)
+		return
+	}
+	w.Header().Set("Content-Type", runtime.ContentTypeProtobuf)
+	_ = protobuf.NewSerializer(kube.Scheme(), kube.Scheme()).Encode(list, w)
+}
+
+// selected reports whether a request is about an object.
+func selected(r *http.Request, o metav1.Object) bool {
+	p, ok := o.(*corev1.Pod)
+	return !ok || strings.HasSuffix("spec.nodeName="+p.Spec.NodeName, r.URL.Query().Get("fieldSelector"))
 }
 
 // kinds are API version and kind by resource.
@@ -195,10 +221,9 @@ func (s *server) watch(w http.ResponseWriter, r *http.Request, resource string) 
 	if all {
 		from = s.version
 		for _, o := range s.objects[resource] {
-			if p, ok := o.(*corev1.Pod); ok && !strings.HasSuffix("spec.nodeName="+p.Spec.NodeName, r.URL.Query().Get("fieldSelector")) {
-				continue
+			if selected(r, o) {
+				out = append(out, s.event("ADDED", o))
 			}
-			out = append(out, s.event("ADDED", o))
 		}
 		out = append(out, s.event("BOOKMARK", map[string]any{"kind": kinds[resource][1], "apiVersion": kinds[resource][0],
 			"metadata": map[string]any{"resourceVersion": strconv.Itoa(from), "annotations": map[string]string{metav1.InitialEventsAnnotationKey: "true"}}}))

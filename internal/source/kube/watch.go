@@ -29,6 +29,8 @@ type form[T any] struct {
 	// parse takes what counts out of an object, and lets the rest go; nil: nothing
 	// does.
 	parse func(runtime.Object) *T
+	// fresh makes an object that comes as protobuf; nil: they come as JSON.
+	fresh func() message
 	key   func(*T) world.Key
 	equal func(a, b *T) bool
 	into  func(*source.Objects, []*T)
@@ -50,8 +52,15 @@ type watched[T any] struct {
 	health
 }
 
-// parsed marks what went through parse. It takes no memory of its own.
+// parsed marks what went through parse. It takes no memory of its own. Lists of
+// objects have no other place for it than that of an object.
 type parsed[T any] struct{ value *T }
+
+// GetObjectKind says nothing: it was known before.
+func (parsed[T]) GetObjectKind() schema.ObjectKind { return schema.EmptyObjectKind }
+
+// DeepCopyObject is what every object has; nobody changes one.
+func (p parsed[T]) DeepCopyObject() runtime.Object { return p }
 
 func (w *watched[T]) take(o any) *T {
 	if p, ok := o.(parsed[T]); ok {
@@ -79,8 +88,15 @@ func (w *watched[T]) request(options metav1.ListOptions) *rest.Request {
 	return w.client.Get().Resource(w.resource).VersionedParams(&options, metav1.ParameterCodec)
 }
 
-// ListWithContext asks for all objects at once, where they cannot be streamed.
+// IsWatchListSemanticsUnSupported has the reflector ask for a list, where that can
+// be streamed, rather than for all objects as events of a watch.
+func (w *watched[T]) IsWatchListSemanticsUnSupported() bool { return w.fresh != nil }
+
+// ListWithContext asks for all objects at once.
 func (w *watched[T]) ListWithContext(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+	if w.fresh != nil {
+		return w.stream(ctx, options)
+	}
 	all, err := w.request(options).Do(ctx).Get()
 	w.answer(ctx, err)
 	return all, err
