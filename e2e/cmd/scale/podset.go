@@ -2,8 +2,6 @@ package main
 
 import (
 	"net/netip"
-	"slices"
-	"strings"
 
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/nft"
@@ -29,13 +27,12 @@ func podSet() feature.Feature {
 
 type memo struct {
 	pods     []*world.Pod
-	elements []nft.Element
+	elements nft.Elements
 }
 
 func (m *memo) part(pods []*world.Pod) datapath.Part {
 	had, has := differing(m.pods, pods)
-	gone, come := addresses(had, has), addresses(has, had)
-	m.elements = merge(m.elements, gone, come)
+	m.elements = m.elements.With(addresses(had, has), addresses(has, had))
 	m.pods = pods
 	return datapath.Part{Tables: []*nft.Table{{Name: tableName, Sets: []*nft.Set{{Name: setName, Type: nft.IPv4Addr, Elements: m.elements}}}}}
 }
@@ -71,34 +68,7 @@ func addresses(pods, others []*world.Pod) []nft.Element {
 			}
 		}
 	}
-	return nft.Sorted(out)
-}
-
-// merge is the elements without those gone, and with those come; all are sorted.
-func merge(elements, gone, come []nft.Element) []nft.Element {
-	out := make([]nft.Element, 0, len(elements)+len(come))
-	for len(gone) > 0 || len(come) > 0 {
-		if len(come) == 0 || len(gone) > 0 && gone[0].Key < come[0].Key {
-			i, there := find(elements, gone[0])
-			out = append(out, elements[:i]...)
-			if elements, gone = elements[i:], gone[1:]; there {
-				elements = elements[1:]
-			}
-			continue
-		}
-		i, there := find(elements, come[0])
-		out = append(out, elements[:i]...)
-		elements = elements[i:]
-		if !there && (len(out) == 0 || out[len(out)-1] != come[0]) {
-			out = append(out, come[0])
-		}
-		come = come[1:]
-	}
-	return append(out, elements...)
-}
-
-func find(elements []nft.Element, e nft.Element) (int, bool) {
-	return slices.BinarySearchFunc(elements, e, func(a, b nft.Element) int { return strings.Compare(a.Key, b.Key) })
+	return out
 }
 
 func element(a netip.Addr) []byte {

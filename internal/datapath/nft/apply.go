@@ -22,12 +22,12 @@ type step struct {
 const elementsPerMessage = 500
 
 func addTable(t *Table) []Change {
-	out := []Change{{"add table inet " + t.Name, []step{
+	out := []Change{{text: "add table inet " + t.Name, send: []step{
 		{unix.NFT_MSG_NEWTABLE, netlink.Create, []attr{str(unix.NFTA_TABLE_NAME, t.Name)}},
 	}}}
 	for i, s := range t.Sets {
 		out = append(out, addSet(t.Name, s, uint32(i+1)))
-		out = append(out, addElements(t.Name, s, s.Elements)...)
+		out = append(out, addElements(t.Name, s, s.Elements.list())...)
 	}
 	// Every chain before any rule: a rule may go to a later chain.
 	for _, c := range t.Chains {
@@ -40,7 +40,7 @@ func addTable(t *Table) []Change {
 }
 
 func deleteTable(name string) Change {
-	return Change{"delete table inet " + name, []step{{unix.NFT_MSG_DELTABLE, 0, []attr{str(unix.NFTA_TABLE_NAME, name)}}}}
+	return Change{text: "delete table inet " + name, send: []step{{unix.NFT_MSG_DELTABLE, 0, []attr{str(unix.NFTA_TABLE_NAME, name)}}}}
 }
 
 func addSet(table string, s *Set, id uint32) Change {
@@ -62,7 +62,7 @@ func addSet(table string, s *Set, id uint32) Change {
 		attrs = append(attrs, raw(unix.NFTA_SET_USERDATA, dataInterval))
 	}
 	attrs = append(attrs, u32(unix.NFTA_SET_FLAGS, flags))
-	return Change{text + "}", []step{{unix.NFT_MSG_NEWSET, netlink.Create, attrs}}}
+	return Change{text: text + "}", send: []step{{unix.NFT_MSG_NEWSET, netlink.Create, attrs}}}
 }
 
 // dataSize is the size of a value in bytes: of a range, first and last.
@@ -79,7 +79,7 @@ func (s *Set) dataSize() uint32 {
 var dataInterval = append([]byte{6, 4}, host32(1)...)
 
 func deleteSet(table string, s *Set) Change {
-	return Change{fmt.Sprintf("delete %s inet %s %s", s.keyword(), table, s.Name), []step{{unix.NFT_MSG_DELSET, 0, []attr{
+	return Change{text: fmt.Sprintf("delete %s inet %s %s", s.keyword(), table, s.Name), send: []step{{unix.NFT_MSG_DELSET, 0, []attr{
 		str(unix.NFTA_SET_TABLE, table), str(unix.NFTA_SET_NAME, s.Name),
 	}}}}
 }
@@ -110,8 +110,8 @@ func (v elementVerb) changes(table string, s *Set, elements []Element) []Change 
 			str(unix.NFTA_SET_ELEM_LIST_TABLE, table), str(unix.NFTA_SET_ELEM_LIST_SET, s.Name),
 			raw(unix.NFTA_SET_ELEM_LIST_ELEMENTS|unix.NLA_F_NESTED, slices.Clip(items)),
 		}
-		text := fmt.Sprintf("%s element inet %s %s %s", v.word, table, s.Name, s.list(chunk))
-		out = append(out, Change{text, []step{{v.msg, v.flags, attrs}}})
+		text := fmt.Sprintf("%s element inet %s %s", v.word, table, s.Name)
+		out = append(out, Change{text: text, send: []step{{v.msg, v.flags, attrs}}, of: s, list: chunk})
 	}
 	return out
 }
@@ -148,17 +148,17 @@ func addChain(table string, c *Chain) Change {
 				u32(unix.NFTA_HOOK_HOOKNUM, c.Hook.number()), u32(unix.NFTA_HOOK_PRIORITY, uint32(int32(c.Priority)))),
 			u32(unix.NFTA_CHAIN_POLICY, nfAccept), str(unix.NFTA_CHAIN_TYPE, string(c.Type)))
 	}
-	return Change{text, []step{{unix.NFT_MSG_NEWCHAIN, netlink.Create, attrs}}}
+	return Change{text: text, send: []step{{unix.NFT_MSG_NEWCHAIN, netlink.Create, attrs}}}
 }
 
 func deleteChain(table, chain string) Change {
-	return Change{fmt.Sprintf("delete chain inet %s %s", table, chain), []step{{unix.NFT_MSG_DELCHAIN, 0, []attr{
+	return Change{text: fmt.Sprintf("delete chain inet %s %s", table, chain), send: []step{{unix.NFT_MSG_DELCHAIN, 0, []attr{
 		str(unix.NFTA_CHAIN_TABLE, table), str(unix.NFTA_CHAIN_NAME, chain),
 	}}}}
 }
 
 func flushChain(table, chain string) Change {
-	return Change{fmt.Sprintf("flush chain inet %s %s", table, chain), []step{{unix.NFT_MSG_DELRULE, 0, []attr{
+	return Change{text: fmt.Sprintf("flush chain inet %s %s", table, chain), send: []step{{unix.NFT_MSG_DELRULE, 0, []attr{
 		str(unix.NFTA_RULE_TABLE, table), str(unix.NFTA_RULE_CHAIN, chain),
 	}}}}
 }
@@ -166,7 +166,7 @@ func flushChain(table, chain string) Change {
 func addRules(table string, c *Chain) []Change {
 	var out []Change
 	for _, r := range c.Rules {
-		out = append(out, Change{fmt.Sprintf("add rule inet %s %s %s", table, c.Name, r), []step{
+		out = append(out, Change{text: fmt.Sprintf("add rule inet %s %s %s", table, c.Name, r), send: []step{
 			{unix.NFT_MSG_NEWRULE, netlink.Create | netlink.Append, []attr{
 				str(unix.NFTA_RULE_TABLE, table), str(unix.NFTA_RULE_CHAIN, c.Name),
 				nest(unix.NFTA_RULE_EXPRESSIONS, r.expressions()...),
@@ -186,7 +186,7 @@ func Apply(changes []Change) error {
 		steps = append(steps, c.send...)
 	}
 	if err := send(steps); err != nil {
-		return fmt.Errorf("nft: %w, in the transaction that begins with %q", err, changes[0].text)
+		return fmt.Errorf("nft: %w, in the transaction that begins with %q", err, changes[0].String())
 	}
 	return nil
 }

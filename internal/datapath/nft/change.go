@@ -10,10 +10,30 @@ import (
 type Change struct {
 	text string
 	send []step
+	of   *Set      // what elements are of
+	list []Element // that come or go; text is what stands before them
 }
 
 // String is the change in nft(8) syntax.
-func (c Change) String() string { return c.text }
+func (c Change) String() string {
+	if c.of == nil {
+		return c.text
+	}
+	return c.text + " " + c.of.list(c.list)
+}
+
+// Single returns the change in nft(8) syntax, as one command for each element
+// where it is about elements.
+func (c Change) Single() []string {
+	if c.of == nil {
+		return []string{c.text}
+	}
+	out := make([]string, len(c.list))
+	for i := range c.list {
+		out[i] = c.text + " " + c.of.list(c.list[i:i+1])
+	}
+	return out
+}
 
 // Diff returns what turns the tables that the kernel has into those wanted. A
 // table gets what it lacks and loses what is not wanted; one that has a set or a
@@ -105,9 +125,9 @@ func (f *Found) update(w *Table) []Change {
 			h = &Set{}
 		}
 		if h != s {
-			had, wants := differing(h.Elements, s.Elements)
-			out = append(out, deleteElements(w.Name, s, without(had, wants))...)
-			out = append(out, addElements(w.Name, s, without(wants, had))...)
+			gone, come := differing(h.Elements, s.Elements)
+			out = append(out, deleteElements(w.Name, s, gone)...)
+			out = append(out, addElements(w.Name, s, come)...)
 		}
 	}
 	for _, c := range w.Chains {
@@ -160,7 +180,7 @@ func (c *FoundChain) holds(rules []Rule) bool {
 func Text(changes []Change) string {
 	var b strings.Builder
 	for _, c := range changes {
-		b.WriteString(c.text + "\n")
+		b.WriteString(c.String() + "\n")
 	}
 	return b.String()
 }

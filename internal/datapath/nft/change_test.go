@@ -48,7 +48,7 @@ func TestOnlyWhatDiffersIsSent(t *testing.T) {
 		},
 		"one more set and chain": {
 			with(func(t *Table) {
-				t.Sets = append(t.Sets, &Set{Name: "more", Type: IPv4Addr, Elements: []Element{{Key: Addr(addr("10.0.0.1"))}}})
+				t.Sets = append(t.Sets, &Set{Name: "more", Type: IPv4Addr, Elements: Sorted([]Element{{Key: Addr(addr("10.0.0.1"))}})})
 				t.Chains = append(t.Chains, &Chain{Name: "more", Rules: []Rule{{SaddrIn(IPv4, "more"), Accept()}}})
 			}),
 			"add set inet t more { type ipv4_addr; }\nadd element inet t more { 10.0.0.1 }\n" +
@@ -91,7 +91,7 @@ func TestChangesLoad(t *testing.T) {
 	for _, next := range []*Table{
 		vocabulary(), small(),
 		with(func(t *Table) { t.Sets[0].Elements = Prefixes(prefixes("0.0.0.0/0")) }),
-		with(func(t *Table) { t.Sets[0].Elements = nil; t.Chains[1].Rules = t.Chains[1].Rules[1:] }),
+		with(func(t *Table) { t.Sets[0].Elements = Elements{}; t.Chains[1].Rules = t.Chains[1].Rules[1:] }),
 		with(func(t *Table) { t.Sets[1].Elements = Protocols(1) }),
 	} {
 		load(t, byText, Text(DiffTables(last, []*Table{next})))
@@ -108,9 +108,11 @@ func TestBigTable(t *testing.T) {
 	t.Parallel()
 	h := netnstest.New(t)
 	pods := &Set{Name: "pods", Type: IPv4Addr}
+	var all []Element
 	for i := range uint32(10_000) {
-		pods.Elements = append(pods.Elements, Element{Key: string(binary.BigEndian.AppendUint32(nil, 10<<24+i))})
+		all = append(all, Element{Key: string(binary.BigEndian.AppendUint32(nil, 10<<24+i))})
 	}
+	pods.Elements = Sorted(all)
 	table := &Table{Name: "t", Sets: []*Set{{Name: "cidrs", Type: IPv4Addr, Interval: true, Elements: apart(10_000)}, pods}}
 	chain := &Chain{Name: "c", Type: Filter, Hook: Forward}
 	for i := range 2000 {
@@ -121,7 +123,7 @@ func TestBigTable(t *testing.T) {
 	if got := strings.Count(nft(t, h, "-s", "list", "chain", "inet", "t", "c"), "accept\n"); got != 2000 {
 		t.Errorf("the kernel has %d rules, want 2000", got)
 	}
-	pods.Elements = pods.Elements[:9_999]
+	pods.Elements = pods.Elements.With(all[9_999:], nil)
 	if got, want := Text(diff(h, table)), "delete element inet t pods { 10.0.39.15 }\n"; got != want {
 		t.Errorf("one element less is %s", fmt.Sprintf("%.200q, want %q", got, want))
 	}
@@ -163,7 +165,7 @@ func randomTable(random *rand.Rand) *Table {
 				e.Data = Addr(inFamily(IPv4, random.Uint32N(2)))
 			}
 			if random.IntN(2) == 0 {
-				s.Elements = append(s.Elements, e)
+				s.Elements = s.Elements.With(nil, []Element{e})
 			}
 		}
 		if random.IntN(2) == 0 {

@@ -160,7 +160,7 @@ func readElements(c *netlink.Conn, table string, s *Set) error {
 	for range 10 {
 		last := s.Elements
 		messages, err := listElements(c, table, s)
-		if err != nil || messages <= 1 || s.Interval || slices.Equal(last, s.Elements) {
+		if err != nil || messages <= 1 || s.Interval || last.Equal(s.Elements) {
 			return err
 		}
 	}
@@ -196,7 +196,7 @@ func listElements(c *netlink.Conn, table string, s *Set) (messages int, err erro
 	if s.Interval {
 		found = elements(bounds)
 	}
-	s.Elements = slices.Compact(Sorted(found))
+	s.Elements = Sorted(found)
 	return messages, err
 }
 

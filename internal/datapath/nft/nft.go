@@ -36,10 +36,10 @@ type Table struct {
 type Set struct {
 	Name         string
 	Type         Type
-	Interval     bool      // keys are ranges
-	Data         Type      // of the values of a map; zero: no map
-	DataInterval bool      // values are ranges
-	Elements     []Element // sorted, as [Sorted] does; a key once
+	Interval     bool // keys are ranges
+	Data         Type // of the values of a map; zero: no map
+	DataInterval bool // values are ranges
+	Elements     Elements
 }
 
 // A Chain is a base chain when Hook is set, and one to jump to otherwise.
@@ -109,8 +109,8 @@ func (s *Set) block() string {
 	if s.Interval {
 		b.WriteString("\t\tflags interval\n")
 	}
-	if len(s.Elements) > 0 {
-		fmt.Fprintf(&b, "\t\telements = %s\n", s.list(s.Elements))
+	if s.Elements.Len() > 0 {
+		fmt.Fprintf(&b, "\t\telements = %s\n", s.list(s.Elements.list()))
 	}
 	b.WriteString("\t}\n")
 	return b.String()

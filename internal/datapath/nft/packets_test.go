@@ -133,7 +133,7 @@ func TestBlocksHoldOnTheWire(t *testing.T) {
 	forEachFlow(t, func(t *testing.T, f Family, protocol byte) {
 		s := newStreet(t)
 		of := &Set{Name: "blocks", Type: f.AddrType(), Data: Concat(f.AddrType(), InetService), DataInterval: true,
-			Elements: []Element{{Key: Addr(podAt[f]), Data: Block(spareAt[f], low, high)}}}
+			Elements: Sorted([]Element{{Key: Addr(podAt[f]), Data: Block(spareAt[f], low, high)}})}
 		for _, random := range []bool{false, true} { // random ones would be in the way of the others
 			apply(t, s.node, &Table{Name: "t", Sets: []*Set{of}, Chains: []*Chain{{Name: "c", Type: NAT, Hook: Postrouting, Priority: 99,
 				Rules: []Rule{{L4Proto(protocol), SNAT{Family: f, Map: "blocks", Ports: true, FullyRandom: random}}}}}})
@@ -185,9 +185,9 @@ func TestMapLeadsToThePod(t *testing.T) {
 		data := Concat(f.AddrType(), InetService)
 		to := Endpoint(netip.AddrPortFrom(podAt[f], listening))
 		ports := &Set{Name: "ports", Type: Concat(InetProto, InetService), Data: data,
-			Elements: []Element{{Key: Tuple(Proto(protocol), Port(80)), Data: to}}}
+			Elements: Sorted([]Element{{Key: Tuple(Proto(protocol), Port(80)), Data: to}})}
 		endpoints := &Set{Name: "endpoints", Type: Concat(InetProto, f.AddrType(), InetService), Data: data,
-			Elements: []Element{{Key: Tuple(Proto(protocol), Addr(nodeAt[f]), Port(81)), Data: to}}}
+			Elements: Sorted([]Element{{Key: Tuple(Proto(protocol), Addr(nodeAt[f]), Port(81)), Data: to}})}
 		table := &Table{Name: "t", Sets: []*Set{ports, endpoints}}
 		for _, hook := range []Hook{Prerouting, Output} {
 			table.Chains = append(table.Chains, &Chain{Name: string(hook), Type: NAT, Hook: hook, Priority: -101, Rules: []Rule{

@@ -4,24 +4,11 @@ import (
 	"bytes"
 	"net/netip"
 	"slices"
-	"strings"
 )
-
-// An Element is one member of a set: a single key or, in an interval set, the
-// half-open range from Key to End. An empty End means up to the last value. In
-// a map the key leads to Data. All are bytes as they stand in packets: see
-// [Addr], [Tuple] and [Block].
-type Element struct{ Key, End, Data string }
-
-// Sorted sorts elements, in place, into the order in which a [Set] has them.
-func Sorted(elements []Element) []Element {
-	slices.SortFunc(elements, compareElements)
-	return elements
-}
 
 // Prefixes returns the elements of an interval set that cover exactly ps. The
 // kernel refuses overlapping ranges, so prefixes inside others are left out.
-func Prefixes(ps []netip.Prefix) []Element {
+func Prefixes(ps []netip.Prefix) Elements {
 	sorted := slices.Clone(ps)
 	for i, p := range sorted {
 		sorted[i] = p.Masked()
@@ -41,7 +28,7 @@ func Prefixes(ps []netip.Prefix) []Element {
 		last = p
 		out = append(out, Element{Key: Addr(p.Addr()), End: after(p)})
 	}
-	return out
+	return Sorted(out)
 }
 
 // after returns the first address behind p, or nothing where p reaches the end
@@ -56,13 +43,12 @@ func after(p netip.Prefix) string {
 }
 
 // Protocols returns elements of type [InetProto].
-func Protocols(numbers ...byte) []Element {
-	slices.Sort(numbers)
+func Protocols(numbers ...byte) Elements {
 	var out []Element
-	for _, n := range slices.Compact(numbers) {
+	for _, n := range numbers {
 		out = append(out, Element{Key: Proto(n)})
 	}
-	return out
+	return Sorted(out)
 }
 
 func (s *Set) text(e Element) string {
@@ -104,43 +90,4 @@ func lastBefore(end string, like netip.Addr) netip.Addr {
 	}
 	a, _ := netip.AddrFromSlice(bytes.Repeat([]byte{0xff}, like.BitLen()/8))
 	return a
-}
-
-func compareElements(a, b Element) int {
-	if c := strings.Compare(a.Key, b.Key); c != 0 {
-		return c
-	}
-	if c := strings.Compare(a.End, b.End); c != 0 {
-		return c
-	}
-	return strings.Compare(a.Data, b.Data)
-}
-
-// differing leaves out what a and b begin and end with alike: nearly all, where
-// one element of many comes or goes.
-func differing(a, b []Element) (restA, restB []Element) {
-	n := 0
-	for n < min(len(a), len(b)) && a[n] == b[n] {
-		n++
-	}
-	a, b = a[n:], b[n:]
-	n = 0
-	for n < min(len(a), len(b)) && a[len(a)-1-n] == b[len(b)-1-n] {
-		n++
-	}
-	return a[:len(a)-n], b[:len(b)-n]
-}
-
-// without returns the elements of s that are not in other; both are sorted.
-func without(s, other []Element) []Element {
-	var out []Element
-	for _, e := range s {
-		for len(other) > 0 && compareElements(other[0], e) < 0 {
-			other = other[1:]
-		}
-		if len(other) == 0 || other[0] != e {
-			out = append(out, e)
-		}
-	}
-	return out
 }

@@ -41,41 +41,41 @@ func TestEverySetIsTheSameInTextAndNetlink(t *testing.T) {
 		"first and last of IPv6":  {Type: IPv6Addr, Interval: true, Elements: Prefixes(prefixes("::/128", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128"))},
 		"IPv4 written as IPv6":    {Type: IPv6Addr, Interval: true, Elements: Prefixes(prefixes("::ffff:0:0/96"))},
 		"one inside another":      {Type: IPv4Addr, Interval: true, Elements: Prefixes(prefixes("10.0.0.0/8", "10.1.0.0/16", "10.0.0.0/8", "10.255.255.255/32"))},
-		"neighbours":              {Type: IPv4Addr, Interval: true, Elements: []Element{between("10.0.0.0", "10.0.0.9"), between("10.0.0.11", "10.0.0.11")}},
-		"ranges":                  {Type: IPv4Addr, Interval: true, Elements: []Element{between("10.0.0.1", "10.0.0.6"), between("192.168.0.0", "192.168.2.255")}},
-		"range to the last":       {Type: IPv4Addr, Interval: true, Elements: []Element{between("10.0.0.1", "255.255.255.255")}},
-		"IPv6 ranges":             {Type: IPv6Addr, Interval: true, Elements: []Element{between("fd00::1", "fd00::6"), between("fd01::", "fd01::1:0")}},
-		"single IPv4 addresses":   {Type: IPv4Addr, Elements: []Element{{Key: "\x0a\x00\x00\x01"}, {Key: "\x0a\x00\x00\x02"}, {Key: "\xff\xff\xff\xff"}}},
-		"addresses like prefixes": {Type: IPv4Addr, Elements: []Element{{Key: "\x00\x00\x00\x00"}, {Key: "\x80\x00\x00\x00"}}},
+		"neighbours":              {Type: IPv4Addr, Interval: true, Elements: Sorted([]Element{between("10.0.0.0", "10.0.0.9"), between("10.0.0.11", "10.0.0.11")})},
+		"ranges":                  {Type: IPv4Addr, Interval: true, Elements: Sorted([]Element{between("10.0.0.1", "10.0.0.6"), between("192.168.0.0", "192.168.2.255")})},
+		"range to the last":       {Type: IPv4Addr, Interval: true, Elements: Sorted([]Element{between("10.0.0.1", "255.255.255.255")})},
+		"IPv6 ranges":             {Type: IPv6Addr, Interval: true, Elements: Sorted([]Element{between("fd00::1", "fd00::6"), between("fd01::", "fd01::1:0")})},
+		"single IPv4 addresses":   {Type: IPv4Addr, Elements: Sorted([]Element{{Key: "\x0a\x00\x00\x01"}, {Key: "\x0a\x00\x00\x02"}, {Key: "\xff\xff\xff\xff"}})},
+		"addresses like prefixes": {Type: IPv4Addr, Elements: Sorted([]Element{{Key: "\x00\x00\x00\x00"}, {Key: "\x80\x00\x00\x00"}})},
 		"protocols":               {Type: InetProto, Elements: Protocols(132, 6, 17, 6, 0, 255)},
 		"more than a message has": {Type: IPv4Addr, Interval: true, Elements: apart(1200)},
 		"protocol and port":       {Type: Concat(InetProto, InetService), Elements: Sorted([]Element{{Key: Tuple(Proto(17), Port(53))}, {Key: Tuple(Proto(6), Port(65535))}})},
 		"endpoints": {Type: Concat(InetProto, IPv4Addr, InetService), Elements: Sorted([]Element{
 			{Key: Tuple(Proto(132), Addr(addr("192.0.2.1")), Port(80))}, {Key: Tuple(Proto(6), Addr(addr("0.0.0.0")), Port(1))}})},
 		"IPv6 endpoints": {Type: Concat(InetProto, IPv6Addr, InetService), Elements: Sorted([]Element{{Key: Tuple(Proto(6), Addr(addr("fd00::1")), Port(80))}})},
-		"all others":     {Type: IPv4Addr, Elements: []Element{{}, {Key: Addr(addr("10.0.0.1"))}}},
+		"all others":     {Type: IPv4Addr, Elements: Sorted([]Element{{}, {Key: Addr(addr("10.0.0.1"))}})},
 		"empty map":      {Type: IPv4Addr, Data: IPv4Addr},
-		"addresses":      {Type: IPv4Addr, Data: IPv4Addr, Elements: []Element{{Key: Addr(addr("10.0.0.1")), Data: Addr(addr("192.0.2.1"))}}},
-		"ports": {Type: Concat(InetProto, InetService), Data: Concat(IPv4Addr, InetService), Elements: []Element{
+		"addresses":      {Type: IPv4Addr, Data: IPv4Addr, Elements: Sorted([]Element{{Key: Addr(addr("10.0.0.1")), Data: Addr(addr("192.0.2.1"))}})},
+		"ports": {Type: Concat(InetProto, InetService), Data: Concat(IPv4Addr, InetService), Elements: Sorted([]Element{
 			{Key: Tuple(Proto(6), Port(80)), Data: Endpoint(netip.MustParseAddrPort("10.0.0.1:8080"))},
-			{Key: Tuple(Proto(17), Port(80)), Data: Endpoint(netip.MustParseAddrPort("10.0.0.1:8080"))}}},
-		"ports to IPv6": {Type: Concat(InetProto, InetService), Data: Concat(IPv6Addr, InetService), Elements: []Element{
-			{Key: Tuple(Proto(6), Port(80)), Data: Endpoint(netip.MustParseAddrPort("[fd00::1]:8080"))}}},
-		"endpoints to endpoints": {Type: Concat(InetProto, IPv4Addr, InetService), Data: Concat(IPv4Addr, InetService), Elements: []Element{
-			{Key: Tuple(Proto(6), Addr(addr("192.0.2.1")), Port(80)), Data: Endpoint(netip.MustParseAddrPort("10.0.0.1:8080"))}}},
-		"IPv6 endpoints to endpoints": {Type: Concat(InetProto, IPv6Addr, InetService), Data: Concat(IPv6Addr, InetService), Elements: []Element{
-			{Key: Tuple(Proto(6), Addr(addr("fd00::2")), Port(80)), Data: Endpoint(netip.MustParseAddrPort("[fd00::1]:8080"))}}},
-		"blocks": {Type: IPv4Addr, Data: Concat(IPv4Addr, InetService), DataInterval: true, Elements: []Element{
+			{Key: Tuple(Proto(17), Port(80)), Data: Endpoint(netip.MustParseAddrPort("10.0.0.1:8080"))}})},
+		"ports to IPv6": {Type: Concat(InetProto, InetService), Data: Concat(IPv6Addr, InetService), Elements: Sorted([]Element{
+			{Key: Tuple(Proto(6), Port(80)), Data: Endpoint(netip.MustParseAddrPort("[fd00::1]:8080"))}})},
+		"endpoints to endpoints": {Type: Concat(InetProto, IPv4Addr, InetService), Data: Concat(IPv4Addr, InetService), Elements: Sorted([]Element{
+			{Key: Tuple(Proto(6), Addr(addr("192.0.2.1")), Port(80)), Data: Endpoint(netip.MustParseAddrPort("10.0.0.1:8080"))}})},
+		"IPv6 endpoints to endpoints": {Type: Concat(InetProto, IPv6Addr, InetService), Data: Concat(IPv6Addr, InetService), Elements: Sorted([]Element{
+			{Key: Tuple(Proto(6), Addr(addr("fd00::2")), Port(80)), Data: Endpoint(netip.MustParseAddrPort("[fd00::1]:8080"))}})},
+		"blocks": {Type: IPv4Addr, Data: Concat(IPv4Addr, InetService), DataInterval: true, Elements: Sorted([]Element{
 			{Key: Addr(addr("10.0.0.1")), Data: Block(addr("192.0.2.1"), 1024, 1535)},
 			{Key: Addr(addr("10.0.0.2")), Data: Block(addr("192.0.2.1"), 1536, 1536)},
-			{Key: Addr(addr("10.0.0.3")), Data: Block(addr("255.255.255.255"), 0, 65535)}}},
-		"IPv6 blocks": {Type: IPv6Addr, Data: Concat(IPv6Addr, InetService), DataInterval: true, Elements: []Element{
-			{Key: Addr(addr("fd00::1")), Data: Block(addr("2001:db8::1"), 1024, 1535)}}},
-		"all others' block": {Type: IPv4Addr, Data: Concat(IPv4Addr, InetService), DataInterval: true, Elements: []Element{
-			{Data: Block(addr("192.0.2.1"), 1024, 1535)}}},
-		"ranges to blocks": {Type: IPv4Addr, Interval: true, Data: Concat(IPv4Addr, InetService), DataInterval: true, Elements: []Element{
+			{Key: Addr(addr("10.0.0.3")), Data: Block(addr("255.255.255.255"), 0, 65535)}})},
+		"IPv6 blocks": {Type: IPv6Addr, Data: Concat(IPv6Addr, InetService), DataInterval: true, Elements: Sorted([]Element{
+			{Key: Addr(addr("fd00::1")), Data: Block(addr("2001:db8::1"), 1024, 1535)}})},
+		"all others' block": {Type: IPv4Addr, Data: Concat(IPv4Addr, InetService), DataInterval: true, Elements: Sorted([]Element{
+			{Data: Block(addr("192.0.2.1"), 1024, 1535)}})},
+		"ranges to blocks": {Type: IPv4Addr, Interval: true, Data: Concat(IPv4Addr, InetService), DataInterval: true, Elements: Sorted([]Element{
 			{Key: Addr(addr("10.0.0.0")), End: Addr(addr("10.0.1.0")), Data: Block(addr("192.0.2.1"), 1024, 1535)},
-			{Key: Addr(addr("10.0.1.0")), End: Addr(addr("10.0.2.0")), Data: Block(addr("192.0.2.2"), 1024, 1535)}}},
+			{Key: Addr(addr("10.0.1.0")), End: Addr(addr("10.0.2.0")), Data: Block(addr("192.0.2.2"), 1024, 1535)}})},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -86,14 +86,14 @@ func TestEverySetIsTheSameInTextAndNetlink(t *testing.T) {
 }
 
 // apart is n ranges that do not touch.
-func apart(n int) []Element {
+func apart(n int) Elements {
 	var out []Element
 	for i := range uint32(n) {
 		first := binary.BigEndian.AppendUint32(nil, 10<<24+i*4)
 		end := binary.BigEndian.AppendUint32(nil, 10<<24+i*4+2)
 		out = append(out, Element{Key: string(first), End: string(end)})
 	}
-	return out
+	return Sorted(out)
 }
 
 // nft(8) joins prefixes that touch; the kernel need not, and Diff must not mind.
@@ -139,7 +139,7 @@ func TestPrefixesCoverTheSameAddresses(t *testing.T) {
 	base := netip.MustParseAddr("255.255.255.192")
 	for range 2000 {
 		ps := randomPrefixes(random, base)
-		got := Prefixes(ps)
+		got := Prefixes(ps).list()
 		for a := base; a.IsValid(); a = a.Next() {
 			want := slices.ContainsFunc(ps, func(p netip.Prefix) bool { return p.Contains(a) })
 			covered := slices.ContainsFunc(got, func(e Element) bool {
@@ -161,7 +161,7 @@ func FuzzElementsRoundTrip(f *testing.F) {
 		for ; len(b) >= 2; b = b[2:] {
 			ps = append(ps, netip.PrefixFrom(netip.AddrFrom4([4]byte{b[0], b[0], 0, b[0]}), int(b[1])%33).Masked())
 		}
-		want := Prefixes(ps)
+		want := Prefixes(ps).list()
 		for i := range want {
 			want[i].Data = want[i].End // as good as any
 		}

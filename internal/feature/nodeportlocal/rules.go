@@ -29,9 +29,9 @@ func table(d *Decision) *nft.Table {
 		n := map[nft.Family]string{nft.IPv4: "4", nft.IPv6: "6"}[f]
 		ports, held := d.elements(i)
 		t.Sets = append(t.Sets,
-			&nft.Set{Name: "ports" + n, Type: nft.Concat(nft.InetProto, nft.InetService), Data: nft.Concat(f.AddrType(), nft.InetService), Elements: ports},
+			&nft.Set{Name: "ports" + n, Type: nft.Concat(nft.InetProto, nft.InetService), Data: nft.Concat(f.AddrType(), nft.InetService), Elements: nft.Sorted(ports)},
 			&nft.Set{Name: "self" + n, Type: nft.Concat(f.AddrType(), f.AddrType()), Elements: d.selves(f == nft.IPv6)},
-			&nft.Set{Name: "udp" + n, Type: nft.InetService, Elements: held})
+			&nft.Set{Name: "udp" + n, Type: nft.InetService, Elements: nft.Sorted(held)})
 		dnat.Rules = append(dnat.Rules, nft.Rule{nft.DNAT(f, "ports"+n, nft.FieldProto, nft.FieldDport)})
 		back.Rules = append(back.Rules, nft.Rule{nft.In(f, "self"+n, nft.FieldSaddr, nft.FieldDaddr), nft.Masquerade{}})
 		arrived.Rules = append(arrived.Rules, nft.Rule{nft.IsFamily(f), nft.L4Proto(unix.IPPROTO_UDP), nft.In(f, "udp"+n, nft.FieldDport), nft.Goto("refuse")})
@@ -61,7 +61,7 @@ func (d *Decision) elements(family int) (ports, udp []nft.Element) {
 }
 
 // selves are the pods that could reach themselves.
-func (d *Decision) selves(ipv6 bool) []nft.Element {
+func (d *Decision) selves(ipv6 bool) nft.Elements {
 	var out []nft.Element
 	last := map[netip.Addr]bool{}
 	var pod *world.Pod

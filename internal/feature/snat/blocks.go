@@ -78,14 +78,15 @@ func addBlocks(w *world.World, t *nft.Table, r *feature.Result) {
 	}
 	for _, f := range nft.Families {
 		m := &nft.Set{Name: blocks(f), Type: f.AddrType(), Data: nft.Concat(f.AddrType(), nft.InetService), DataInterval: true}
+		var all []nft.Element
 		if from := wayOut(w, f).Address; from.IsValid() {
 			for pod, ports := range places {
 				if is(f, pod) {
-					m.Elements = append(m.Elements, nft.Element{Key: nft.Addr(pod), Data: nft.Block(from, ports.Low, ports.High)})
+					all = append(all, nft.Element{Key: nft.Addr(pod), Data: nft.Block(from, ports.Low, ports.High)})
 				}
 			}
 		}
-		nft.Sorted(m.Elements)
+		m.Elements = nft.Sorted(all)
 		t.Sets = append(t.Sets, m)
 		chain := &nft.Chain{Name: blocks(f)}
 		for _, number := range ported(f) {
