@@ -11,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -123,14 +125,21 @@ func New(c Config) (*Agent, error) {
 	if counting, ok := c.Status.(prometheus.Collector); ok {
 		a.metrics.registry.MustRegister(counting)
 	}
-	a.loop = newLoop(a.turn, a.peek)
+	a.loop = newLoop(a.turn, a.peek, a.audit)
 	a.snapshot.Store(&Snapshot{Reason: "starting", next: make(chan struct{})})
 	return a, nil
 }
 
+// gcPercent has the collector come twice as often as usual. An agent keeps much and
+// makes little anew: that takes a third less memory for hardly more work.
+const gcPercent = 50
+
 // Run keeps the node until ctx is done. It leaves the kernel as it is: pods
 // keep their network while no agent runs.
 func (a *Agent) Run(ctx context.Context) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	defer func() { _ = a.book.Close() }() // only a lock is given back
 	defer a.ports.hold(nil)
 	defer a.events.flush()

@@ -10,7 +10,7 @@ import (
 const (
 	peekEvery    = time.Second            // at what announces nothing: settings, the clock
 	pollEvery    = 5 * time.Second        // at all inputs
-	fullEvery    = 60 * time.Second       // reads all that is ours, whatever was announced
+	fullEvery    = 60 * time.Second       // at all that is ours, whatever was announced
 	settle       = 50 * time.Millisecond  // the kernel's announcements come in crowds
 	settleAtMost = 900 * time.Millisecond // repairs come within a second
 	settleFailed = time.Second            // they may be the failed turn's own
@@ -35,8 +35,9 @@ const (
 type loop struct {
 	turn  func() error
 	peek  func() bool   // looks at what announces nothing; true: something is not as it should be
+	audit func() bool   // the same of all that is ours, which may take long: turns go on
 	wake  chan struct{} // something changed; holds at most one
-	noted atomic.Bool   // announcements came; a turn that reads the kernel is on its way
+	noted atomic.Bool   // announcements came; an audit is on its way
 	drift atomic.Bool   // the next turn reads the kernel
 	fails atomic.Bool   // the last turn did not apply everything
 	cost  atomic.Int64  // nanoseconds that reading the kernel took last
@@ -46,10 +47,11 @@ type loop struct {
 	began atomic.Int64 // when the last turn, or the present one, began
 	took  atomic.Int64 // nanoseconds that the last took
 	later atomic.Bool  // a turn for changed objects is on its way
+	looks atomic.Bool  // an audit is going on
 }
 
-func newLoop(turn func() error, peek func() bool) *loop {
-	l := &loop{turn: turn, peek: peek, wake: make(chan struct{}, 1), start: time.Now()}
+func newLoop(turn func() error, peek, audit func() bool) *loop {
+	l := &loop{turn: turn, peek: peek, audit: audit, wake: make(chan struct{}, 1), start: time.Now()}
 	l.drift.Store(true)
 	return l
 }
@@ -85,8 +87,8 @@ func (l *loop) looked(took time.Duration) {
 	l.read.Store(int64(time.Since(l.start)))
 }
 
-// Drifted notes that the kernel changed by somebody's hand, maybe ours. A turn
-// that reads it follows soon; turns that come before need not wait for that.
+// Drifted notes that the kernel changed by somebody's hand, maybe ours. A turn and
+// an audit follow soon.
 func (l *loop) Drifted() {
 	if l.noted.Swap(true) {
 		return
@@ -97,10 +99,24 @@ func (l *loop) Drifted() {
 		wait = settleFailed
 	}
 	time.AfterFunc(wait, func() {
-		l.noted.Store(false)
+		l.Wake() // for what is not ours, such as interfaces
+		l.lookAtAll()
+	})
+}
+
+// lookAtAll audits, and asks for a turn that reads the kernel itself where that
+// finds a reason. One audit follows on the other.
+func (l *loop) lookAtAll() {
+	if l.looks.Swap(true) {
+		time.AfterFunc(settle, l.lookAtAll)
+		return
+	}
+	l.noted.Store(false)
+	if l.audit() {
 		l.drift.Store(true)
 		l.Wake()
-	})
+	}
+	l.looks.Store(false)
 }
 
 // stuckAfter is how long a loop that polls every few seconds, and tries again
@@ -134,7 +150,8 @@ func (l *loop) run(ctx context.Context) error {
 			l.drift.Store(true)
 		case <-poll.C:
 		case <-full.C:
-			l.drift.Store(true)
+			go l.lookAtAll() // ends with the reading
+			continue
 		}
 		began := time.Since(l.start)
 		l.began.Store(int64(began))

@@ -12,12 +12,15 @@ import (
 // run starts a loop in a bubble of its own time and returns it with the turns
 // that it takes, each answered by what fail says.
 func run(t *testing.T, fail func(turn int) error) (*loop, *atomic.Int64) {
-	return runPeeking(t, fail, func() bool { return false })
+	return runLooking(t, fail, no, no)
 }
 
-func runPeeking(t *testing.T, fail func(turn int) error, peek func() bool) (*loop, *atomic.Int64) {
+func no() bool  { return false }
+func yes() bool { return true }
+
+func runLooking(t *testing.T, fail func(turn int) error, peek, audit func() bool) (*loop, *atomic.Int64) {
 	turns := new(atomic.Int64)
-	l := newLoop(func() error { return fail(int(turns.Add(1))) }, peek)
+	l := newLoop(func() error { return fail(int(turns.Add(1))) }, peek, audit)
 	ctx, stop := context.WithCancel(t.Context())
 	go func() {
 		if err := l.run(ctx); err != nil {
@@ -90,14 +93,20 @@ func TestLoopTriesAgainEverMoreSlowly(t *testing.T) {
 
 func TestLoopReadsTheKernelAfterAnnouncements(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, turns := run(t, fine)
+		audits := 0
+		l, turns := runLooking(t, fine, no, func() bool { audits++; return audits > 1 })
 		l.drift.Store(false)
 		for range 1000 { // a crowd of announcements
 			l.Drifted()
 		}
 		pass(settle)
-		if turns.Load() != 1 || !l.drift.Load() {
-			t.Errorf("%d turns and drift %v, want one turn that reads the kernel", turns.Load(), l.drift.Load())
+		if turns.Load() != 1 || audits != 1 || l.drift.Load() {
+			t.Errorf("%d turns, %d audits, drift %t, want one turn and one audit that finds nothing", turns.Load(), audits, l.drift.Load())
+		}
+		l.Drifted()
+		pass(settle)
+		if turns.Load() < 2 || audits != 2 || !l.drift.Load() {
+			t.Errorf("%d turns, %d audits, drift %t, want a turn that reads the kernel", turns.Load(), audits, l.drift.Load())
 		}
 	})
 }
@@ -107,16 +116,13 @@ func TestLoopReadsTheKernelAfterAnnouncements(t *testing.T) {
 func TestLoopReadsADearKernelSeldom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reads := 0
-		var drift *atomic.Bool
 		var looked func(time.Duration)
-		l, turns := run(t, func(int) error {
-			if drift.Swap(false) {
-				reads++
-				looked(20 * time.Millisecond)
-			}
-			return nil
+		l, turns := runLooking(t, fine, no, func() bool {
+			reads++
+			looked(20 * time.Millisecond)
+			return false
 		})
-		drift, looked = &l.drift, l.looked
+		looked = l.looked
 		l.drift.Store(false)
 		looked(20 * time.Millisecond)
 		for range 100 { // a pod comes every 20 ms, and each is announced
@@ -133,25 +139,54 @@ func TestLoopReadsADearKernelSeldom(t *testing.T) {
 // However dear it is, the first announcement after a while is followed at once.
 func TestLoopReadsADearKernelSoonAfterQuiet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, turns := run(t, fine)
+		l, _ := runLooking(t, fine, no, yes)
 		l.drift.Store(false)
 		l.looked(time.Second)
 		pass(time.Second)
 		l.Drifted()
 		pass(settle)
-		if turns.Load() != 1 || !l.drift.Load() {
-			t.Errorf("%d turns, drift %v, want one that reads the kernel", turns.Load(), l.drift.Load())
+		if !l.drift.Load() {
+			t.Error("the kernel is not looked at")
 		}
 	})
 }
 
 func TestLoopLooksAtWhatAnnouncesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, turns := runPeeking(t, fine, func() bool { return true })
+		l, turns := runLooking(t, fine, yes, no)
 		l.drift.Store(false)
 		pass(peekEvery + time.Millisecond)
 		if turns.Load() != 1 || !l.drift.Load() {
 			t.Errorf("%d turns, drift %v, want one that reads the kernel", turns.Load(), l.drift.Load())
+		}
+	})
+}
+
+// An audit takes its time, and turns do not wait for it. What it finds leads to a
+// turn that reads the kernel.
+func TestLoopGoesOnDuringAnAudit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		proceed := make(chan bool)
+		l, turns := runLooking(t, fine, no, func() bool { return <-proceed })
+		l.drift.Store(false)
+		pass(fullEvery + time.Millisecond)
+		before := turns.Load()
+		pass(fullEvery) // and no second audit begins
+		if turns.Load() <= before || l.drift.Load() {
+			t.Errorf("%d turns during the audit, drift %t", turns.Load()-before, l.drift.Load())
+		}
+		before = turns.Load()
+		proceed <- false
+		synctest.Wait()
+		if turns.Load() != before {
+			t.Error("a turn for nothing")
+		}
+		pass(fullEvery)
+		before = turns.Load()
+		proceed <- true
+		synctest.Wait()
+		if turns.Load() != before+1 || !l.drift.Load() {
+			t.Errorf("%d turns for what was found, drift %t", turns.Load()-before, l.drift.Load())
 		}
 	})
 }

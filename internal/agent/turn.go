@@ -189,6 +189,22 @@ func (a *Agent) peek() bool {
 	return err != nil || !settled
 }
 
+// audit reads all that is ours while turns go on, and reports whether something is
+// neither as it was before nor as it is after.
+func (a *Agent) audit() bool {
+	before, began := a.holds(), time.Now()
+	have, err := datapath.Read(before)
+	a.loop.looked(time.Since(began))
+	return err != nil || len(before) == 0 || len(datapath.Repairs(have, before, a.holds())) > 0
+}
+
+// holds is what the kernel holds, as far as we know.
+func (a *Agent) holds() datapath.State {
+	a.turning.Lock()
+	defer a.turning.Unlock()
+	return a.held
+}
+
 // tell puts what is new into the log, and tells the cluster how things are.
 func (a *Agent) tell(last, now *Snapshot) {
 	for _, r := range now.Rendered.Reports {

@@ -30,7 +30,9 @@ func Repairs(have Kernel, held, want State) []Repair {
 func (c Changes) repairs() []Repair {
 	var out []Repair
 	for _, n := range c.nft {
-		out = append(out, Repair{KindRules, n.String()})
+		for _, text := range n.Single() {
+			out = append(out, Repair{KindRules, text})
+		}
 	}
 	for _, s := range c.steps {
 		out = append(out, Repair{s.kind, s.change.String()})
