@@ -15,14 +15,13 @@ import (
 
 	mdlayher "github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/agent"
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/feature/all"
+	"fairlead.dev/fairlead/internal/netnstest/cluster"
 	"fairlead.dev/fairlead/internal/reserve"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/kernel"
@@ -92,12 +91,12 @@ func (m *mapped) turn(o *source.Objects) (time.Duration, error) {
 // mappings.
 func mappedObjects(n int) *source.Objects {
 	o := &source.Objects{Revision: 1}
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: peerName(0)}, Spec: corev1.NodeSpec{PodCIDRs: []string{mappedPods.String()}}}
-	node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: mappedFront.Addr().String()}}
-	o.Nodes = []*corev1.Node{node}
 	none, ports := "none", v1alpha1.PortRange(mappedRange)
-	o.Configs = []*v1alpha1.AgentConfig{{ObjectMeta: metav1.ObjectMeta{Name: "default"},
-		Spec: v1alpha1.AgentConfigSpec{Overlay: &v1alpha1.Overlay{Mode: &none}, NodePortLocal: &v1alpha1.NodePortLocal{PortRange: &ports}}}}
+	settings := &v1alpha1.AgentConfig{Spec: v1alpha1.AgentConfigSpec{Overlay: &v1alpha1.Overlay{Mode: &none},
+		NodePortLocal: &v1alpha1.NodePortLocal{PortRange: &ports}}}
+	settings.Name = "default"
+	o.Nodes = append(o.Nodes, cluster.Object(peerName(0), []string{mappedPods.String()}, mappedFront.Addr()))
+	o.Configs = append(o.Configs, settings)
 	for i := range podsMapped {
 		labels := map[string]string{"all": "yes"}
 		if i == 0 {
