@@ -1,6 +1,7 @@
 package reserve_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"slices"
@@ -154,6 +155,33 @@ func TestTheLimitOfDescriptors(t *testing.T) {
 	self.Env = append(os.Environ(), "LOW_LIMIT=1")
 	if out, err := self.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS") {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// An agent that was killed leaves nothing behind for the next to wait for.
+func TestPortsOfAKilledProcessAreFreeAtOnce(t *testing.T) {
+	var want []reserve.Port
+	for i := range uint16(300) {
+		for _, ipv6 := range []bool{false, true} {
+			want = append(want, reserve.Port{IPv6: ipv6, Protocol: unix.IPPROTO_TCP, Number: i + 1}, reserve.Port{IPv6: ipv6, Protocol: unix.IPPROTO_UDP, Number: i + 1})
+		}
+	}
+	slices.SortFunc(want, reserve.Port.Compare)
+	if os.Getenv("HOLD_AND_DIE") != "" {
+		fmt.Println(reserve.New().Hold(want).Reserved)
+		_ = unix.Kill(os.Getpid(), unix.SIGKILL)
+	}
+	s := faulty(t, &reserve.Faults{})
+	for range 10 {
+		agent := exec.Command(os.Args[0], "-test.run=^TestPortsOfAKilledProcessAreFreeAtOnce$")
+		agent.Env = append(os.Environ(), "HOLD_AND_DIE=1")
+		var out []byte
+		s.node.Do(func() error { out, _ = agent.Output(); return nil })
+		if got := strings.TrimSpace(string(out)); got != fmt.Sprint(len(want)) || agent.ProcessState.ExitCode() != -1 {
+			t.Fatalf("it held %q of %d ports and ended with %s", got, len(want), agent.ProcessState)
+		}
+		s.reserved(want...)
+		s.reserved()
 	}
 }
 
