@@ -1,12 +1,15 @@
 package agent
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"fairlead.dev/fairlead/internal/world"
@@ -56,13 +59,61 @@ func (g givenOut) next(a *world.Allocations, now time.Time) givenOut {
 }
 
 func (g givenOut) encode() ([]byte, error) {
-	file := allocationsFile{NodePorts: g.allocations.NodePorts}
+	var file allocationsFile
 	if g.allocations.Blocks != nil {
 		for _, b := range g.allocations.Blocks.List {
 			file.Blocks = append(file.Blocks, blockRecord{b, g.blocksFreed[b.Number]})
 		}
 	}
-	return json.Marshal(file)
+	content, err := json.Marshal(file)
+	if err != nil || g.allocations.NodePorts == nil {
+		return content, err
+	}
+	return appendNodePorts(content, g.allocations.NodePorts), nil
+}
+
+// appendNodePorts puts the member nodePorts into an object, as package json would
+// that takes a tenth of a turn for 10,000 of them.
+func appendNodePorts(object []byte, p *world.NodePorts) []byte {
+	b := bytes.TrimSuffix(object, []byte{'}'})
+	if len(b) > 1 {
+		b = append(b, ',')
+	}
+	b = append(b, `"nodePorts":{"list":[`...)
+	for i, n := range p.List {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendString(append(appendPort(b, n.Port), `,"pod":{"Namespace":`...), n.Pod.Namespace)
+		b = appendString(append(b, `,"Name":`...), n.Pod.Name)
+		b = appendString(append(b, `},"uid":`...), n.UID)
+		b = strconv.AppendUint(append(b, `,"podPort":`...), uint64(n.PodPort), 10)
+		b = append(b, '}')
+	}
+	b = append(b, `],"freed":[`...)
+	for i, f := range p.Freed {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(appendPort(b, f), '}')
+	}
+	return append(b, `]}}`...)
+}
+
+// appendPort appends an object that is not ended.
+func appendPort(b []byte, p world.Port) []byte {
+	b = strconv.AppendBool(append(b, `{"ipv6":`...), p.IPv6)
+	b = strconv.AppendUint(append(b, `,"protocol":`...), uint64(p.Protocol), 10)
+	return strconv.AppendUint(append(b, `,"number":`...), uint64(p.Number), 10)
+}
+
+func appendString(b []byte, s string) []byte {
+	plain := func(c rune) bool { return ' ' <= c && c < 0x7f && c != '"' && c != '\\' }
+	if strings.IndexFunc(s, func(c rune) bool { return !plain(c) }) < 0 {
+		return append(append(append(b, '"'), s...), '"')
+	}
+	quoted, _ := json.Marshal(s) // a string has no error
+	return append(b, quoted...)
 }
 
 func decodeGivenOut(content []byte) (givenOut, error) {

@@ -89,11 +89,7 @@ func (c nodePortCollector) Collect(ch chan<- prometheus.Metric) {
 	if d == nil {
 		return
 	}
-	allocated := 0
-	if d.Ports != nil {
-		allocated = len(d.Ports.List)
-	}
-	for state, n := range map[string]int{"allocated": allocated, "reserved": s.held.Reserved, "unreserved": len(s.held.Unreserved),
+	for state, n := range map[string]int{"allocated": len(d.Ports.List), "reserved": s.held.Reserved, "unreserved": len(s.held.Unreserved),
 		"unreleased": len(s.held.Unreleased), "waiting": len(d.Waiting()), "free": d.Free} {
 		ch <- prometheus.MustNewConstMetric(nodePortCount, prometheus.GaugeValue, float64(n), state)
 	}

@@ -2,6 +2,7 @@ package source
 
 import (
 	"encoding/json"
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -23,6 +24,9 @@ func FuzzDoor(f *testing.F) {
 			"ports":[{"port":80,"targetPort":"web"},{"port":81},{"port":0},{"port":82,"targetPort":70000},{"port":83,"protocol":"ICMP"}]}}`,
 		`{"metadata":{"labels":{"kubernetes.io/service-name":"s"}},"addressType":"IPv4","endpoints":[{"addresses":["10.0.0.1","x"],"conditions":{"ready":false},"nodeName":"n"},{},{"addresses":["x"]}],
 			"ports":[{"port":80,"protocol":"UDP","name":"p"},{},{"port":-5}]}`,
+		`{"metadata":{"name":"a","annotations":{"nodeportlocal.antrea.io":"[]","nodeportlocal.antrea.io/enabled":"true"}},"spec":{"nodeName":"n1",
+			"containers":[{"ports":[{"containerPort":80,"hostPort":8080,"hostIP":"192.0.2.1"},{"containerPort":81,"hostPort":70000},{"containerPort":82,"hostPort":1,"hostIP":"x"}]}],
+			"initContainers":[{"restartPolicy":"Always","ports":[{"name":"side","containerPort":9}]},{"ports":[{"name":"init","containerPort":10}]}]}}`,
 	} {
 		f.Add([]byte(s))
 	}
@@ -86,5 +90,41 @@ func checkParsed[T any](t *testing.T, got, again *T, problems []world.Problem) {
 		if p.Object == "" || p.Field == "" || p.Reason == "" || p.Hint == "" {
 			t.Errorf("%#v says too little", p)
 		}
+	}
+}
+
+// Ports of sidecars are the pod's, those of containers that run before it are not.
+func TestPortsOfAPod(t *testing.T) {
+	var o corev1.Pod
+	must(t, json.Unmarshal([]byte(`{"metadata":{"namespace":"b","name":"a","annotations":{"nodeportlocal.antrea.io":"[]","example.com/a":"b"}},"spec":{"nodeName":"n1",
+		"containers":[{"ports":[{"name":"web","containerPort":80,"hostPort":8080,"hostIP":"192.0.2.1"},{"containerPort":53,"protocol":"UDP","hostPort":53},{"containerPort":82,"hostPort":1,"hostIP":"x"}]}],
+		"initContainers":[{"restartPolicy":"Always","ports":[{"name":"side","containerPort":9}]},{"ports":[{"name":"init","containerPort":10}]}]}}`), &o))
+	p, problems := Door{Node: "n1"}.Pod(&o)
+	want := &world.LocalPod{Annotations: world.NewLabels(map[string]string{world.NodePortLocalPorts: "[]"}),
+		Ports:     []world.ContainerPort{{Name: "web", Port: 80, Protocol: 6}, {Port: 53, Protocol: 17}, {Port: 82, Protocol: 6}, {Name: "side", Port: 9, Protocol: 6}},
+		HostPorts: []world.HostPort{{Address: netip.MustParseAddr("192.0.2.1"), Port: 8080, Protocol: 6, PodPort: 80}, {Port: 53, Protocol: 17, PodPort: 53}}}
+	if !p.Local.Equal(want) {
+		t.Errorf("%+v, want %+v", p.Local, want)
+	}
+	if len(problems) != 1 || problems[0].Field != "spec.containers[0].ports[2].hostIP" {
+		t.Errorf("problems %v", problems)
+	}
+}
+
+// The node's external addresses are none of those that the overlay uses.
+func TestExternalAddressesStandApart(t *testing.T) {
+	n := &corev1.Node{Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{
+		{Type: corev1.NodeExternalIP, Address: "203.0.113.1"}, {Type: corev1.NodeHostName, Address: "n1"}, {Type: corev1.NodeInternalIP, Address: "192.0.2.1"},
+	}}}
+	m := parseNode(n)
+	if want := (&world.Node{Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, External: []netip.Addr{netip.MustParseAddr("203.0.113.1")}}); !m.node.Equal(want) {
+		t.Errorf("%+v, want %+v", m.node, want)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -40,8 +40,13 @@ func NewFiles(path string, log *slog.Logger) *Files {
 	if err != nil || json.Unmarshal(b, f.last) != nil {
 		f.last = &v1alpha1.FairleadNode{} // it is written anew
 	}
+	if _, err := os.Stat(f.podsPath()); err == nil {
+		f.pods = []Pod{{}} // whatever there is is written anew
+	}
 	return f
 }
+
+func (f *Files) podsPath() string { return strings.TrimSuffix(f.path, ".json") + podsSuffix }
 
 func (f *Files) events() string { return strings.TrimSuffix(f.path, ".json") + eventsSuffix }
 
@@ -81,7 +86,7 @@ func (f *Files) writePods(pods []Pod) {
 		}
 		lines = append(append(lines, line...), '\n')
 	}
-	if err := replace.File(strings.TrimSuffix(f.path, ".json")+podsSuffix, lines, 0o644); err != nil {
+	if err := replace.File(f.podsPath(), lines, 0o644); err != nil {
 		f.log.Warn("annotations not written", "error", err)
 		return
 	}

@@ -140,17 +140,24 @@ func (t Type) fieldText(b string) string {
 }
 
 // Addr is an address as a key, a value, or a field of one.
-func Addr(a netip.Addr) string { return string(a.AsSlice()) }
+func Addr(a netip.Addr) string {
+	if a.Is4() {
+		b := a.As4()
+		return string(b[:])
+	}
+	b := a.As16()
+	return string(b[:a.BitLen()/8])
+}
 
 // Proto is a transport protocol, by its IANA number, as a key or a field of one.
 func Proto(number byte) string { return string([]byte{number}) }
 
 // Port is a port as a field of a key or a value.
-func Port(number uint16) string { return string(be16(number)) }
+func Port(number uint16) string { return string([]byte{byte(number >> 8), byte(number)}) }
 
 // Tuple is a key or a value of a concatenated type, of its fields.
 func Tuple(fields ...string) string {
-	var b []byte
+	b := make([]byte, 0, 2*(16+registerSize)) // on the stack: there may be many
 	for _, f := range fields {
 		b = append(b, f...)
 		for len(b)%registerSize != 0 {

@@ -11,7 +11,7 @@ import (
 // A Decision is which port of the node leads to which port of a pod.
 type Decision struct {
 	Mappings []Mapping        // sorted by pod, port, protocol and family
-	Ports    *world.NodePorts // those that are given out; nil: none ever was
+	Ports    *world.NodePorts // those that are given out
 	Free     int              // numbers left, of the protocol and family that has fewest
 
 	spaces   spaces
@@ -24,9 +24,9 @@ type Decision struct {
 // Waiting are the mappings that no port is left for.
 func (d *Decision) Waiting() []Mapping {
 	var out []Mapping
-	for _, m := range d.Mappings {
-		if m.Port.Number == 0 {
-			out = append(out, m)
+	for i := range d.Mappings {
+		if d.Mappings[i].Port.Number == 0 {
+			out = append(out, d.Mappings[i])
 		}
 	}
 	return out
@@ -43,6 +43,9 @@ func Decide(w *world.World) *Decision {
 	var taken []world.Port
 	if w.Taken != nil {
 		taken = slices.Clone(w.Taken.Ports)
+	}
+	if w.Allocations.NodePorts != nil { // about as many as last time
+		d.Mappings = make([]Mapping, 0, len(w.Allocations.NodePorts.List)+8)
 	}
 	for _, p := range w.Pods.List {
 		if p.Local == nil || p.Node != w.Node.Name || !d.settings.Enabled {
@@ -63,9 +66,6 @@ func Decide(w *world.World) *Decision {
 		last = &world.NodePorts{}
 	}
 	d.allot(last, taken)
-	if len(d.Ports.List)+len(d.Ports.Freed) == 0 && w.Allocations.NodePorts == nil {
-		d.Ports = nil
-	}
 	return d
 }
 
@@ -96,8 +96,9 @@ func (d *Decision) allot(last *world.NodePorts, taken []world.Port) {
 		d.recall()
 		d.give()
 	}
-	now := &world.NodePorts{Freed: d.spaces.freed()}
-	for _, m := range d.Mappings {
+	now := &world.NodePorts{Freed: d.spaces.freed(), List: make([]world.NodePort, 0, len(d.Mappings))}
+	for i := range d.Mappings {
+		m := &d.Mappings[i]
 		if !m.HostPort && m.Port.Number != 0 {
 			now.List = append(now.List, world.NodePort{Port: m.Port, Pod: m.Pod.Key, UID: m.Pod.Local.UID, PodPort: m.PodPort})
 		}

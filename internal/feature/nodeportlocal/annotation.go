@@ -7,19 +7,18 @@ import (
 	"fairlead.dev/fairlead/internal/world"
 )
 
-// annotation is the value of a pod's annotation: a list in JSON, in the order of
-// the mappings; "" where none of them has a port.
-func annotation(mappings []Mapping) string {
-	var b []byte
-	for _, m := range mappings {
+// appendAnnotation appends the value of a pod's annotation: a list in JSON, in the
+// order of the mappings; nothing where none of them has a port.
+func appendAnnotation(b []byte, mappings []Mapping) []byte {
+	const first = '['
+	next := byte(first)
+	for i := range mappings {
+		m := &mappings[i]
 		if m.Port.Number == 0 {
 			continue
 		}
-		if b == nil {
-			b = append(make([]byte, 0, 96*len(mappings)), '[')
-		} else {
-			b = append(b, ',')
-		}
+		b = append(b, next)
+		next = ','
 		b = append(b, `{"podPort":`...)
 		b = strconv.AppendUint(b, uint64(m.PodPort), 10)
 		b = append(b, `,"nodeIP":"`...)
@@ -32,10 +31,10 @@ func annotation(mappings []Mapping) string {
 		b = append(b, familyName(m.Port.IPv6)...)
 		b = append(b, `"}`...)
 	}
-	if b == nil {
-		return ""
+	if next == first {
+		return b
 	}
-	return string(append(b, ']'))
+	return append(b, ']')
 }
 
 // entry is what an annotation says of one mapping.

@@ -41,6 +41,8 @@ type chooser struct {
 	lacking  map[bool]bool       // families that are asked for and the node lacks
 	mistakes []world.Problem
 	targets  []target // of one pod
+	// alone are lists of one Service, which most ports of pods have, each made once.
+	alone map[*world.Service][]world.Key
 }
 
 // target is a port of one pod that a Service chooses.
@@ -52,7 +54,7 @@ type target struct {
 }
 
 func newChooser(w *world.World) *chooser {
-	c := &chooser{by: map[label][]*world.Service{}, nodeIPs: map[bool]netip.Addr{}, lacking: map[bool]bool{}}
+	c := &chooser{by: map[label][]*world.Service{}, nodeIPs: map[bool]netip.Addr{}, lacking: map[bool]bool{}, alone: map[*world.Service][]world.Key{}}
 	for _, a := range slices.Concat(w.Node.External, w.Node.Addresses) {
 		if _, better := c.nodeIPs[a.Is6()]; !better {
 			c.nodeIPs[a.Is6()] = a
@@ -64,7 +66,7 @@ func newChooser(w *world.World) *chooser {
 		}
 		for name, value := range s.Selector.All() {
 			first := label{s.Namespace, name, value}
-			c.by[first] = append(c.by[first], s)
+			c.by[first], c.alone[s] = append(c.by[first], s), []world.Key{s.Key}
 			break
 		}
 	}
@@ -110,11 +112,11 @@ func (c *chooser) mappings(to []Mapping, p *world.Pod) []Mapping {
 	})
 	for i := 0; i < len(c.targets); {
 		whole := c.targets[i]
-		var services []world.Key
+		services := c.alone[whole.service]
 		for ; i < len(c.targets) && c.targets[i].port == whole.port && c.targets[i].protocol == whole.protocol; i++ {
 			whole.ipv4, whole.ipv6 = whole.ipv4 || c.targets[i].ipv4, whole.ipv6 || c.targets[i].ipv6
-			if k := c.targets[i].service.Key; len(services) == 0 || services[len(services)-1] != k {
-				services = append(services, k)
+			if k := c.targets[i].service.Key; services[len(services)-1] != k {
+				services = append(slices.Clip(services), k)
 			}
 		}
 		to = c.lead(to, p, whole, services)

@@ -20,7 +20,6 @@ package nodeportlocal
 
 import (
 	"fmt"
-	"slices"
 
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/world"
@@ -47,11 +46,11 @@ var Feature = feature.Feature{
 func render(w *world.World) feature.Result {
 	d := Decide(w)
 	r := feature.Result{Notes: d.notes(w), Problems: d.problems(w), Events: d.events()}
-	if d.Ports != nil {
+	if len(d.Ports.List)+len(d.Ports.Freed) > 0 || w.Allocations.NodePorts != nil {
 		r.Allocations = &world.Allocations{NodePorts: d.Ports}
-		if len(d.Ports.List) > 0 {
-			r.Part.Tables = append(r.Part.Tables, table(d))
-		}
+	}
+	if len(d.Ports.List) > 0 {
+		r.Part.Tables = append(r.Part.Tables, table(d))
 	}
 	if len(d.Mappings) > 0 {
 		r.Reports = append(r.Reports, d.report(w))
@@ -63,17 +62,22 @@ func render(w *world.World) feature.Result {
 // unless told otherwise (--service-node-port-range).
 var nodePorts = world.PortRange{Low: 30000, High: 32767}
 
-// others are the parts of the range that are handed out by others too: by the
-// kernel to connections of the node, and to Services of type NodePort. Zero: none.
+// Who hands out parts of the range too.
+const (
+	ofKernel   = iota // to connections of the node
+	ofServices        // to Services of type NodePort
+)
+
+// others are the parts of the range that are handed out by others too. Zero: none.
 func others(w *world.World) (out [2]world.PortRange) {
 	ours := w.Config.NodePortLocal.Ports
 	for _, left := range w.Kernel.LocalPorts.Without(w.Kernel.ReservedPorts...) {
 		if common := overlap(ours, left); common != (world.PortRange{}) {
-			out[0] = common
+			out[ofKernel] = common
 			break
 		}
 	}
-	out[1] = overlap(ours, nodePorts)
+	out[ofServices] = overlap(ours, nodePorts)
 	return out
 }
 
@@ -97,13 +101,12 @@ func (d *Decision) problems(w *world.World) []world.Problem {
 			if common == (world.PortRange{}) {
 				continue
 			}
-			who := []string{
-				"net.ipv4.ip_local_port_range, which the kernel gives to the node's own connections",
-				"30000-32767, which Services of type NodePort get",
-			}[i]
+			who, more := "net.ipv4.ip_local_port_range, which the kernel gives to the node's own connections", ", or add it to net.ipv4.ip_local_reserved_ports"
+			if i == ofServices {
+				who, more = nodePorts.String()+", which Services of type NodePort get", ""
+			}
 			out = append(out, world.Problem{Object: "Node " + w.Node.Name, Field: "nodePortLocal.portRange",
-				Reason: fmt.Sprintf("%s has %s in common with %s", ours, common, who),
-				Hint:   "write a range of its own, such as 61000-62000, or add it to net.ipv4.ip_local_reserved_ports"})
+				Reason: fmt.Sprintf("%s has %s in common with %s", ours, common, who), Hint: "write a range of its own, such as 61000-62000" + more})
 		}
 	}
 	for _, family := range d.lacking {
@@ -137,7 +140,7 @@ func (d *Decision) report(w *world.World) world.Report {
 	r := world.Report{Object: "FairleadNode " + w.Node.Name, Type: "NodePortLocal"}
 	if waiting := len(d.Waiting()); waiting > 0 {
 		r.Reason = reasonExhausted
-		r.Message = fmt.Sprintf("%d ports of pods have no port of the node: all of %s are held", waiting, d.settings.Ports)
+		r.Message = fmt.Sprintf("ports of pods that have no port of the node: %d; all of %s are held", waiting, d.settings.Ports)
 		return r
 	}
 	r.Status, r.Reason = true, reasonComplete
@@ -173,6 +176,7 @@ func (d *Decision) events() []world.Event {
 // not.
 func (d *Decision) notes(w *world.World) []world.Note {
 	var out []world.Note
+	var value []byte
 	left := d.Mappings
 	for _, p := range w.Pods.List {
 		if p.Local == nil || p.Node != w.Node.Name {
@@ -182,11 +186,19 @@ func (d *Decision) notes(w *world.World) []world.Note {
 		for n < len(left) && left[n].Pod == p {
 			n++
 		}
-		value := annotation(left[:n])
+		value = appendAnnotation(value[:0], left[:n])
 		left = left[n:]
-		if _, there := p.Local.Annotations.Get(world.NodePortLocalPorts); there || value != "" {
-			out = append(out, world.Note{Pod: p, Name: world.NodePortLocalPorts, Value: value})
+		text, there := p.Local.Annotations.Get(world.NodePortLocalPorts)
+		if !there && len(value) == 0 {
+			continue
 		}
+		if text != string(value) { // where it is as it should be, it is not held twice
+			text = string(value)
+		}
+		if out == nil {
+			out = make([]world.Note, 0, len(w.Pods.List))
+		}
+		out = append(out, world.Note{Pod: p, Name: world.NodePortLocalPorts, Value: text})
 	}
-	return slices.Clip(out)
+	return out
 }

@@ -44,12 +44,14 @@ func table(d *Decision) *nft.Table {
 // elements are those of the maps of one family, and the UDP ports among them, in
 // the order of sets.
 func (d *Decision) elements(family int) (ports, udp []nft.Element) {
+	ports = make([]nft.Element, 0, len(d.Ports.List))
 	for i, in := range d.spaces.of[family] {
-		for n, s := range in.slots {
-			if s.mapping == 0 {
+		for n := range in.slots {
+			mapping := in.slots[n].mapping
+			if mapping == 0 {
 				continue
 			}
-			m := &d.Mappings[s.mapping-1]
+			m := &d.Mappings[mapping-1]
 			number := nft.Port(d.spaces.ports.Low + uint16(n))
 			ports = append(ports, nft.Element{Key: nft.Tuple(nft.Proto(protocols[i]), number), Data: nft.Endpoint(netip.AddrPortFrom(m.Address, m.PodPort))})
 			if protocols[i] == unix.IPPROTO_UDP {
@@ -62,15 +64,16 @@ func (d *Decision) elements(family int) (ports, udp []nft.Element) {
 
 // selves are the pods that could reach themselves.
 func (d *Decision) selves(ipv6 bool) nft.Elements {
-	var out []nft.Element
-	last := map[netip.Addr]bool{}
+	out := make([]nft.Element, 0, len(d.Ports.List))
 	var pod *world.Pod
-	for _, m := range d.Mappings {
-		if m.HostPort || m.Port.Number == 0 || m.Port.IPv6 != ipv6 || m.Pod == pod || last[m.Address] {
+	for i := range d.Mappings {
+		m := &d.Mappings[i]
+		if m.HostPort || m.Port.Number == 0 || m.Port.IPv6 != ipv6 || m.Pod == pod {
 			continue
 		}
-		pod, last[m.Address] = m.Pod, true
-		out = append(out, nft.Element{Key: nft.Tuple(nft.Addr(m.Address), nft.Addr(m.Address))})
+		pod = m.Pod
+		address := nft.Addr(m.Address)
+		out = append(out, nft.Element{Key: nft.Tuple(address, address)})
 	}
-	return nft.Sorted(out)
+	return nft.Sorted(out) // each once: two pods may say that they have one address
 }

@@ -1,0 +1,62 @@
+package nodeportlocal_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/feature/nodeportlocal"
+	"fairlead.dev/fairlead/internal/source"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// many is the world of a node with so many pods, each with one port that is
+// selected.
+func many(pods int) *world.World {
+	n := &world.Node{Name: "n1", Addresses: []netip.Addr{netip.MustParseAddr("192.168.100.1")}}
+	w := &world.World{Node: n, Peers: &world.Peers{}, Config: source.Defaults(), Attachments: &world.Attachments{}, Kernel: source.PlainKernel(n),
+		Allocations: &world.Allocations{}, Pods: &world.Sorted[world.Pod]{}, Services: &world.Sorted[world.Service]{}}
+	w.Config.NodePortLocal.Ports = world.PortRange{Low: 1024, High: 65535}
+	w.Services.List = []*world.Service{{Key: world.Key{Namespace: "default", Name: "s"}, Type: "ClusterIP", IPv4: true,
+		Selector: world.NewLabels(map[string]string{"app": "web"}), Annotations: world.NewLabels(map[string]string{world.NodePortLocalEnabled: "true"}),
+		Ports: []world.ServicePort{{Port: 80, Protocol: 6, TargetPort: 8080}}}}
+	for i := range pods {
+		key := world.Key{Namespace: "default", Name: fmt.Sprintf("web-%06d", i)}
+		w.Pods.List = append(w.Pods.List, &world.Pod{Key: key, Node: "n1", Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})},
+			Labels: world.NewLabels(map[string]string{"app": "web", "pod-template-hash": "7c9f", "tier": "front"}), Local: &world.LocalPod{UID: fmt.Sprintf("0a1b2c3d-0000-4000-8000-%012d", i)}})
+	}
+	return w
+}
+
+// BenchmarkOneMore is what one more pod costs a node that has so many.
+func BenchmarkOneMore(b *testing.B) {
+	for _, n := range []int{100, 1000, 10_000, 50_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			w := many(n + 1)
+			all := w.Pods
+			w.Pods = &world.Sorted[world.Pod]{List: all.List[:n]}
+			r := nodeportlocal.Feature.Render(w)
+			w.Allocations = r.Allocations
+			w.Pods = all
+			var now feature.Result
+			b.ReportAllocs()
+			for b.Loop() {
+				now = nodeportlocal.Feature.Render(w)
+			}
+			if len(now.Allocations.NodePorts.List) != n+1 {
+				b.Fatalf("%d ports", len(now.Allocations.NodePorts.List))
+			}
+		})
+	}
+}
+
+func BenchmarkRecord(b *testing.B) {
+	r := nodeportlocal.Feature.Render(many(10_000))
+	for b.Loop() {
+		if _, err := json.Marshal(r.Allocations.NodePorts); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
