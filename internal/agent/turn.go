@@ -189,13 +189,32 @@ func (a *Agent) peek() bool {
 	return err != nil || !settled
 }
 
-// audit reads all that is ours while turns go on, and reports whether something is
-// neither as it was before nor as it is after.
+// audit looks at all that is ours while turns go on, and reports whether something
+// is neither as it was before nor as it is after. A glance may miss what is there;
+// it does not miss the same twice.
 func (a *Agent) audit() bool {
+	first, ok := a.glance()
+	if len(first) == 0 || !ok {
+		return !ok
+	}
+	missed := map[datapath.Repair]bool{}
+	for _, r := range first {
+		missed[r] = true
+	}
+	again, ok := a.glance()
+	return !ok || slices.ContainsFunc(again, func(r datapath.Repair) bool { return missed[r] })
+}
+
+// glance returns what is not as it should be, if the kernel could be read and is
+// known to have been as it should.
+func (a *Agent) glance() ([]datapath.Repair, bool) {
 	before, began := a.holds(), time.Now()
-	have, err := datapath.Read(before)
+	have, err := datapath.Glance(before)
 	a.loop.looked(time.Since(began))
-	return err != nil || len(before) == 0 || len(datapath.Repairs(have, before, a.holds())) > 0
+	if err != nil || len(before) == 0 {
+		return nil, false
+	}
+	return datapath.Repairs(have, before, a.holds()), true
 }
 
 // holds is what the kernel holds, as far as we know.

@@ -17,13 +17,18 @@ import (
 // Read lists what the kernel holds of what we own, and the present values of
 // the settings that want mentions.
 func Read(want State) (Kernel, error) {
-	return link.Whole(func() (Kernel, error) { return read(want) })
+	return link.Whole(func() (Kernel, error) { return read(want, nft.Read) })
 }
 
-func read(want State) (Kernel, error) {
+// Glance is Read where rules may change meanwhile: see [nft.Glance].
+func Glance(want State) (Kernel, error) {
+	return link.Whole(func() (Kernel, error) { return read(want, nft.Glance) })
+}
+
+func read(want State, tables func(prefix string) ([]*nft.Found, error)) (Kernel, error) {
 	var k Kernel
 	var err error
-	if k.tables, err = nft.Read(TablePrefix); err != nil {
+	if k.tables, err = tables(TablePrefix); err != nil {
 		return k, err
 	}
 	if k.rest.Links, err = link.Read(LinkPrefix); err != nil {

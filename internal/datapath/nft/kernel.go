@@ -76,10 +76,14 @@ func (f *Found) Packets(chain string) uint64 {
 // errDumpChanged: the tables changed while they were listed; list them again.
 var errDumpChanged = errors.New("tables changed while they were listed")
 
+// Glance is Read without waiting for a moment in which nothing changes. What
+// comes or goes meanwhile makes it miss something that is there all the time.
+func Glance(prefix string) ([]*Found, error) { return read(prefix, lister{changing: true}) }
+
 // Read returns the inet tables whose names begin with prefix, sorted by name.
 func Read(prefix string) ([]*Found, error) {
 	for try := 0; ; try++ {
-		tables, err := read(prefix)
+		tables, err := read(prefix, lister{})
 		if err == nil || !errors.Is(err, errDumpChanged) || try == 10 {
 			return tables, err
 		}
@@ -94,14 +98,18 @@ const (
 	nftaChainFlags = 10
 )
 
-func read(prefix string) ([]*Found, error) {
-	c, err := dial()
-	if err != nil {
+// A lister asks for what the kernel holds.
+type lister struct {
+	*netlink.Conn
+	changing bool // what changes while it is listed does not matter
+}
+
+func read(prefix string, c lister) (out []*Found, err error) {
+	if c.Conn, err = dial(); err != nil {
 		return nil, err
 	}
 	defer c.Close()
-	var out []*Found
-	err = dump(c, unix.NFT_MSG_GETTABLE, nil, func(a attrSet) error {
+	err = c.dump(unix.NFT_MSG_GETTABLE, nil, func(a attrSet) error {
 		if name := a.str(unix.NFTA_TABLE_NAME); strings.HasPrefix(name, prefix) {
 			out = append(out, &Found{Name: name, Foreign: a.u32(unix.NFTA_TABLE_FLAGS)&tableDormant != 0})
 		}
@@ -112,16 +120,16 @@ func read(prefix string) ([]*Found, error) {
 	}
 	slices.SortFunc(out, func(a, b *Found) int { return strings.Compare(a.Name, b.Name) })
 	for _, t := range out {
-		if err := errors.Join(readSets(c, t), readChains(c, t)); err != nil {
+		if err := errors.Join(c.readSets(t), c.readChains(t)); err != nil {
 			return nil, fmt.Errorf("list table %s: %w", t.Name, err)
 		}
 	}
 	return out, nil
 }
 
-func readSets(c *netlink.Conn, t *Found) error {
+func (c lister) readSets(t *Found) error {
 	inTable := []attr{str(unix.NFTA_SET_TABLE, t.Name)}
-	err := dump(c, unix.NFT_MSG_GETSET, inTable, func(a attrSet) error {
+	err := c.dump(unix.NFT_MSG_GETSET, inTable, func(a attrSet) error {
 		if a.str(unix.NFTA_SET_TABLE) == t.Name && a.u32(unix.NFTA_SET_FLAGS)&unix.NFT_SET_ANONYMOUS == 0 {
 			s := &Set{
 				Name: a.str(unix.NFTA_SET_NAME), Type: Type(a.u32(unix.NFTA_SET_KEY_TYPE)),
@@ -137,7 +145,7 @@ func readSets(c *netlink.Conn, t *Found) error {
 		return err
 	}
 	for _, s := range t.Sets {
-		if err := readElements(c, t.Name, s); err != nil {
+		if err := c.readElements(t.Name, s); err != nil {
 			return err
 		}
 	}
@@ -156,22 +164,22 @@ type bound struct {
 // growing hash table, a listing of more than one message misses some and does
 // not say so (nft_rhash_walk of net/netfilter/nft_set_hash.c): such a one counts
 // when the next is the same.
-func readElements(c *netlink.Conn, table string, s *Set) error {
+func (c lister) readElements(table string, s *Set) error {
 	for range 10 {
 		last := s.Elements
-		messages, err := listElements(c, table, s)
-		if err != nil || messages <= 1 || s.Interval || last.Equal(s.Elements) {
+		messages, err := c.listElements(table, s)
+		if err != nil || c.changing || messages <= 1 || s.Interval || last.Equal(s.Elements) {
 			return err
 		}
 	}
 	return errDumpChanged
 }
 
-func listElements(c *netlink.Conn, table string, s *Set) (messages int, err error) {
+func (c lister) listElements(table string, s *Set) (messages int, err error) {
 	var found []Element
 	var bounds []bound
 	of := []attr{str(unix.NFTA_SET_ELEM_LIST_TABLE, table), str(unix.NFTA_SET_ELEM_LIST_SET, s.Name)}
-	err = dump(c, unix.NFT_MSG_GETSETELEM, of, func(a attrSet) error {
+	err = c.dump(unix.NFT_MSG_GETSETELEM, of, func(a attrSet) error {
 		messages++
 		list(a[unix.NFTA_SET_ELEM_LIST_ELEMENTS], func(_ uint16, body []byte) {
 			var b bound
@@ -236,9 +244,9 @@ func elements(bounds []bound) []Element {
 	return out
 }
 
-func readChains(c *netlink.Conn, t *Found) error {
+func (c lister) readChains(t *Found) error {
 	at := map[string]*FoundChain{}
-	err := dump(c, unix.NFT_MSG_GETCHAIN, nil, func(a attrSet) error {
+	err := c.dump(unix.NFT_MSG_GETCHAIN, nil, func(a attrSet) error {
 		if a.str(unix.NFTA_CHAIN_TABLE) != t.Name {
 			return nil
 		}
@@ -261,7 +269,7 @@ func readChains(c *netlink.Conn, t *Found) error {
 	if err != nil {
 		return err
 	}
-	return dump(c, unix.NFT_MSG_GETRULE, []attr{str(unix.NFTA_RULE_TABLE, t.Name)}, func(a attrSet) error {
+	return c.dump(unix.NFT_MSG_GETRULE, []attr{str(unix.NFTA_RULE_TABLE, t.Name)}, func(a attrSet) error {
 		if ch, ok := at[a.str(unix.NFTA_RULE_CHAIN)]; ok && a.str(unix.NFTA_RULE_TABLE) == t.Name {
 			ch.Code = append(ch.Code, slices.Clone(a[unix.NFTA_RULE_EXPRESSIONS]))
 		}
@@ -281,7 +289,7 @@ func dial() (*netlink.Conn, error) {
 
 // dump lists kernel objects of the inet family. No such table or set is no
 // error: it went while we were listing.
-func dump(c *netlink.Conn, msg uint16, filter []attr, visit func(attrSet) error) error {
+func (c lister) dump(msg uint16, filter []attr, visit func(attrSet) error) error {
 	m := message(msg, netlink.Request|netlink.Dump, filter)
 	replies, err := c.Execute(m)
 	if errors.Is(err, unix.ENOENT) {
@@ -291,7 +299,7 @@ func dump(c *netlink.Conn, msg uint16, filter []attr, visit func(attrSet) error)
 		return err
 	}
 	for _, r := range replies {
-		if r.Header.Flags&unix.NLM_F_DUMP_INTR != 0 {
+		if r.Header.Flags&unix.NLM_F_DUMP_INTR != 0 && !c.changing {
 			return errDumpChanged
 		}
 		if len(r.Data) < 4 {
