@@ -101,11 +101,11 @@ func addNodePorts(to map[flow]bool, w *world.World, list []world.NodePort) {
 		if n.Protocol != unix.IPPROTO_UDP {
 			continue
 		}
-		i, found := slices.BinarySearchFunc(w.Pods.List, n.Pod, func(p *world.Pod, k world.Key) int { return p.Compare(k) })
+		i, found := slices.BinarySearchFunc(w.LocalPods.List, n.Pod, func(p *world.Pod, k world.Key) int { return p.Compare(k) })
 		if !found {
 			continue
 		}
-		for _, addr := range w.Pods.List[i].Addresses {
+		for _, addr := range w.LocalPods.List[i].Addresses {
 			if addr.Is6() == n.IPv6 {
 				to[flow{world.HostPort{Port: n.Number, Protocol: n.Protocol, PodPort: n.PodPort}, netip.AddrPortFrom(addr, n.PodPort)}] = true
 				break

@@ -45,6 +45,7 @@ func (b *Builder) keep(w *world.World) {
 		w.Taken = last.Taken
 	}
 	w.Pods = sameList(last.Pods, w.Pods)
+	w.LocalPods = sameList(last.LocalPods, w.LocalPods)
 	w.Namespaces = sameList(last.Namespaces, w.Namespaces)
 	w.Services = sameList(last.Services, w.Services)
 	w.EndpointSlices = sameList(last.EndpointSlices, w.EndpointSlices)

@@ -97,7 +97,7 @@ func (b *Builder) Build(in Inputs) (*world.World, []world.Problem) {
 
 func (b *Builder) readObjects(o *Objects) reading {
 	out := reading{objects: o, world: world.World{
-		Pods: sorted(o.Pods), Namespaces: sorted(o.Namespaces), Services: sorted(o.Services), EndpointSlices: sorted(o.EndpointSlices),
+		Pods: sorted(o.Pods), LocalPods: b.localPods(o.Pods), Namespaces: sorted(o.Namespaces), Services: sorted(o.Services), EndpointSlices: sorted(o.EndpointSlices),
 	}}
 	if was := b.read.objects; was != nil && slices.Equal(was.Nodes, o.Nodes) && slices.Equal(was.Reports, o.Reports) {
 		out.world.Node, out.world.Peers, out.nodes = b.read.world.Node, b.read.world.Peers, b.read.nodes
@@ -119,6 +119,31 @@ func (b *Builder) readObjects(o *Objects) reading {
 	for i, p := range out.problems {
 		if p.Source == "" {
 			out.problems[i].Source = o.Files[p.Object]
+		}
+	}
+	return out
+}
+
+// localPods are those of the builder's node. Of 100,000 pods hardly any is: where
+// none of those that changed is, they stay.
+func (b *Builder) localPods(pods []*world.Pod) *world.Sorted[world.Pod] {
+	local := func(p *world.Pod) bool { return p.Node == b.node }
+	if last := b.read.world.Pods; last != nil {
+		was, is := last.List, pods
+		for len(was) > 0 && len(is) > 0 && was[0] == is[0] {
+			was, is = was[1:], is[1:]
+		}
+		for len(was) > 0 && len(is) > 0 && was[len(was)-1] == is[len(is)-1] {
+			was, is = was[:len(was)-1], is[:len(is)-1]
+		}
+		if !slices.ContainsFunc(was, local) && !slices.ContainsFunc(is, local) {
+			return b.read.world.LocalPods
+		}
+	}
+	out := &world.Sorted[world.Pod]{}
+	for _, p := range pods {
+		if local(p) {
+			out.List = append(out.List, p)
 		}
 	}
 	return out

@@ -28,6 +28,7 @@ type World struct {
 
 	// What features need beside these; what none needs is empty.
 	Pods           *Sorted[Pod]
+	LocalPods      *Sorted[Pod] // those of them that are this node's
 	Namespaces     *Sorted[Namespace]
 	Services       *Sorted[Service]
 	EndpointSlices *Sorted[EndpointSlice]

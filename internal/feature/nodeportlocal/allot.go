@@ -47,9 +47,9 @@ func Decide(w *world.World) *Decision {
 	if w.Allocations.NodePorts != nil { // about as many as last time
 		d.Mappings = make([]Mapping, 0, len(w.Allocations.NodePorts.List)+8)
 	}
-	for _, p := range w.Pods.List {
-		if p.Local == nil || p.Node != w.Node.Name || !d.settings.Enabled {
-			continue
+	for _, p := range w.LocalPods.List {
+		if !d.settings.Enabled {
+			break
 		}
 		taken = append(taken, hosted(p)...)
 		if !p.HostNetwork && len(p.Addresses) > 0 {

@@ -39,7 +39,7 @@ var Feature = feature.Feature{
 			services *world.Sorted[world.Service]
 			last     *world.NodePorts
 			taken    *world.Taken
-		}{w.Node, w.Config.NodePortLocal, others(w), w.Pods, w.Services, w.Allocations.NodePorts, w.Taken}
+		}{w.Node, w.Config.NodePortLocal, others(w), w.LocalPods, w.Services, w.Allocations.NodePorts, w.Taken}
 	},
 }
 
@@ -178,10 +178,7 @@ func (d *Decision) notes(w *world.World) []world.Note {
 	var out []world.Note
 	var value []byte
 	left := d.Mappings
-	for _, p := range w.Pods.List {
-		if p.Local == nil || p.Node != w.Node.Name {
-			continue
-		}
+	for _, p := range w.LocalPods.List {
 		n := 0
 		for n < len(left) && left[n].Pod == p {
 			n++
