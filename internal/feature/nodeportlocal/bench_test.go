@@ -17,14 +17,14 @@ import (
 func many(pods int) *world.World {
 	n := &world.Node{Name: "n1", Addresses: []netip.Addr{netip.MustParseAddr("192.168.100.1")}}
 	w := &world.World{Node: n, Peers: &world.Peers{}, Config: source.Defaults(), Attachments: &world.Attachments{}, Kernel: source.PlainKernel(n),
-		Allocations: &world.Allocations{}, Pods: &world.Sorted[world.Pod]{}, Services: &world.Sorted[world.Service]{}}
+		Allocations: &world.Allocations{}, LocalPods: &world.Sorted[world.Pod]{}, Services: &world.Sorted[world.Service]{}}
 	w.Config.NodePortLocal.Ports = world.PortRange{Low: 1024, High: 65535}
 	w.Services.List = []*world.Service{{Key: world.Key{Namespace: "default", Name: "s"}, Type: "ClusterIP", IPv4: true,
 		Selector: world.NewLabels(map[string]string{"app": "web"}), Annotations: world.NewLabels(map[string]string{world.NodePortLocalEnabled: "true"}),
 		Ports: []world.ServicePort{{Port: 80, Protocol: 6, TargetPort: 8080}}}}
 	for i := range pods {
 		key := world.Key{Namespace: "default", Name: fmt.Sprintf("web-%06d", i)}
-		w.Pods.List = append(w.Pods.List, &world.Pod{Key: key, Node: "n1", Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})},
+		w.LocalPods.List = append(w.LocalPods.List, &world.Pod{Key: key, Node: "n1", Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})},
 			Labels: world.NewLabels(map[string]string{"app": "web", "pod-template-hash": "7c9f", "tier": "front"}), Local: &world.LocalPod{UID: fmt.Sprintf("0a1b2c3d-0000-4000-8000-%012d", i)}})
 	}
 	return w
@@ -35,11 +35,11 @@ func BenchmarkOneMore(b *testing.B) {
 	for _, n := range []int{100, 1000, 10_000, 50_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			w := many(n + 1)
-			all := w.Pods
-			w.Pods = &world.Sorted[world.Pod]{List: all.List[:n]}
+			all := w.LocalPods
+			w.LocalPods = &world.Sorted[world.Pod]{List: all.List[:n]}
 			r := nodeportlocal.Feature.Render(w)
 			w.Allocations = r.Allocations
-			w.Pods = all
+			w.LocalPods = all
 			var now feature.Result
 			b.ReportAllocs()
 			for b.Loop() {

@@ -143,7 +143,7 @@ func follow(t *testing.T, cases map[string][]state) {
 			s := newSim(nil)
 			for i, now := range states {
 				kept := map[string]world.Labels{} // annotations stay on the pods
-				for _, p := range s.world.Pods.List {
+				for _, p := range s.world.LocalPods.List {
 					kept[p.Name+p.Local.UID] = p.Local.Annotations
 				}
 				for _, p := range now.pods {

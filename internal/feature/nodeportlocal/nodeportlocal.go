@@ -193,7 +193,7 @@ func (d *Decision) notes(w *world.World) []world.Note {
 			text = string(value)
 		}
 		if out == nil {
-			out = make([]world.Note, 0, len(w.Pods.List))
+			out = make([]world.Note, 0, len(w.LocalPods.List))
 		}
 		out = append(out, world.Note{Pod: p, Name: world.NodePortLocalPorts, Value: text})
 	}

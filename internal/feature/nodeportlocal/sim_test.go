@@ -33,7 +33,8 @@ func newSim(pods []*world.Pod, services ...*world.Service) *sim {
 
 func (s *sim) set(pods []*world.Pod, services ...*world.Service) {
 	slices.SortFunc(pods, func(a, b *world.Pod) int { return a.Compare(b.Key) })
-	s.world.Pods, s.world.Services = &world.Sorted[world.Pod]{List: pods}, &world.Sorted[world.Service]{List: services}
+	pods = slices.DeleteFunc(slices.Clone(pods), func(p *world.Pod) bool { return p.Node != s.world.Node.Name })
+	s.world.LocalPods, s.world.Services = &world.Sorted[world.Pod]{List: pods}, &world.Sorted[world.Service]{List: services}
 }
 
 // turn renders the world, and says which ports the pods are told, in short.
@@ -47,7 +48,7 @@ func (s *sim) turn(t *testing.T) string {
 	}
 	s.world.Allocations = w.Allocations
 	var told []string
-	pods := slices.Clone(s.world.Pods.List)
+	pods := slices.Clone(s.world.LocalPods.List)
 	for _, n := range s.result.Notes {
 		told = append(told, strings.TrimSpace(n.Pod.Name+": "+short(t, n.Value)))
 		i := slices.Index(pods, n.Pod)
@@ -60,7 +61,7 @@ func (s *sim) turn(t *testing.T) string {
 		local.Annotations = world.NewLabels(annotations)
 		p.Local, pods[i] = &local, &p
 	}
-	s.world.Pods = &world.Sorted[world.Pod]{List: pods}
+	s.world.LocalPods = &world.Sorted[world.Pod]{List: pods}
 	return strings.Join(told, "; ")
 }
 
