@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"fairlead.dev/fairlead/internal/world"
@@ -75,7 +74,9 @@ func (g givenOut) encode() ([]byte, error) {
 // appendNodePorts puts the member nodePorts into an object, as package json would
 // that takes a tenth of a turn for 10,000 of them.
 func appendNodePorts(object []byte, p *world.NodePorts) []byte {
-	b := bytes.TrimSuffix(object, []byte{'}'})
+	const about = 192 // bytes that a port takes
+	b := make([]byte, 0, len(object)+about*(len(p.List)+1))
+	b = append(b, bytes.TrimSuffix(object, []byte{'}'})...)
 	if len(b) > 1 {
 		b = append(b, ',')
 	}
@@ -108,12 +109,13 @@ func appendPort(b []byte, p world.Port) []byte {
 }
 
 func appendString(b []byte, s string) []byte {
-	plain := func(c rune) bool { return ' ' <= c && c < 0x7f && c != '"' && c != '\\' }
-	if strings.IndexFunc(s, func(c rune) bool { return !plain(c) }) < 0 {
-		return append(append(append(b, '"'), s...), '"')
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			quoted, _ := json.Marshal(s) // a string has no error
+			return append(b, quoted...)
+		}
 	}
-	quoted, _ := json.Marshal(s) // a string has no error
-	return append(b, quoted...)
+	return append(append(append(b, '"'), s...), '"')
 }
 
 func decodeGivenOut(content []byte) (givenOut, error) {

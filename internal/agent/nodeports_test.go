@@ -97,7 +97,7 @@ func (n *node) sockets(t *testing.T) string {
 // free reports whether a port can be had in the calling thread's namespace.
 func free(network string, port int) bool {
 	address := fmt.Sprintf(":%d", port)
-	if network == "udp4" {
+	if strings.HasPrefix(network, "udp") {
 		c, err := net.ListenPacket(network, address)
 		if err == nil {
 			c.Close()

@@ -41,7 +41,15 @@ func (n *notes) of(now []world.Note) []status.Pod {
 		return n.pods
 	}
 	pods := make([]status.Pod, 0, len(now))
-	for _, note := range now {
+	i := 0
+	for _, note := range now { // both are in the order of pods
+		for i < len(n.last) && n.last[i].Pod.Compare(note.Pod.Key) < 0 {
+			i++
+		}
+		if i < len(n.last) && n.last[i] == note {
+			pods = append(pods, n.pods[i])
+			continue
+		}
 		p := status.Pod{Namespace: note.Pod.Namespace, Name: note.Pod.Name, UID: types.UID(note.Pod.Local.UID)}
 		if note.Value != "" {
 			p.Annotations = map[string]string{note.Name: note.Value}
