@@ -99,7 +99,7 @@ type AgentConfigSpec struct {
 	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="is no CIDR: write an address and a prefix length, such as 192.0.2.0/24"
 	// +kubebuilder:validation:items:XValidation:rule="!isCIDR(self) || cidr(self).masked() == cidr(self)",message="has bits set behind its prefix: write zeros there, such as in 192.0.2.0/24"
 	NonMasqueradeCIDRs []string `json:"nonMasqueradeCIDRs,omitempty"`
-	// NodePortLocal sets aside ports of the node for single pods.
+	// NodePortLocal gives pods that Services select ports of their node.
 	// +optional
 	NodePortLocal *NodePortLocal `json:"nodePortLocal,omitempty"`
 	// NodeSNATPortBlock is how many ports of that range each pod has to itself, 1
@@ -180,12 +180,14 @@ type Overlay struct {
 	MTU *int `json:"mtu,omitempty"`
 }
 
-// NodePortLocal sets aside ports of the node for single pods.
+// NodePortLocal gives pods that Services select ports of their node.
 type NodePortLocal struct {
-	// Enabled keeps the ports out of the automatic SNAT range. Default true.
+	// Enabled has them given, and keeps them out of the automatic SNAT range. Default
+	// true.
 	// +optional
 	Enabled *bool `json:"enabled,omitempty"`
-	// PortRange is LOW-HIGH. Default 61000-62000.
+	// PortRange is LOW-HIGH, apart from net.ipv4.ip_local_port_range and from the
+	// ports of Services. Default 61000-62000.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9]{1,5}-[0-9]{1,5}$')",message="is no port range: write LOW-HIGH, such as 61000-62000"
 	PortRange *PortRange `json:"portRange,omitempty"`

@@ -26,8 +26,9 @@ const (
 // before the kernel leads them until it does not any more, so that no port of
 // somebody else is ever led away. It is the loop's own.
 type nodePorts struct {
-	hold func([]reserve.Port) reserve.Held
-	now  func() time.Time
+	keeper *reserve.Keeper
+	hold   func([]reserve.Port) reserve.Held // the keeper's
+	now    func() time.Time
 
 	taken map[world.Port]time.Time // others', as was found at that time
 	input *world.Taken             // the same for the world; nil: none
@@ -42,7 +43,8 @@ type nodePorts struct {
 // newNodePorts holds nothing yet. The kernel may lead what an earlier agent gave
 // out.
 func newNodePorts(earlier *world.Allocations) *nodePorts {
-	p := &nodePorts{hold: reserve.New().Hold, now: time.Now, taken: map[world.Port]time.Time{}, told: map[string]bool{}}
+	keeper := reserve.New()
+	p := &nodePorts{keeper: keeper, hold: keeper.Hold, now: time.Now, taken: map[world.Port]time.Time{}, told: map[string]bool{}}
 	if earlier.NodePorts != nil {
 		p.led = earlier.NodePorts.List
 	}

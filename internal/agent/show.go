@@ -149,7 +149,7 @@ func (a *Agent) serveDoctor(w http.ResponseWriter, r *http.Request) {
 			checks = append(checks, f.Checks...)
 		}
 	}
-	checks = append(checks, a.pressure.Check())
+	checks = append(checks, a.pressure.Check(), a.nodePortCheck(s))
 	subject := doctor.Subject{World: s.World, Problems: s.Problems, Diff: a.diff,
 		Pools: a.pools(s)}
 	answer(w, Findings{doctor.Run(r.Context(), subject, checks)})

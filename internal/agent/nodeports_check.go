@@ -1,0 +1,129 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/internal/doctor"
+	"fairlead.dev/fairlead/internal/feature/nodeportlocal"
+	"fairlead.dev/fairlead/internal/reserve"
+	"fairlead.dev/fairlead/internal/status"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+const (
+	mostTried = 3           // mappings that one visit connects to
+	tryWithin = time.Second // each
+)
+
+// nodePortCheck asks whether the ports that lead to pods are held, told and lead
+// there. That the kernel's map is as it should be is part of kernel-state.
+func (a *Agent) nodePortCheck(s *Snapshot) doctor.Check {
+	return doctor.Check{
+		ID: "nodeportlocal", Ask: "Do ports of the node lead to pods, and to nobody else?",
+		Run: func(ctx context.Context, subject doctor.Subject) []doctor.Finding {
+			d := s.decided()
+			if d == nil || len(d.Mappings) == 0 {
+				return []doctor.Finding{{Status: doctor.OK, Message: "no Service selects pods of this node for NodePortLocal"}}
+			}
+			var out []doctor.Finding
+			out = append(out, a.checkHeld(d)...)
+			out = append(out, a.checkTold(s)...)
+			tried, failed := tryMappings(ctx, subject.World, d)
+			out = append(out, failed...)
+			if len(out) == 0 {
+				out = append(out, doctor.Finding{Status: doctor.OK, Evidence: map[string]any{"tried": tried},
+					Message: fmt.Sprintf("ports of the node lead to pods, %d in all; tried were %d of them", len(d.Ports.List), len(tried))})
+			}
+			return out
+		},
+	}
+}
+
+// checkHeld compares the sockets with the ports that lead to pods.
+func (a *Agent) checkHeld(d *nodeportlocal.Decision) []doctor.Finding {
+	var out []doctor.Finding
+	have := map[reserve.Port]bool{}
+	for _, p := range a.ports.keeper.Ports() {
+		have[p] = true
+	}
+	var without []world.Port
+	for _, n := range d.Ports.List {
+		if p := reserve.Port(n.Port); have[p] {
+			delete(have, p)
+		} else if n.Protocol != unix.IPPROTO_SCTP { // whose sockets most kernels lack; events tell
+			without = append(without, n.Port)
+		}
+	}
+	if len(without) > 0 {
+		out = append(out, doctor.Finding{Status: doctor.Warn, Message: "others could take ports that lead to pods: " + some(without),
+			Hint: "fairlead get nodeportlocal says why they are not reserved"})
+	}
+	if len(have) > 0 {
+		var left []reserve.Port
+		for p := range have {
+			left = append(left, p)
+		}
+		slices.SortFunc(left, reserve.Port.Compare)
+		out = append(out, doctor.Finding{Status: doctor.Warn, Message: "ports that lead nowhere are not given back: " + some(left),
+			Hint: "see the agent's log; it tries again"})
+	}
+	return out
+}
+
+// checkTold compares the pods' annotations with what they should say, where the
+// cluster shows them.
+func (a *Agent) checkTold(s *Snapshot) []doctor.Finding {
+	if _, shows := a.config.Status.(*status.APIServer); !shows {
+		return nil
+	}
+	var other []world.Key
+	for _, n := range s.Rendered.Notes {
+		if text, _ := n.Pod.Local.Annotations.Get(n.Name); text != n.Value {
+			other = append(other, n.Pod.Key)
+		}
+	}
+	if len(other) == 0 {
+		return nil
+	}
+	return []doctor.Finding{{Status: doctor.Warn, Object: "Pod " + other[0].Namespace + "/" + other[0].Name,
+		Message: fmt.Sprintf("the annotation %s is not as it should be, of %d pods in all", world.NodePortLocalPorts, len(other)),
+		Hint:    "it follows within seconds while the API server answers; otherwise see fairlead_status_write_failures_total"}}
+}
+
+// tryMappings connects to a few of the ports. One whose pod does not answer itself
+// either says nothing.
+func tryMappings(ctx context.Context, w *world.World, d *nodeportlocal.Decision) (tried []string, failed []doctor.Finding) {
+	for _, i := range rand.Perm(len(d.Mappings)) {
+		m := d.Mappings[i]
+		address, ours := w.Node.Address(m.Address)
+		if m.HostPort || m.Port.Number == 0 || m.Port.Protocol != unix.IPPROTO_TCP || !ours {
+			continue
+		}
+		if len(tried) == mostTried {
+			break
+		}
+		by, pod := netip.AddrPortFrom(address, m.Port.Number), netip.AddrPortFrom(m.Address, m.PodPort)
+		tried = append(tried, by.String())
+		if err := try(ctx, by); err != nil && try(ctx, pod) == nil {
+			failed = append(failed, doctor.Finding{Status: doctor.Fail, Object: "Pod " + m.Pod.Namespace + "/" + m.Pod.Name,
+				Message: fmt.Sprintf("%s answers, and %s does not lead there: %v", pod, by, err), Hint: "see kernel-state; another table may take the packets first: nft list ruleset"})
+		}
+	}
+	return tried, failed
+}
+
+func try(ctx context.Context, to netip.AddrPort) error {
+	c, err := (&net.Dialer{Timeout: tryWithin}).DialContext(ctx, "tcp", to.String())
+	if err == nil {
+		err = c.Close()
+	}
+	return err
+}
