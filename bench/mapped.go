@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -97,14 +98,16 @@ func mappedObjects(n int) *source.Objects {
 	settings.Name = "default"
 	o.Nodes = append(o.Nodes, cluster.Object(peerName(0), []string{mappedPods.String()}, mappedFront.Addr()))
 	o.Configs = append(o.Configs, settings)
+	var pods []*world.Pod
 	for i := range podsMapped {
 		labels := map[string]string{"all": "yes"}
 		if i == 0 {
 			labels["one"] = "yes"
 		}
-		o.Pods = append(o.Pods, &world.Pod{Key: world.Key{Namespace: "default", Name: fmt.Sprintf("p%03d", i)}, Node: peerName(0),
+		pods = append(pods, &world.Pod{Key: world.Key{Namespace: "default", Name: fmt.Sprintf("p%03d", i)}, Node: peerName(0),
 			Addresses: []netip.Addr{mappedPod(i)}, Labels: world.NewLabels(labels), Local: &world.LocalPod{UID: fmt.Sprint(i)}})
 	}
+	o.Pods = world.SortedPods(pods...)
 	o.Services = []*world.Service{mappedService("all", "all", mappedPort, n/podsMapped)}
 	return o
 }
@@ -148,9 +151,8 @@ func (m *mapped) annotate() {
 		local.Annotations, pod.Local = world.NewLabels(map[string]string{n.Name: n.Value}), &local
 		annotated[pod.Key] = &pod
 	}
-	for i, p := range m.less.Pods {
-		m.less.Pods[i] = annotated[p.Key] // of both objects: they have one list
-	}
+	pods := world.SortedPods(slices.Collect(maps.Values(annotated))...)
+	m.less.Pods, m.more.Pods = pods, pods
 }
 
 // eventsOf is how often a Service comes and goes.

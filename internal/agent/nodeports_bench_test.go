@@ -51,13 +51,15 @@ func BenchmarkMapping(b *testing.B) {
 			o := source.Objects{Nodes: []*corev1.Node{one}, Services: []*world.Service{{Key: world.Key{Namespace: "default", Name: "s"}, IPv4: true,
 				Selector: world.NewLabels(map[string]string{"app": "web"}), Annotations: world.NewLabels(map[string]string{world.NodePortLocalEnabled: "true"}),
 				Ports: []world.ServicePort{{Port: 80, Protocol: 6, TargetPort: 8080}}}}}
+			var pods []*world.Pod
 			for i := range many + 1 {
-				o.Pods = append(o.Pods, &world.Pod{Key: world.Key{Namespace: "default", Name: fmt.Sprintf("web-%06d", i)}, Node: "n1",
+				pods = append(pods, &world.Pod{Key: world.Key{Namespace: "default", Name: fmt.Sprintf("web-%06d", i)}, Node: "n1",
 					Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})},
 					Labels:    world.NewLabels(map[string]string{"app": "web", "tier": "front"}), Local: &world.LocalPod{UID: fmt.Sprintf("0a1b2c3d-0000-4000-8000-%012d", i)}})
 			}
+			o.Pods = world.SortedPods(pods...)
 			less := o
-			less.Pods = slices.Clone(o.Pods[:many])
+			less.Pods = world.SortedPods(slices.Clone(pods[:many])...)
 			with, without := &o, &less
 			s := &objectsOf{without}
 			a, err := New(Config{Node: "n1", Objects: s, StateDir: filepath.Join(b.TempDir(), "state"), Log: slog.New(slog.DiscardHandler)})

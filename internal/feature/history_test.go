@@ -35,7 +35,7 @@ func (h *history) step() {
 	o := *h.in.Objects
 	switch h.random.IntN(12) {
 	case 8, 9:
-		o.Pods = h.pods(o.Pods)
+		o.Pods = world.SortedPods(h.pods(o.Pods.Slice())...)
 	case 10:
 		o.Services = h.services(o.Services)
 	case 11:

@@ -31,7 +31,7 @@ func TestTheNodesOwnPods(t *testing.T) {
 				pods = slices.Delete(pods, i, i+1)
 			}
 		}
-		w, _ := b.Build(Inputs{Objects: &Objects{Pods: pods}, Kernel: &world.Kernel{}, Attachments: &world.Attachments{}})
+		w, _ := b.Build(Inputs{Objects: &Objects{Pods: world.SortedPods(slices.Clone(pods)...)}, Kernel: &world.Kernel{}, Attachments: &world.Attachments{}})
 		want := slices.DeleteFunc(slices.Clone(pods), func(p *world.Pod) bool { return p.Node != "n1" })
 		if !slices.Equal(w.LocalPods.List, want) {
 			t.Fatalf("round %d: %v, want %v", round, w.LocalPods.List, want)

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
+	"fairlead.dev/fairlead/internal/sorted"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -44,7 +45,11 @@ func (b *Builder) keep(w *world.World) {
 	if last.Taken.Equal(w.Taken) {
 		w.Taken = last.Taken
 	}
-	w.Pods = sameList(last.Pods, w.Pods)
+	if last.Pods != nil {
+		if gone, come := sorted.Differing(last.Pods.List, w.Pods.List, world.ComparePods); len(gone)+len(come) == 0 {
+			w.Pods = last.Pods
+		}
+	}
 	w.LocalPods = sameList(last.LocalPods, w.LocalPods)
 	w.Namespaces = sameList(last.Namespaces, w.Namespaces)
 	w.Services = sameList(last.Services, w.Services)

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
+	"fairlead.dev/fairlead/internal/sorted"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -26,7 +27,7 @@ type Objects struct {
 	Reports  []*v1alpha1.FairleadNode // what agents say of their nodes to others
 
 	// Sorted by key; equal ones keep their pointers.
-	Pods           []*world.Pod
+	Pods           sorted.List[*world.Pod]
 	Namespaces     []*world.Namespace
 	Services       []*world.Service
 	EndpointSlices []*world.EndpointSlice
@@ -97,7 +98,7 @@ func (b *Builder) Build(in Inputs) (*world.World, []world.Problem) {
 
 func (b *Builder) readObjects(o *Objects) reading {
 	out := reading{objects: o, world: world.World{
-		Pods: sorted(o.Pods), LocalPods: b.localPods(o.Pods), Namespaces: sorted(o.Namespaces), Services: sorted(o.Services), EndpointSlices: sorted(o.EndpointSlices),
+		Pods: &world.Pods{List: o.Pods}, LocalPods: b.localPods(o.Pods), Namespaces: list(o.Namespaces), Services: list(o.Services), EndpointSlices: list(o.EndpointSlices),
 	}}
 	if was := b.read.objects; was != nil && slices.Equal(was.Nodes, o.Nodes) && slices.Equal(was.Reports, o.Reports) {
 		out.world.Node, out.world.Peers, out.nodes = b.read.world.Node, b.read.world.Peers, b.read.nodes
@@ -126,22 +127,16 @@ func (b *Builder) readObjects(o *Objects) reading {
 
 // localPods are those of the builder's node. Of 100,000 pods hardly any is: where
 // none of those that changed is, they stay.
-func (b *Builder) localPods(pods []*world.Pod) *world.Sorted[world.Pod] {
+func (b *Builder) localPods(pods sorted.List[*world.Pod]) *world.Sorted[world.Pod] {
 	local := func(p *world.Pod) bool { return p.Node == b.node }
 	if last := b.read.world.Pods; last != nil {
-		was, is := last.List, pods
-		for len(was) > 0 && len(is) > 0 && was[0] == is[0] {
-			was, is = was[1:], is[1:]
-		}
-		for len(was) > 0 && len(is) > 0 && was[len(was)-1] == is[len(is)-1] {
-			was, is = was[:len(was)-1], is[:len(is)-1]
-		}
-		if !slices.ContainsFunc(was, local) && !slices.ContainsFunc(is, local) {
+		gone, come := sorted.Differing(last.List, pods, world.ComparePods)
+		if !slices.ContainsFunc(gone, local) && !slices.ContainsFunc(come, local) {
 			return b.read.world.LocalPods
 		}
 	}
 	out := &world.Sorted[world.Pod]{}
-	for _, p := range pods {
+	for p := range pods.All() {
 		if local(p) {
 			out.List = append(out.List, p)
 		}
@@ -149,4 +144,4 @@ func (b *Builder) localPods(pods []*world.Pod) *world.Sorted[world.Pod] {
 	return out
 }
 
-func sorted[T any](all []*T) *world.Sorted[T] { return &world.Sorted[T]{List: all} }
+func list[T any](all []*T) *world.Sorted[T] { return &world.Sorted[T]{List: all} }

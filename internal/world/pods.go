@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+
+	"fairlead.dev/fairlead/internal/sorted"
 )
 
 // Needs says which objects are needed besides Nodes and settings. What nobody
@@ -40,6 +42,15 @@ func (k Key) Compare(l Key) int {
 
 // Sorted are the objects of one kind that features need, sorted by key.
 type Sorted[T any] struct{ List []*T }
+
+// Pods are pods, in the order of [ComparePods]. There may be 100,000 of them.
+type Pods struct{ List sorted.List[*Pod] }
+
+// ComparePods orders pods by key.
+func ComparePods(p, q *Pod) int { return p.Compare(q.Key) }
+
+// SortedPods returns a list of the given pods, which it sorts.
+func SortedPods(pods ...*Pod) sorted.List[*Pod] { return sorted.Of(pods, ComparePods) }
 
 // A Pod is a pod that has addresses. One that has none yet, or whose work is done,
 // is none.

@@ -27,7 +27,7 @@ type World struct {
 	Taken       *Taken       // ports of the node that are others'; nil: none
 
 	// What features need beside these; what none needs is empty.
-	Pods           *Sorted[Pod]
+	Pods           *Pods
 	LocalPods      *Sorted[Pod] // those of them that are this node's
 	Namespaces     *Sorted[Namespace]
 	Services       *Sorted[Service]

@@ -6,6 +6,7 @@ import (
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/nft"
 	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/sorted"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -26,42 +27,21 @@ func podSet() feature.Feature {
 }
 
 type memo struct {
-	pods     []*world.Pod
+	pods     sorted.List[*world.Pod]
 	elements nft.Elements
 }
 
-func (m *memo) part(pods []*world.Pod) datapath.Part {
-	had, has := differing(m.pods, pods)
-	m.elements = m.elements.With(addresses(had, has), addresses(has, had))
+func (m *memo) part(pods sorted.List[*world.Pod]) datapath.Part {
+	gone, come := sorted.Differing(m.pods, pods, world.ComparePods)
+	m.elements = m.elements.With(addresses(gone), addresses(come))
 	m.pods = pods
 	return datapath.Part{Tables: []*nft.Table{{Name: tableName, Sets: []*nft.Set{{Name: setName, Type: nft.IPv4Addr, Elements: m.elements}}}}}
 }
 
-// differing leaves out what a and b begin and end with alike.
-func differing(a, b []*world.Pod) (restA, restB []*world.Pod) {
-	n := 0
-	for n < min(len(a), len(b)) && a[n] == b[n] {
-		n++
-	}
-	a, b = a[n:], b[n:]
-	n = 0
-	for n < min(len(a), len(b)) && a[len(a)-1-n] == b[len(b)-1-n] {
-		n++
-	}
-	return a[:len(a)-n], b[:len(b)-n]
-}
-
-// addresses are those of pods that others has not, as elements.
-func addresses(pods, others []*world.Pod) []nft.Element {
+// addresses are those of pods, as elements.
+func addresses(pods []*world.Pod) []nft.Element {
 	var out []nft.Element
 	for _, p := range pods {
-		for len(others) > 0 && others[0] != p && others[0].Compare(p.Key) < 0 {
-			others = others[1:]
-		}
-		if len(others) > 0 && others[0] == p {
-			others = others[1:]
-			continue
-		}
 		for _, a := range p.Addresses {
 			if a.Is4() && !p.HostNetwork {
 				out = append(out, nft.Element{Key: nft.Addr(a)})

@@ -27,7 +27,7 @@ func addTable(t *Table) []Change {
 	}}}
 	for i, s := range t.Sets {
 		out = append(out, addSet(t.Name, s, uint32(i+1)))
-		out = append(out, addElements(t.Name, s, s.Elements.list())...)
+		out = append(out, addElements(t.Name, s, s.Elements.list.Slice())...)
 	}
 	// Every chain before any rule: a rule may go to a later chain.
 	for _, c := range t.Chains {

@@ -68,7 +68,7 @@ func TestOnlyTheChangedElementOfAMapIsSent(t *testing.T) {
 			before := blocksTable(f, blocks(f, 100))
 			apply(t, h, before)
 			after := blocksTable(f, blocks(f, 100))
-			last := before.Sets[0].Elements.list()[99]
+			last := before.Sets[0].Elements.list.Slice()[99]
 			other := Element{Key: last.Key, Data: Block(inFamily(f, 192<<24), 1024, 1025)}
 			after.Sets[0].Elements = before.Sets[0].Elements.With([]Element{last}, []Element{other})
 			a, b := inFamily(f, 10<<24+99), inFamily(f, 192<<24+1)
@@ -92,14 +92,14 @@ func TestBigMap(t *testing.T) {
 	h := netnstest.New(t)
 	all := blocks(IPv4, 50_001)
 	without := *all
-	without.Elements = all.Elements.With(all.Elements.list()[50_000:], nil)
+	without.Elements = all.Elements.With(all.Elements.list.Slice()[50_000:], nil)
 	apply(t, h, blocksTable(IPv4, &without))
 	want := "add element inet t blocks { 10.0.195.80 : 192.0.3.13 . 40960-41471 }\n"
 	if d := gocmp.Diff(want, Text(diff(h, blocksTable(IPv4, all)))); d != "" {
 		t.Errorf("one more (-want +got):\n%s", d)
 	}
 	apply(t, h, blocksTable(IPv4, all))
-	without.Elements = all.Elements.With(all.Elements.list()[7:8], nil)
+	without.Elements = all.Elements.With(all.Elements.list.Slice()[7:8], nil)
 	want = "delete element inet t blocks { 10.0.0.7 : 192.0.0.0 . 36352-36863 }\n"
 	if d := gocmp.Diff(want, Text(diff(h, blocksTable(IPv4, &without)))); d != "" {
 		t.Errorf("one less (-want +got):\n%s", d)
@@ -112,7 +112,7 @@ func TestBigMap(t *testing.T) {
 func BenchmarkDiffOfMaps(b *testing.B) {
 	all := blocks(IPv4, 100_000)
 	fewer := *all
-	fewer.Elements = all.Elements.With(all.Elements.list()[:1], nil)
+	fewer.Elements = all.Elements.With(all.Elements.list.Slice()[:1], nil)
 	have, more := []*Table{blocksTable(IPv4, all)}, []*Table{blocksTable(IPv4, &fewer)}
 	b.Run("unchanged", func(b *testing.B) {
 		for b.Loop() {

@@ -110,7 +110,7 @@ func (s *Set) block() string {
 		b.WriteString("\t\tflags interval\n")
 	}
 	if s.Elements.Len() > 0 {
-		fmt.Fprintf(&b, "\t\telements = %s\n", s.list(s.Elements.list()))
+		fmt.Fprintf(&b, "\t\telements = %s\n", s.list(s.Elements.list.Slice()))
 	}
 	b.WriteString("\t}\n")
 	return b.String()

@@ -139,7 +139,7 @@ func TestPrefixesCoverTheSameAddresses(t *testing.T) {
 	base := netip.MustParseAddr("255.255.255.192")
 	for range 2000 {
 		ps := randomPrefixes(random, base)
-		got := Prefixes(ps).list()
+		got := Prefixes(ps).list.Slice()
 		for a := base; a.IsValid(); a = a.Next() {
 			want := slices.ContainsFunc(ps, func(p netip.Prefix) bool { return p.Contains(a) })
 			covered := slices.ContainsFunc(got, func(e Element) bool {
@@ -161,7 +161,7 @@ func FuzzElementsRoundTrip(f *testing.F) {
 		for ; len(b) >= 2; b = b[2:] {
 			ps = append(ps, netip.PrefixFrom(netip.AddrFrom4([4]byte{b[0], b[0], 0, b[0]}), int(b[1])%33).Masked())
 		}
-		want := Prefixes(ps).list()
+		want := Prefixes(ps).list.Slice()
 		for i := range want {
 			want[i].Data = want[i].End // as good as any
 		}

@@ -83,7 +83,6 @@ func (d *Dir) collect() *source.Objects {
 			collect(out, o)
 		}
 	}
-	slices.SortFunc(out.Pods, func(a, b *world.Pod) int { return a.Compare(b.Key) })
 	slices.SortFunc(out.Services, func(a, b *world.Service) int { return a.Compare(b.Key) })
 	slices.SortFunc(out.Namespaces, func(a, b *world.Namespace) int { return a.Compare(b.Key) })
 	return out
@@ -174,7 +173,7 @@ func collect(out *source.Objects, o object) {
 		out.Nodes = append(out.Nodes, v)
 	case *world.Pod:
 		if v != nil {
-			out.Pods = append(out.Pods, v)
+			out.Pods = out.Pods.With(nil, []*world.Pod{v}, world.ComparePods)
 		}
 	case *world.Service:
 		out.Services = append(out.Services, v)

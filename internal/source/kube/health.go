@@ -46,10 +46,10 @@ func plain(err error) error {
 
 func (w *watched[T]) name() string   { return w.kind }
 func (w *watched[T]) state() *health { return &w.health }
-func (w *watched[T]) len() int       { return len(w.list.all) }
+func (w *watched[T]) len() int       { return w.list.all.Len() }
 
 func (w *watched[T]) collect(o *source.Objects) {
-	w.into(o, w.list.give())
+	w.into(o, &w.list)
 	if p, ok := w.problem(); ok {
 		o.Problems = append(o.Problems, p)
 	}

@@ -31,7 +31,7 @@ var nodes = form[corev1.Node]{
 	fresh: func() message { return &corev1.Node{} },
 	key:   func(n *corev1.Node) world.Key { return keyOf(n) },
 	equal: func(n, m *corev1.Node) bool { return reflect.DeepEqual(n, m) },
-	into:  func(o *source.Objects, all []*corev1.Node) { o.Nodes = all },
+	into:  func(o *source.Objects, all *list[corev1.Node]) { o.Nodes = all.slice() },
 	parse: func(o runtime.Object) *corev1.Node {
 		n := o.(*corev1.Node)
 		out := &corev1.Node{ObjectMeta: named(n.ObjectMeta)}
@@ -49,7 +49,7 @@ var configs = form[v1alpha1.AgentConfig]{
 	kind: "AgentConfig", group: ours, resource: "agentconfigs",
 	key:   func(c *v1alpha1.AgentConfig) world.Key { return keyOf(c) },
 	equal: func(c, d *v1alpha1.AgentConfig) bool { return reflect.DeepEqual(c, d) },
-	into:  func(o *source.Objects, all []*v1alpha1.AgentConfig) { o.Configs = all },
+	into:  func(o *source.Objects, all *list[v1alpha1.AgentConfig]) { o.Configs = all.slice() },
 	parse: func(o runtime.Object) *v1alpha1.AgentConfig {
 		c := o.(*v1alpha1.AgentConfig)
 		out := &v1alpha1.AgentConfig{ObjectMeta: named(c.ObjectMeta), Spec: c.Spec}
@@ -62,7 +62,7 @@ var reports = form[v1alpha1.FairleadNode]{
 	kind: "FairleadNode", group: ours, resource: "fairleadnodes",
 	key:   func(n *v1alpha1.FairleadNode) world.Key { return keyOf(n) },
 	equal: func(n, m *v1alpha1.FairleadNode) bool { return reflect.DeepEqual(n, m) },
-	into:  func(o *source.Objects, all []*v1alpha1.FairleadNode) { o.Reports = all },
+	into:  func(o *source.Objects, all *list[v1alpha1.FairleadNode]) { o.Reports = all.slice() },
 	parse: func(o runtime.Object) *v1alpha1.FairleadNode { return source.ForOthers(o.(*v1alpha1.FairleadNode)) },
 }
 
@@ -73,7 +73,7 @@ func pods(d source.Door, scope world.Scope) form[world.Pod] {
 		fresh: func() message { return &corev1.Pod{} },
 		key:   func(p *world.Pod) world.Key { return p.Key },
 		equal: (*world.Pod).Equal,
-		into:  func(o *source.Objects, all []*world.Pod) { o.Pods = all },
+		into:  func(o *source.Objects, all *list[world.Pod]) { o.Pods = all.all },
 		parse: func(o runtime.Object) *world.Pod {
 			p, _ := d.Pod(o.(*corev1.Pod)) // the API server has refused what is malformed
 			return p
@@ -91,7 +91,7 @@ func namespaces(d source.Door) form[world.Namespace] {
 		fresh: func() message { return &corev1.Namespace{} },
 		key:   func(n *world.Namespace) world.Key { return n.Key },
 		equal: (*world.Namespace).Equal,
-		into:  func(o *source.Objects, all []*world.Namespace) { o.Namespaces = all },
+		into:  func(o *source.Objects, all *list[world.Namespace]) { o.Namespaces = all.slice() },
 		parse: func(o runtime.Object) *world.Namespace { return d.Namespace(o.(*corev1.Namespace)) },
 	}
 }
@@ -102,7 +102,7 @@ func services(d source.Door) form[world.Service] {
 		fresh: func() message { return &corev1.Service{} },
 		key:   func(s *world.Service) world.Key { return s.Key },
 		equal: (*world.Service).Equal,
-		into:  func(o *source.Objects, all []*world.Service) { o.Services = all },
+		into:  func(o *source.Objects, all *list[world.Service]) { o.Services = all.slice() },
 		parse: func(o runtime.Object) *world.Service {
 			s, _ := d.Service(o.(*corev1.Service)) // the API server has refused what is malformed
 			return s
@@ -116,7 +116,7 @@ func endpointSlices(d source.Door) form[world.EndpointSlice] {
 		fresh: func() message { return &discoveryv1.EndpointSlice{} },
 		key:   func(s *world.EndpointSlice) world.Key { return s.Key },
 		equal: (*world.EndpointSlice).Equal,
-		into:  func(o *source.Objects, all []*world.EndpointSlice) { o.EndpointSlices = all },
+		into:  func(o *source.Objects, all *list[world.EndpointSlice]) { o.EndpointSlices = all.slice() },
 		parse: func(o runtime.Object) *world.EndpointSlice { return d.EndpointSlice(o.(*discoveryv1.EndpointSlice)) },
 	}
 }

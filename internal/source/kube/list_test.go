@@ -52,10 +52,11 @@ func TestAListIsAMapInOrder(t *testing.T) {
 		if changed := keepEqual(before, want); !slices.Equal(news, changed) {
 			t.Fatalf("told of %v, and %v changed", news, changed)
 		}
-		if len(l.all) != len(want) || !slices.IsSortedFunc(l.all, func(a, b *world.Pod) int { return a.Compare(b.Key) }) {
-			t.Fatalf("%d objects, want %d; or out of order", len(l.all), len(want))
+		all := l.all.Slice()
+		if len(all) != len(want) || !slices.IsSortedFunc(all, func(a, b *world.Pod) int { return a.Compare(b.Key) }) {
+			t.Fatalf("%d objects, want %d; or out of order", len(all), len(want))
 		}
-		for _, p := range l.all {
+		for _, p := range all {
 			if want[p.Key] != p || l.get(p.Key) != p {
 				t.Fatalf("%v is %v, want %v", p.Key, p, want[p.Key])
 			}
@@ -64,7 +65,7 @@ func TestAListIsAMapInOrder(t *testing.T) {
 			t.Fatal("what was handed out has changed")
 		}
 		if random.IntN(3) == 0 {
-			given = l.give()
+			given = l.slice()
 			copied = slices.Clone(given)
 		}
 	}

@@ -107,7 +107,7 @@ func (m *memory[T]) keep(l *list[T]) (err error) {
 	if m.path == "" || m.ours && len(m.stale) == 0 {
 		return nil
 	}
-	if !m.ours || m.lines+len(m.stale) > len(l.all)+mostOutdated {
+	if !m.ours || m.lines+len(m.stale) > l.all.Len()+mostOutdated {
 		err = m.rewrite(l)
 	} else {
 		err = m.add(l)
@@ -125,7 +125,7 @@ func (m *memory[T]) rewrite(l *list[T]) error {
 		if err := e.Encode(m.head); err != nil {
 			return err
 		}
-		for _, v := range l.all {
+		for v := range l.all.All() {
 			if err := e.Encode(line[T]{Value: v}); err != nil {
 				return err
 			}

@@ -58,14 +58,15 @@ func TestAStartWithoutServerGoesByMemory(t *testing.T) {
 	if len(o.Nodes) != 2 || o.Nodes[1].Name != "n3" || len(o.Configs) != 1 || *o.Configs[0].Spec.NodeSNATPortBlock != 64 || len(o.Problems) > 0 {
 		t.Errorf("nodes %v, configs %v, problems %v", o.Nodes, o.Configs, o.Problems)
 	}
-	if len(o.Pods) != 1 || o.Pods[0].Node != "n1" || o.Pods[0].Local.Ports[0].Name != "web" {
-		t.Errorf("pods %v", o.Pods)
+	pods := o.Pods.Slice()
+	if len(pods) != 1 || pods[0].Node != "n1" || pods[0].Local.Ports[0].Name != "web" {
+		t.Errorf("pods %v", pods)
 	}
 	s.start()
 	second.logs("answers again")
 	s.put("nodes", anode("n4", "192.0.2.4"))
 	p := second.until("n4 is there", func(o *source.Objects) bool { return len(o.Nodes) == 3 })
-	if p.Nodes[0] != o.Nodes[0] || p.Configs[0] != o.Configs[0] || p.Pods[0] != o.Pods[0] {
+	if p.Nodes[0] != o.Nodes[0] || p.Configs[0] != o.Configs[0] || p.Pods.Slice()[0] != pods[0] {
 		t.Error("what did not change while the server was away is another value")
 	}
 }
@@ -158,8 +159,8 @@ func TestAMemoryHoldsWhatWasKept(t *testing.T) {
 			t.Fatal(err)
 		}
 		again.replace(all)
-		if !slices.EqualFunc(again.all, l.all, (*world.Pod).Equal) {
-			t.Fatalf("change %d: remembered %v, want %v", i, again.all, l.all)
+		if !slices.EqualFunc(again.slice(), l.slice(), (*world.Pod).Equal) {
+			t.Fatalf("change %d: remembered %v, want %v", i, again.slice(), l.slice())
 		}
 	}
 	if rewritten == 0 {

@@ -34,7 +34,7 @@ func TestOnlyWhatIsNeededIsWatched(t *testing.T) {
 		s.put("endpointslices", &discoveryv1.EndpointSlice{ObjectMeta: meta, AddressType: discoveryv1.AddressTypeIPv4})
 		r := read(t, s, hurried("", needs))
 		o := r.until("all is there", whatever)
-		if got := [4]int{len(o.Pods), len(o.Namespaces), len(o.Services), len(o.EndpointSlices)}; got != want {
+		if got := [4]int{o.Pods.Len(), len(o.Namespaces), len(o.Services), len(o.EndpointSlices)}; got != want {
 			t.Errorf("needed are %+v: %v, want %v", needs, got, want)
 		}
 		s.mu.Lock()
@@ -54,15 +54,15 @@ func TestAPodThatIsDoneIsNone(t *testing.T) {
 	s.put("nodes", anode("n1", "192.0.2.1"))
 	s.put("pods", apod("a", "10.244.1.2"))
 	r := read(t, s, hurried("", world.Needs{Pods: world.ClusterPods}))
-	r.until("all is there", func(o *source.Objects) bool { return len(o.Pods) == 1 })
+	r.until("all is there", func(o *source.Objects) bool { return o.Pods.Len() == 1 })
 	done := apod("a", "10.244.1.2")
 	done.Status.Phase = corev1.PodSucceeded
 	s.put("pods", done)
-	r.until("the pod is done", func(o *source.Objects) bool { return len(o.Pods) == 0 })
+	r.until("the pod is done", func(o *source.Objects) bool { return o.Pods.Len() == 0 })
 	s.put("pods", apod("a", "10.244.1.3"))
-	r.until("it is there again", func(o *source.Objects) bool { return len(o.Pods) == 1 })
+	r.until("it is there again", func(o *source.Objects) bool { return o.Pods.Len() == 1 })
 	s.remove("pods", apod("a", "10.244.1.3"))
-	r.until("it is gone", func(o *source.Objects) bool { return len(o.Pods) == 0 })
+	r.until("it is gone", func(o *source.Objects) bool { return o.Pods.Len() == 0 })
 	if problems, err := testutil.CollectAndLint(r.Source); err != nil || len(problems) > 0 {
 		t.Errorf("metrics: %v, %v", problems, err)
 	}

@@ -33,7 +33,7 @@ type form[T any] struct {
 	fresh func() message
 	key   func(*T) world.Key
 	equal func(a, b *T) bool
-	into  func(*source.Objects, []*T)
+	into  func(*source.Objects, *list[T])
 	// required: without these objects nothing can be made of the others.
 	required bool
 	// guides: they decide what becomes of the others. Where they may not be read, and

@@ -1,0 +1,84 @@
+package sorted_test
+
+import (
+	"cmp"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"fairlead.dev/fairlead/internal/sorted"
+)
+
+// An item is one of a list by key, another with each value.
+type item struct{ key, value int }
+
+func compare(a, b item) int { return cmp.Compare(a.key, b.key) }
+
+// Whatever comes and goes, a list is what a map would have, every value is found,
+// and so is what differs between two lists.
+func TestListsAreAsMapsWouldBe(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(1, 2))
+	var list sorted.List[item]
+	has := map[int]item{}
+	for round := range 3000 {
+		was := maps.Clone(has)
+		for range 1 + random.IntN(1<<random.IntN(10)) {
+			key := random.IntN(3000)
+			if random.IntN(1000) < 300+400*(round/1000%2) { // now it grows, now it shrinks
+				delete(has, key)
+			} else {
+				has[key] = item{key, random.IntN(3)}
+			}
+		}
+		gone, come := only(was, has), only(has, was)
+		before := list
+		list = before.With(gone, come, compare)
+		want := slices.SortedFunc(maps.Values(has), compare)
+		if !slices.Equal(list.Slice(), want) || !slices.Equal(slices.Collect(list.All()), want) || list.Len() != len(want) {
+			t.Fatalf("round %d: %d values, want %d", round, list.Len(), len(want))
+		}
+		lost, news := sorted.Differing(before, list, compare)
+		if !slices.Equal(lost, gone) || !slices.Equal(news, come) {
+			t.Fatalf("round %d: %v go and %v come, want %v and %v", round, lost, news, gone, come)
+		}
+		lost, news = sorted.Differing(list, sorted.Of(want, compare), compare)
+		if len(lost)+len(news) > 0 {
+			t.Fatalf("round %d: what is the same differs in %v and %v", round, lost, news)
+		}
+		key := random.IntN(3000)
+		value, there := list.Find(func(i item) int { return cmp.Compare(i.key, key) })
+		if expected, is := has[key]; there != is || value != expected {
+			t.Fatalf("round %d: %d is %v, %t, want %v, %t", round, key, value, there, expected, is)
+		}
+	}
+}
+
+// only is what a has and b has not, in order.
+func only(a, b map[int]item) []item {
+	var out []item
+	for k, v := range a {
+		if w, ok := b[k]; !ok || w != v {
+			out = append(out, v)
+		}
+	}
+	slices.SortFunc(out, compare)
+	return out
+}
+
+// One of 100,000 that changes costs what is around it.
+func BenchmarkOneOfMany(b *testing.B) {
+	all := make([]item, 100_000)
+	for i := range all {
+		all[i].key = i
+	}
+	was := sorted.Of(all, compare)
+	b.ReportAllocs()
+	for b.Loop() {
+		now := was.With(all[50_000:50_001], nil, compare)
+		if gone, _ := sorted.Differing(was, now, compare); len(gone) != 1 {
+			b.Fatal(gone)
+		}
+	}
+}
