@@ -44,10 +44,10 @@ func packages(t *testing.T) []pkg {
 	return all
 }
 
-// A rule says who may not depend on what, directly or through others.
 // lists are as good as the standard library's: everybody may have them.
 const lists = "internal/sorted"
 
+// A rule says who may not depend on what, directly or through others.
 type rule struct {
 	who, not string // path.Match patterns of import paths, ours without the module
 	except   []string
