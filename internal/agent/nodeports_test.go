@@ -322,6 +322,30 @@ func TestAPortOfAnotherProgramIsLeftToIt(t *testing.T) {
 	n.expect(t, state{"b", "61000>9000/tcp", "6 . 61000 : 10.244.1.8 . 9000, 6 . 61001 : 10.244.1.9 . 9000", "61000/tcp 61001/tcp"})
 }
 
+// Where others have many ports, the one that is left is found within a few turns,
+// and none of theirs is led away meanwhile.
+func TestManyPortsOfOthers(t *testing.T) {
+	n := newNode(t, nodes)
+	n.ports.hold = func(want []reserve.Port) (h reserve.Held) {
+		for _, p := range want {
+			if p.Number < 61040 {
+				h.Taken = append(h.Taken, p)
+			}
+		}
+		return h
+	}
+	n.write(t, "npl.yaml", documents(podObject("a", "10.244.1.9", ""), service("a", "a", "9000", "TCP")))
+	for range 3 {
+		if mapped := n.mapped(t); mapped != "" {
+			t.Fatalf("mapped are %s", mapped)
+		}
+		n.mustTurn(t)
+	}
+	if told, mapped := ports(n.toldOf(t, "a")), n.mapped(t); told != "61040>9000/tcp" || mapped != "6 . 61040 : 10.244.1.9 . 9000" {
+		t.Errorf("told is %q, mapped are %q", told, mapped)
+	}
+}
+
 // A restart changes nothing, whether the record or only the annotation is there,
 // and a port that was given back is the last to be used again.
 func TestPortsOutliveTheAgent(t *testing.T) {

@@ -14,6 +14,7 @@ type Decision struct {
 	Ports    *world.NodePorts // those that are given out
 	Free     int              // numbers left, of the protocol and family that has fewest
 
+	waiting  []Mapping
 	spaces   spaces
 	settings world.NodePortLocal
 	closed   bool
@@ -22,15 +23,7 @@ type Decision struct {
 }
 
 // Waiting are the mappings that no port is left for.
-func (d *Decision) Waiting() []Mapping {
-	var out []Mapping
-	for i := range d.Mappings {
-		if d.Mappings[i].Port.Number == 0 {
-			out = append(out, d.Mappings[i])
-		}
-	}
-	return out
-}
+func (d *Decision) Waiting() []Mapping { return d.waiting }
 
 // Decide chooses the ports of w's pods that are to be reached by the node, and
 // gives each a port. Who has one keeps it, also one that only the pod's annotation
@@ -99,7 +92,11 @@ func (d *Decision) allot(last *world.NodePorts, taken []world.Port) {
 	now := &world.NodePorts{Freed: d.spaces.freed(), List: make([]world.NodePort, 0, len(d.Mappings))}
 	for i := range d.Mappings {
 		m := &d.Mappings[i]
-		if !m.HostPort && m.Port.Number != 0 {
+		switch {
+		case m.HostPort:
+		case m.Port.Number == 0:
+			d.waiting = append(d.waiting, *m)
+		default:
 			now.List = append(now.List, world.NodePort{Port: m.Port, Pod: m.Pod.Key, UID: m.Pod.Local.UID, PodPort: m.PodPort})
 		}
 	}

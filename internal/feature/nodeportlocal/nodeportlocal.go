@@ -114,12 +114,18 @@ func (d *Decision) problems(w *world.World) []world.Problem {
 			Reason: fmt.Sprintf("there is no %s address, so no %s port of a pod gets a port of the node", family, family),
 			Hint:   "give the node one, or let the Services have the other family only"})
 	}
-	for _, m := range d.Waiting() {
+	for _, m := range d.someWaiting() {
 		out = append(out, world.Problem{Object: "Pod " + m.Pod.Namespace + "/" + m.Pod.Name, Field: "metadata.annotations[" + world.NodePortLocalPorts + "]",
 			Reason: d.why(m), Hint: "write a wider nodePortLocal.portRange, or select fewer ports"})
 	}
 	return out
 }
+
+// mostTold bounds what is told: of many that wait some are enough, and the report
+// counts them.
+const mostTold = 50
+
+func (d *Decision) someWaiting() []Mapping { return d.waiting[:min(mostTold, len(d.waiting))] }
 
 // why says that a mapping has no port.
 func (d *Decision) why(m Mapping) string {
@@ -148,13 +154,10 @@ func (d *Decision) report(w *world.World) world.Report {
 	return r
 }
 
-// mostEvents bounds what one turn tells: of many that wait, some are enough.
-const mostEvents = 50
-
 // events tell pods and Services of mappings that wait for a port.
 func (d *Decision) events() []world.Event {
 	var out []world.Event
-	for _, m := range d.Waiting() {
+	for _, m := range d.someWaiting() {
 		objects := []string{"Pod " + m.Pod.Namespace + "/" + m.Pod.Name}
 		for _, s := range m.Services {
 			objects = append(objects, "Service "+s.Namespace+"/"+s.Name)
@@ -163,9 +166,6 @@ func (d *Decision) events() []world.Event {
 			out = append(out, world.Event{Object: o, Type: world.Warning, Reason: "NodePortLocalExhausted",
 				Message: fmt.Sprintf("pod %s: %s; write a wider nodePortLocal.portRange", m.Pod.Name, d.why(m)),
 				Subject: fmt.Sprintf("%s %d/%s", m.Pod.Name, m.PodPort, m.kind())})
-		}
-		if len(out) >= mostEvents {
-			break
 		}
 	}
 	return out
