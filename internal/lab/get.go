@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -108,7 +109,7 @@ func (c *cluster) withStatus(ctx context.Context, o *object) map[string]any {
 			fields["status"] = said[o.name]
 		}
 	case "Pod":
-		fields["status"] = c.podStatus(o)
+		fields["status"], fields["metadata"] = c.podStatus(o), c.annotated(o)
 	case "Node":
 		var n corev1.Node
 		o.into(&n)
@@ -157,9 +158,10 @@ func (c *cluster) report(p *pod) {
 	if w.spec == nil {
 		return // it goes
 	}
-	b, err := json.Marshal(p.status(c.hostIPs(w.spec.Spec.NodeName)))
+	status := p.status(c.hostIPs(w.spec.Spec.NodeName))
+	b, err := json.Marshal(status)
 	if err == nil {
-		err = replace.File(c.lab.statusFile(p.ref), b, 0o644)
+		err = errors.Join(replace.File(c.lab.statusFile(p.ref), b, 0o644), c.tell(p, status))
 	}
 	if err != nil {
 		c.log.Warn("write pod status", "pod", p.String(), "err", err)
