@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/feature/nodeportlocal"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -215,5 +216,24 @@ func TestServiceNameSharedByMultipleServices(t *testing.T) {
 	}
 	if want := []string{"s", "t", ";", "s", ";"}; !slices.Equal(got, want) {
 		t.Errorf("asked for by %q, want %q", got, want)
+	}
+}
+
+// One mapping more, or less, is an element more or less, and no rule.
+func TestAMappingIsAnElement(t *testing.T) {
+	s := newSim(pods(pod("a")), web("s", to(tcp, 80)))
+	s.turn(t)
+	before := s.result.Part
+	s.set(pods(pod("a"), pod("b")), s.world.Services.List...)
+	s.turn(t)
+	after := s.result.Part
+	want := "nft add element inet fairlead-nodeportlocal ports4 { 6 . 61001 : 10.244.1.3 . 80 }\n" +
+		"nft add element inet fairlead-nodeportlocal self4 { 10.244.1.3 . 10.244.1.3 }\n"
+	if got := datapath.DiffStates(datapath.State{&before}, datapath.State{&after}).String(); got != want {
+		t.Errorf("one more is\n%swant\n%s", got, want)
+	}
+	want = strings.ReplaceAll(want, "add element", "delete element")
+	if got := datapath.DiffStates(datapath.State{&after}, datapath.State{&before}).String(); got != want {
+		t.Errorf("one less is\n%swant\n%s", got, want)
 	}
 }
