@@ -12,9 +12,19 @@ import (
 	"fairlead.dev/fairlead/internal/feature/all"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/manifest"
+	"fairlead.dev/fairlead/internal/world"
 )
 
 const someNode = "apiVersion: v1\nkind: Node\nmetadata: {name: %s}\nspec: {podCIDRs: [%q]}\nstatus: {addresses: [{type: InternalIP, address: %q}]}\n---\n"
+
+const somePods = `{apiVersion: v1, kind: Pod, metadata: {name: a, namespace: b, labels: {app: a}, annotations: {nodeportlocal.antrea.io: '[{"podPort":80,"nodePort":61007,"protocol":"tcp"}]'}}, spec: {nodeName: n1, containers: [{ports: [{name: x, containerPort: 80, hostPort: 61000}]}]}, status: {podIPs: [{ip: 10.244.1.2}, {ip: "fd00::2"}]}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: c, namespace: b, labels: {app: a}}, spec: {nodeName: n1}, status: {podIP: 10.244.1.2}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: s, namespace: b, annotations: {nodeportlocal.antrea.io/enabled: "true"}}, spec: {selector: {app: a}, ipFamilies: [IPv4, IPv6], ports: [{port: 80, targetPort: x}, {port: 9, protocol: UDP}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: t, namespace: b, annotations: {nodeportlocal.antrea.io/enabled: "perhaps"}}, spec: {type: NodePort, ports: [{port: 0}]}}
+`
 
 // Whatever people write, the same is rendered of it each time and in any order,
 // and no mistake of theirs takes anything from a node that is in order.
@@ -29,6 +39,7 @@ func FuzzRender(f *testing.F) {
 		fmt.Sprintf(someNode, "n2", "fe80::/64", "192.168.100.1") + "apiVersion: fairlead.dev/v1alpha1\nkind: FairleadNode\nmetadata: {name: n2}\nstatus: {overlayAddresses: [x, \"::1\", 10.9.0.2]}\n",
 		"apiVersion: fairlead.dev/v1alpha1\nkind: AgentConfig\nmetadata: {name: n1}\nspec: {overlay: {mode: direct, interface: \"e[t\", mtu: 9000}}\n",
 		"apiVersion: fairlead.dev/v1alpha1\nkind: AgentConfig\nmetadata: {name: n1}\nspec: {overlay: {vni: -1, port: 99999, mtu: 1}, nodePortLocal: {portRange: 1-65535}}\n",
+		somePods,
 	} {
 		f.Add([]byte(s))
 	}
@@ -95,6 +106,19 @@ func objects(file []byte, good *corev1.Node) *source.Objects {
 			r := &v1alpha1.FairleadNode{}
 			out.Problems = append(out.Problems, d.Decode(r)...)
 			out.Reports = append(out.Reports, r)
+		case "Pod":
+			o := &corev1.Pod{}
+			out.Problems = append(out.Problems, d.Decode(o)...)
+			p, mistakes := source.Door{Node: good.Name}.Pod(o)
+			if out.Problems = append(out.Problems, mistakes...); p != nil {
+				out.Pods = out.Pods.With(nil, []*world.Pod{p}, world.ComparePods)
+			}
+		case "Service":
+			o := &corev1.Service{}
+			out.Problems = append(out.Problems, d.Decode(o)...)
+			service, mistakes := source.Door{Node: good.Name}.Service(o)
+			out.Problems = append(out.Problems, mistakes...)
+			out.Services = replace(out.Services, service.Key, service, func(s *world.Service) world.Key { return s.Key })
 		}
 	}
 	return out
