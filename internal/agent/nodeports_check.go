@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -29,14 +30,19 @@ func (a *Agent) nodePortCheck(s *Snapshot) doctor.Check {
 	return doctor.Check{
 		ID: "nodeportlocal", Ask: "Do ports of the node lead to pods, and to nobody else?",
 		Run: func(ctx context.Context, subject doctor.Subject) []doctor.Finding {
-			d := s.decided()
-			if d == nil || len(d.Mappings) == 0 {
+			d := cmp.Or(s.decided(), &nodeportlocal.Decision{Ports: &world.NodePorts{}})
+			if len(d.Mappings) == 0 && subject.Pod == (world.Key{}) {
 				return []doctor.Finding{{Status: doctor.OK, Message: "no Service selects pods of this node for NodePortLocal"}}
 			}
 			var out []doctor.Finding
 			out = append(out, a.checkHeld(d)...)
 			out = append(out, a.checkTold(s)...)
-			tried, failed := tryMappings(ctx, subject.World, d)
+			some := chosen(d, subject)
+			if len(some) == 0 && subject.Pod != (world.Key{}) {
+				return append(out, doctor.Finding{Status: doctor.Warn, Object: "Pod " + subject.Pod.Namespace + "/" + subject.Pod.Name,
+					Message: "no TCP port of this node leads to it", Hint: "fairlead get nodeportlocal lists the pods of this node that have one"})
+			}
+			tried, failed := tryMappings(ctx, subject.World, some)
 			out = append(out, failed...)
 			if len(out) == 0 {
 				out = append(out, doctor.Finding{Status: doctor.OK, Evidence: map[string]any{"tried": tried},
@@ -98,18 +104,28 @@ func (a *Agent) checkTold(s *Snapshot) []doctor.Finding {
 		Hint:    "it follows within seconds while the API server answers; otherwise see fairlead_status_write_failures_total"}}
 }
 
-// tryMappings connects to a few of the ports. One whose pod does not answer itself
-// either says nothing.
-func tryMappings(ctx context.Context, w *world.World, d *nodeportlocal.Decision) (tried []string, failed []doctor.Finding) {
+// chosen are the mappings to connect to: all of the pod that is asked about, and
+// otherwise a few of any.
+func chosen(d *nodeportlocal.Decision, subject doctor.Subject) []nodeportlocal.Mapping {
+	var out []nodeportlocal.Mapping
 	for _, i := range rand.Perm(len(d.Mappings)) {
 		m := d.Mappings[i]
-		address, ours := w.Node.Address(m.Address)
+		_, ours := subject.World.Node.Address(m.Address)
 		if m.HostPort || m.Port.Number == 0 || m.Port.Protocol != unix.IPPROTO_TCP || !ours {
 			continue
 		}
-		if len(tried) == mostTried {
-			break
+		if subject.Pod == (world.Key{}) && len(out) < mostTried || subject.Pod == m.Pod.Key {
+			out = append(out, m)
 		}
+	}
+	return out
+}
+
+// tryMappings connects to ports. One whose pod does not answer itself either says
+// nothing.
+func tryMappings(ctx context.Context, w *world.World, mappings []nodeportlocal.Mapping) (tried []string, failed []doctor.Finding) {
+	for _, m := range mappings {
+		address, _ := w.Node.Address(m.Address)
 		by, pod := netip.AddrPortFrom(address, m.Port.Number), netip.AddrPortFrom(m.Address, m.PodPort)
 		tried = append(tried, by.String())
 		if err := try(ctx, by); err != nil && try(ctx, pod) == nil {

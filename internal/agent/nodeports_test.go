@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -155,7 +153,7 @@ func TestOneOfTwoMappingsGoes(t *testing.T) {
 	n.mustTurn(t)
 	n.expect(t, state{"a", "61000>9000/tcp 61001>9090/tcp", fmt.Sprintf("6 . 61000 : %[1]s . 9000, 6 . 61001 : %[1]s . 9090", address), "61000/tcp 61001/tcp"})
 	echo(t, pod, 9090)
-	if found := n.asked(t); len(found) != 1 || found[0].Status != doctor.OK {
+	if found := n.asked(t, ""); len(found) != 1 || found[0].Status != doctor.OK {
 		t.Errorf("doctor: %+v", found)
 	}
 	client := dial(t, n.far, "192.168.100.1:61001")
@@ -171,36 +169,6 @@ func TestOneOfTwoMappingsGoes(t *testing.T) {
 	if d := n.diffText(t); d != "" {
 		t.Errorf("the kernel lacks:\n%s", d)
 	}
-}
-
-// Where somebody leads the packets elsewhere, a visit of the doctor shows it.
-func TestDoctorTriesMappings(t *testing.T) {
-	n := newNode(t, nodes)
-	pod := netnstest.New(t)
-	address := n.attach(t, "a", pod).Addresses[0].String()
-	n.write(t, "npl.yaml", documents(podObject("a", address, ""), service("a", "a", "9090", "TCP")))
-	n.mustTurn(t)
-	if found := n.asked(t); len(found) != 1 || found[0].Status != doctor.OK {
-		t.Errorf("nobody listens in the pod, and the doctor finds: %+v", found)
-	}
-	echo(t, pod, 9090)
-	n.host.Run("nft", "add table inet other; add chain inet other out { type nat hook output priority -150; }; add rule inet other out tcp dport 61000 dnat ip to 192.168.100.1:9")
-	found := n.asked(t)
-	if len(found) != 1 || found[0].Status != doctor.Fail || found[0].Object != "Pod default/a" {
-		t.Errorf("doctor: %+v", found)
-	}
-}
-
-// asked is what the doctor finds about NodePortLocal.
-func (n *node) asked(t *testing.T) []doctor.Finding {
-	t.Helper()
-	var found Findings
-	n.host.Do(func() error {
-		w := httptest.NewRecorder()
-		n.serveDoctor(w, httptest.NewRequest(http.MethodGet, "/v1/doctor", nil))
-		return json.Unmarshal(w.Body.Bytes(), &found)
-	})
-	return slices.DeleteFunc(found.Findings, func(f doctor.Finding) bool { return f.ID != "nodeportlocal" })
 }
 
 func echo(t *testing.T, pod *netnstest.Host, port int) {
@@ -280,7 +248,7 @@ func TestASocketThatCannotBeReleasedKeepsNothingBack(t *testing.T) {
 	if metrics := n.metricsText(); !strings.Contains(metrics, `fairlead_nodeportlocal_ports{state="unreleased"} 1`) {
 		t.Error("nobody counts the socket")
 	}
-	if found := n.asked(t); len(found) != 1 || found[0].Status != doctor.Warn || !strings.Contains(found[0].Message, "udp 61000 IPv4") {
+	if found := n.asked(t, ""); len(found) != 1 || found[0].Status != doctor.Warn || !strings.Contains(found[0].Message, "udp 61000 IPv4") {
 		t.Errorf("doctor: %+v", found)
 	}
 	if s := n.snapshot.Load(); !s.Ready {

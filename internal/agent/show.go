@@ -150,7 +150,8 @@ func (a *Agent) serveDoctor(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	checks = append(checks, a.pressure.Check(), a.nodePortCheck(s))
-	subject := doctor.Subject{World: s.World, Problems: s.Problems, Diff: a.diff,
+	namespace, name, _ := strings.Cut(r.URL.Query().Get("pod"), "/")
+	subject := doctor.Subject{World: s.World, Problems: s.Problems, Diff: a.diff, Pod: world.Key{Namespace: namespace, Name: name},
 		Pools: a.pools(s)}
 	answer(w, Findings{doctor.Run(r.Context(), subject, checks)})
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"net/url"
 	"strings"
 	"text/tabwriter"
 
@@ -20,15 +21,20 @@ func doctorCommand() *cobra.Command {
 
 The exit code is 0 if nothing fails, 1 otherwise.`,
 		Example: `  fairlead doctor
+  fairlead doctor --pod default/web-0
   fairlead doctor -o json | jq '.findings[] | select(.status != "ok")'`,
 	}
 	socket, output := socketFlag(cmd), outputFlag(cmd)
+	pod := cmd.Flags().String("pod", "", "also connect to every port of the node that leads to the pod `NAMESPACE/NAME`")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := checkOutput(*output); err != nil {
 			return err
 		}
+		if namespace, name, ok := strings.Cut(*pod, "/"); *pod != "" && (!ok || namespace == "" || name == "") {
+			return fmt.Errorf("--pod %s: write NAMESPACE/NAME, such as default/web-0", *pod)
+		}
 		var found agent.Findings
-		if err := ask(cmd.Context(), *socket, "/v1/doctor", &found); err != nil {
+		if err := ask(cmd.Context(), *socket, "/v1/doctor?"+url.Values{"pod": {*pod}}.Encode(), &found); err != nil {
 			found.Findings = []doctor.Finding{{ID: "agent", Status: doctor.Fail, Message: err.Error(),
 				Evidence: map[string]any{"socket": *socket}, Hint: "start the agent; pods keep their network meanwhile"}}
 		}

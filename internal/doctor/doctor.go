@@ -23,6 +23,7 @@ type Subject struct {
 	Problems []world.Problem                  // mistakes in objects
 	Diff     func() (datapath.Changes, error) // what the kernel lacks right now
 	Pools    []Pool                           // the node's pod addresses
+	Pod      world.Key                        // the pod that somebody asks about; zero: about none
 }
 
 // A Pool is the pod addresses of one family.
