@@ -110,9 +110,11 @@ func (b *bench) all(ctx context.Context, pods int) error {
 		if err != nil || n == pods {
 			return err
 		}
-		if try == 10 {
+		if try == 30 {
 			return fmt.Errorf("%d addresses in the kernel, want %d", n, pods)
 		}
+		fmt.Fprintf(os.Stderr, "%d of %d addresses were listed; listing them again\n", n, pods)
+		time.Sleep(time.Second)
 	}
 }
 
@@ -188,6 +190,18 @@ func memory(pid int, name string) int {
 		return (n + 1023) / 1024
 	}
 	return 0
+}
+
+// cpuIdle is for how long CPUs had nothing to do, all together: proc_stat(5), the
+// fourth field of the first line, in ticks of 10 ms.
+func cpuIdle() time.Duration {
+	text, _ := os.ReadFile("/proc/stat")
+	f := strings.Fields(string(text))
+	if len(f) < 5 {
+		return 0
+	}
+	n, _ := strconv.Atoi(f[4])
+	return time.Duration(n) * 10 * time.Millisecond
 }
 
 // cpuTime is what a process has taken of the CPUs: proc_pid_stat(5), fields 14 and

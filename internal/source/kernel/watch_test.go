@@ -129,6 +129,17 @@ func TestSettingsOfRoutingAreAnnounced(t *testing.T) {
 	}
 }
 
+// quiet waits until nothing is listed any more, and returns when that was last. Of
+// carriers the kernel tells up to a second late (net/core/link_watch.c).
+func quiet(listed func() time.Time, see func()) (last time.Time) {
+	for last != listed() {
+		last = listed()
+		time.Sleep(1200 * time.Millisecond)
+		see()
+	}
+	return last
+}
+
 // A watching observer lists what others have again when somebody changes it, and
 // sees every change; what happens to our own links costs it nothing.
 func TestAnObserverThatWatchesSeesEveryChange(t *testing.T) {
@@ -171,12 +182,7 @@ func TestAnObserverThatWatchesSeesEveryChange(t *testing.T) {
 		return o.at
 	}
 	pod := netnstest.New(t)
-	before := time.Time{}
-	for before != listed() { // of carriers the kernel tells up to a second late (net/core/link_watch.c)
-		before = listed()
-		time.Sleep(1200 * time.Millisecond)
-		see(o)
-	}
+	before := quiet(listed, func() { see(o) })
 	for range 20 {
 		h.Run("ip", "address", "add", "10.244.1.1/32", "dev", "fl-vxlan")
 		h.Run("ip", "link", "set", "fl-vxlan", "up")

@@ -28,7 +28,7 @@ func named(o metav1.ObjectMeta) metav1.ObjectMeta { return metav1.ObjectMeta{Nam
 
 var nodes = form[corev1.Node]{
 	kind: "Node", group: corev1.SchemeGroupVersion, resource: "nodes", required: true,
-	fresh: func() message { return &corev1.Node{} },
+	fresh: func() message { return &corev1.Node{} }, keeps: keepOfNodes,
 	key:   func(n *corev1.Node) world.Key { return keyOf(n) },
 	equal: func(n, m *corev1.Node) bool { return reflect.DeepEqual(n, m) },
 	into:  func(o *source.Objects, all *list[corev1.Node]) { o.Nodes = all.slice() },
@@ -70,7 +70,7 @@ var reports = form[v1alpha1.FairleadNode]{
 func pods(d source.Door, scope world.Scope) form[world.Pod] {
 	f := form[world.Pod]{
 		kind: "Pod", group: corev1.SchemeGroupVersion, resource: "pods",
-		fresh: func() message { return &corev1.Pod{} },
+		fresh: func() message { return &corev1.Pod{} }, keeps: keepOfPods,
 		key:   func(p *world.Pod) world.Key { return p.Key },
 		equal: (*world.Pod).Equal,
 		into:  func(o *source.Objects, all *list[world.Pod]) { o.Pods = all.all },

@@ -53,7 +53,14 @@ func (w *watched[T]) stream(ctx context.Context, options metav1.ListOptions) (ru
 	}
 	_, _ = in.Discard(len(magic)) // is there: it was looked at
 	out := &takenList{}
-	return out, eachItem(in, &out.ListMeta, func(item []byte) error {
+	var part []byte
+	return out, eachItem(in, &out.ListMeta, func(item []byte) (err error) {
+		if w.keeps != nil {
+			if part, err = lean(part[:0], item, w.keeps); err != nil {
+				return err
+			}
+			item = part
+		}
 		o := w.fresh()
 		if err := o.Unmarshal(item); err != nil {
 			return err
@@ -85,8 +92,10 @@ const (
 	fieldItem     = 2
 
 	// The types of fields that occur (protobuf.dev, "Encoding").
-	wireVarint = 0
-	wireBytes  = 2
+	wireVarint  = 0
+	wireFixed64 = 1
+	wireBytes   = 2
+	wireFixed32 = 5
 )
 
 const readAhead = 256 << 10

@@ -31,6 +31,7 @@ type form[T any] struct {
 	parse func(runtime.Object) *T
 	// fresh makes an object that comes as protobuf; nil: they come as JSON.
 	fresh func() message
+	keeps keep // what counts of one in a list; nil: all
 	key   func(*T) world.Key
 	equal func(a, b *T) bool
 	into  func(*source.Objects, *list[T])
