@@ -13,6 +13,8 @@ import (
 	"time"
 )
 
+// Here is Antrea's TestNodePortLocal: each test names the parts of it that it shows.
+
 // twoPorts is a pod with two containers, and the Services one and two that ask for a
 // port of the node each.
 const twoPorts = `
@@ -104,6 +106,10 @@ func (a *asker) ask(t *testing.T) string {
 // Of two Services that ask for ports of one pod one does not any more: of that all
 // goes within seconds, rule, socket and annotation, whoever uses the other port
 // notices nothing, and no agent complains.
+//
+// Antrea: testNPLAddPod, NPLTestPodAddMultiPort and, with a Service that goes,
+// NPLTestPodAddMultiProtocol. NPLTestMultiplePods needs no cluster: the agent's
+// TestPortsOfSeveralPods shows it.
 func TestOneOfTwoMappingsGoes(t *testing.T) {
 	ns := namespace(t)
 	apply(t, fmt.Sprintf(twoPorts, ns))
@@ -190,6 +196,9 @@ func families() []string {
 // A restart of the agent changes no mapping, and puts back what was done away with
 // meanwhile; another range moves them. From the node itself ports lead to the pod
 // too, but not by its loopback.
+//
+// Antrea: NPLTestLocalAccess, testNPLMultiplePodsAgentRestart (with the rule that is
+// gone) and testNPLChangePortRangeAgentRestart.
 func TestMappingsOutliveTheAgent(t *testing.T) {
 	ns := namespace(t)
 	apply(t, fmt.Sprintf(twoPorts, ns))

@@ -37,32 +37,50 @@ func leading(numbers ...uint16) *world.NodePorts {
 	return out
 }
 
-// TestSyncRulesError: while the kernel refuses the rules, what it may lead stays
-// held, and no more once it takes them.
+// What the kernel may lead stays held, and nothing else does. The cases have
+// Antrea's names.
 func TestPortsAreHeldWhileTheKernelMayLeadThem(t *testing.T) {
-	p, asked := keeping(holdAll)
-	expect := func(want ...uint16) {
-		t.Helper()
-		if got := asked(); !slices.Equal(got, want) {
-			t.Errorf("held are %d, want %d", got, want)
-		}
+	const refused, led = false, true
+	none, first, second, both, last, all := []uint16(nil), []uint16{1}, []uint16{2}, []uint16{1, 2}, []uint16{2, 3}, []uint16{1, 2, 3}
+	for name, steps := range map[string][]struct {
+		wanted        []uint16
+		outcome       bool     // of asking the kernel for them
+		before, after []uint16 // held
+	}{
+		"TestAddRule": { // one that is refused and not wanted any more is let go
+			{first, led, first, first}, {both, refused, both, both}, {first, led, both, first},
+		},
+		"TestDeleteRule": { // and once more
+			{both, led, both, both}, {second, led, both, second}, {second, led, second, second}, {none, led, second, none},
+		},
+		"TestSingleRuleDeletionError": { // tried again, and the other port stays
+			{both, led, both, both}, {first, refused, both, both}, {first, refused, both, both}, {first, led, both, first},
+		},
+		"TestSyncRulesError": {
+			{both, led, both, both}, {second, refused, both, both}, {last, refused, all, all}, {last, refused, all, all},
+			{last, led, all, last}, {none, led, last, none},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, asked := keeping(holdAll)
+			var now *world.NodePorts
+			for i, s := range steps {
+				if i == 0 || !slices.Equal(s.wanted, steps[i-1].wanted) { // what does not change is the same
+					now = leading(s.wanted...)
+				}
+				p.secure(now)
+				before := asked()
+				if s.outcome == led {
+					p.leads(now)
+				} else {
+					p.mayLead(now)
+				}
+				if after := asked(); !slices.Equal(before, s.before) || !slices.Equal(after, s.after) {
+					t.Errorf("step %d: held are %d, then %d; want %d, then %d", i, before, after, s.before, s.after)
+				}
+			}
+		})
 	}
-	first, second, third := leading(1, 2), leading(2), leading(2, 3)
-	p.secure(first)
-	expect(1, 2)
-	p.leads(first)
-	p.secure(second)
-	expect(1, 2)
-	p.mayLead(second) // refused
-	p.secure(third)
-	expect(1, 2, 3)
-	p.mayLead(third) // refused again
-	p.secure(third)
-	expect(1, 2, 3)
-	p.leads(third)
-	expect(2, 3)
-	p.leads(leading())
-	expect()
 }
 
 // TestPreventDefunctRuleReuse: a port that could not be released and is wanted again

@@ -187,7 +187,9 @@ func (c *npl) holds() []string {
 }
 
 // Whatever happens, after the next turn the kernel leads what the model says, the
-// pods are told the same, and sockets hold those ports and no others.
+// pods are told the same, and sockets hold those ports and no others. Antrea:
+// testNPLMultiplePodsAgentRestart, with the rule that somebody deletes; TestRestoreRules,
+// TestAddRule and TestDeleteRule in both families.
 func TestRulesSocketsAndAnnotationsAgree(t *testing.T) {
 	c := &npl{newNode(t, nodesOfBoth), t, rand.New(rand.NewPCG(5, 6)), map[string]string{}, map[string]nplService{}, map[string]net.Listener{}}
 	for i := range 150 {

@@ -222,7 +222,8 @@ func answered(t *testing.T, c net.Conn) {
 }
 
 // Two protocols of one port go one by one, too, and a socket that cannot be closed
-// keeps neither the rule nor the annotation back.
+// keeps neither the rule nor the annotation back. Antrea: NPLTestPodAddMultiProtocol,
+// and TestDeleteRule where close fails.
 func TestASocketThatCannotBeReleasedKeepsNothingBack(t *testing.T) {
 	n := newNode(t, nodes)
 	clock := time.Now()
@@ -315,7 +316,8 @@ func TestManyPortsOfOthers(t *testing.T) {
 }
 
 // A restart changes nothing, whether the record or only the annotation is there,
-// and a port that was given back is the last to be used again.
+// and a port that was given back is the last to be used again. Antrea:
+// TestRestoreRules.
 func TestPortsOutliveTheAgent(t *testing.T) {
 	n := newNode(t, nodes)
 	a, b := service("a", "a", "9000", "TCP"), service("b", "b", "9000", "TCP")

@@ -1,6 +1,7 @@
 package nodeportlocal_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -38,6 +39,13 @@ func TestRecall(t *testing.T) {
 		s := newSim(pods(pod("a", at(), says(`[{"podPort":80,"nodePort":61004,"protocol":"tcp"}]`))), web("s", to(tcp, 80)))
 		if got := s.turn(t); got != "a:" {
 			t.Errorf("told %q", got)
+		}
+	})
+	t.Run("TestRestoreRules", func(t *testing.T) { // of either family, each by itself
+		said := says(`[{"podPort":80,"nodePort":61004,"protocol":"tcp"},{"podPort":80,"nodePort":61005,"protocol":"tcp","ipFamily":"IPv6"}]`)
+		s := newSim(pods(pod("a", at("10.244.1.2", "fd00::2"), said)), with(web("s", to(tcp, 80)), func(s *world.Service) { s.IPv6 = true }))
+		if got, want := s.turn(t), "a: 61004>80/tcp 61005>80/tcp6"; got != want {
+			t.Errorf("told %q, want %q", got, want)
 		}
 	})
 	t.Run("TestInitOneOfTwo", func(t *testing.T) { // both say that they have it
@@ -164,6 +172,11 @@ func TestFamilies(t *testing.T) {
 		"TestGetPodIPForFamily": {
 			{pods(pod("a", at("fd00::2", "10.244.1.2"))), services(families(true, false)), "a: 61000>80/tcp"},
 		},
+		"TestIPFamilies": { // those of all Services together, each once
+			{pods(pod("a", at(dual...))), services(families(true, false), families(true, false)), "a: 61000>80/tcp"},
+			{pods(pod("a", at(dual...))), services(families(true, false), families(false, true)), "a: 61000>80/tcp 61000>80/tcp6"},
+			{pods(pod("a", at(dual...))), nil, ""},
+		},
 		"numbers apart": {
 			{pods(pod("a")), services(families(true, false)), "a: 61000>80/tcp"},
 			{pods(pod("a"), pod("b", at(six...))), services(families(true, true)), "a: 61000>80/tcp; b: 61000>80/tcp6"},
@@ -204,36 +217,89 @@ func TestNodeIPUpdate(t *testing.T) {
 	}
 }
 
-// TestServiceNameSharedByMultipleServices: it is known who asked for a port.
-func TestServiceNameSharedByMultipleServices(t *testing.T) {
-	s := newSim(pods(pod("a", named("web", 80))), web("s", to(tcp, 80), to(tcp, 81)), web("t", toName("web")))
-	var got []string
-	for _, m := range nodeportlocal.Decide(s.world).Mappings {
-		for _, k := range m.Services {
-			got = append(got, k.Name)
-		}
-		got = append(got, ";")
-	}
-	if want := []string{"s", "t", ";", "s", ";"}; !slices.Equal(got, want) {
-		t.Errorf("asked for by %q, want %q", got, want)
+// It is known which Services ask for a port, of those that are there now: the names
+// are no part of what is recorded. The cases have Antrea's names.
+func TestServicesOfAMapping(t *testing.T) {
+	const restored = `[{"podPort":80,"nodePort":61005,"protocol":"tcp"}]`
+	for name, states := range map[string][]state{
+		"TestServiceNameStoredWithNamedPort": {
+			{pods(pod("a", named("web", 8080))), services(web("s", toName("web"))), "61000>8080/tcp s"},
+		},
+		"TestServiceNameSharedByMultipleServices": {
+			{pods(pod("a")), services(one, web("t", to(tcp, 80), to(tcp, 81))), "61000>80/tcp s t; 61001>81/tcp t"},
+			{pods(pod("a", named("web", 80))), services(one, web("t", toName("web"))), "61000>80/tcp s t"},
+		},
+		"TestServiceNameUpdatedAfterOwningServiceReplaced": {
+			{pods(pod("a")), services(one), "61000>80/tcp s"},
+			{pods(pod("a")), services(web("t", to(tcp, 80))), "61000>80/tcp t"},
+		},
+		"TestServiceNameBackfilledAfterRestore": {
+			{pods(pod("a", says(restored))), services(one), "61005>80/tcp s"},
+		},
+		"TestGetServiceForNPLPort": { // a number is of one protocol
+			{pods(pod("a"), pod("b")), services(one, web("u", to(udp, 80))), "61000>80/tcp s; 61000>80/udp u; 61001>80/tcp s; 61001>80/udp u"},
+		},
+		"TestSetServiceForPodPort": { // one more asks for a port that is mapped
+			{pods(pod("a")), services(one), "61000>80/tcp s"},
+			{pods(pod("a")), services(one, web("t", to(tcp, 80))), "61000>80/tcp s t"},
+			{pods(pod("a")), services(one, web("t", toName("none"))), "61000>80/tcp s"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSim(nil)
+			for i, now := range states {
+				s.set(now.pods, now.services...)
+				s.turn(t)
+				var got []string
+				for _, m := range nodeportlocal.Decide(s.world).Mappings {
+					words := fmt.Sprintf("%d>%d/%s", m.Port.Number, m.PodPort, world.ProtocolName(m.Port.Protocol))
+					for _, k := range m.Services {
+						words += " " + k.Name
+					}
+					got = append(got, words)
+				}
+				if got := strings.Join(got, "; "); got != now.want {
+					t.Errorf("state %d: %q, want %q", i, got, now.want)
+				}
+			}
+		})
 	}
 }
 
-// One mapping more, or less, is an element more or less, and no rule.
+// One mapping more, or less, is an element more or less, and no rule; only with the
+// last of them the table goes. The cases have Antrea's names.
 func TestAMappingIsAnElement(t *testing.T) {
-	s := newSim(pods(pod("a")), web("s", to(tcp, 80)))
-	s.turn(t)
-	before := s.result.Part
-	s.set(pods(pod("a"), pod("b")), s.world.Services.List...)
-	s.turn(t)
-	after := s.result.Part
-	want := "nft add element inet fairlead-nodeportlocal ports4 { 6 . 61001 : 10.244.1.3 . 80 }\n" +
-		"nft add element inet fairlead-nodeportlocal self4 { 10.244.1.3 . 10.244.1.3 }\n"
-	if got := datapath.DiffStates(datapath.State{&before}, datapath.State{&after}).String(); got != want {
-		t.Errorf("one more is\n%swant\n%s", got, want)
-	}
-	want = strings.ReplaceAll(want, "add element", "delete element")
-	if got := datapath.DiffStates(datapath.State{&after}, datapath.State{&before}).String(); got != want {
-		t.Errorf("one less is\n%swant\n%s", got, want)
+	for name, tt := range map[string]struct {
+		protocol byte
+		more     []*world.Pod
+		want     []string // elements, with their set
+	}{
+		"TestAddAndDeleteRule/tcp": {tcp, pods(pod("b")), []string{"ports4 { 6 . 61001 : 10.244.1.3 . 80 }", "self4 { 10.244.1.3 . 10.244.1.3 }"}},
+		"TestAddAndDeleteRule/udp": {udp, pods(pod("b")), []string{"ports4 { 17 . 61001 : 10.244.1.3 . 80 }", "self4 { 10.244.1.3 . 10.244.1.3 }", "udp4 { 61001 }"}},
+		"TestAddAndDeleteAllRules": {tcp, pods(pod("b"), pod("c")), []string{
+			"ports4 { 6 . 61001 : 10.244.1.3 . 80, 6 . 61002 : 10.244.1.4 . 80 }", "self4 { 10.244.1.3 . 10.244.1.3, 10.244.1.4 . 10.244.1.4 }"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSim(pods(pod("a")), web("s", to(tt.protocol, 80)))
+			s.turn(t)
+			before := s.result.Part
+			s.set(append(tt.more, pod("a")), s.world.Services.List...)
+			s.turn(t)
+			after := s.result.Part
+			for verb, states := range map[string][2]datapath.State{"add": {{&before}, {&after}}, "delete": {{&after}, {&before}}} {
+				var want string
+				for _, element := range tt.want {
+					want += "nft " + verb + " element inet fairlead-nodeportlocal " + element + "\n"
+				}
+				if got := datapath.DiffStates(states[0], states[1]).String(); got != want {
+					t.Errorf("to %s them is\n%swant\n%s", verb, got, want)
+				}
+			}
+			s.set(nil)
+			s.turn(t)
+			if got, want := datapath.DiffStates(datapath.State{&after}, datapath.State{&s.result.Part}).String(), "nft delete table inet fairlead-nodeportlocal\n"; got != want {
+				t.Errorf("none any more is\n%swant\n%s", got, want)
+			}
+		})
 	}
 }

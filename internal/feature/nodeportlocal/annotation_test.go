@@ -37,3 +37,14 @@ func FuzzAnnotation(f *testing.F) {
 		}
 	})
 }
+
+// TestIPFamilyForAnnotation: readers know a family by Kubernetes' word for it.
+func TestIPFamilyForAnnotation(t *testing.T) {
+	for ipv6, word := range map[bool]string{false: "IPv4", true: "IPv6"} {
+		m := Mapping{PodPort: 80, Port: world.Port{IPv6: ipv6, Protocol: 6, Number: 61000}, NodeIP: netip.IPv6Loopback()}
+		want := `[{"podPort":80,"nodeIP":"::1","nodePort":61000,"protocol":"tcp","ipFamily":"` + word + `"}]`
+		if got := string(appendAnnotation(nil, []Mapping{m})); got != want {
+			t.Errorf("written is %s, want %s", got, want)
+		}
+	}
+}
