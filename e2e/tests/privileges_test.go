@@ -122,6 +122,13 @@ func replace(ctx context.Context, t *testing.T, spec *appsv1.DaemonSetSpec) {
 	}
 }
 
+// started reports whether the pod's container runs, or ran.
+func started(p *corev1.Pod) bool {
+	return slices.ContainsFunc(p.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool {
+		return s.State.Running != nil || s.State.Terminated != nil || s.LastTerminationState.Terminated != nil
+	})
+}
+
 // says has the node's agent replaced by one of the DaemonSet's, and reports
 // whether that one says what it lacks.
 func says(ctx context.Context, client kubernetes.Interface, node string, d *appsv1.DaemonSetSpec) error {
@@ -139,6 +146,10 @@ func says(ctx context.Context, client kubernetes.Interface, node string, d *apps
 		}
 		if p.Annotations[lacks] != what {
 			return errors.Join(errors.New("there is another agent"), pods.Delete(ctx, p.Name, metav1.DeleteOptions{}))
+		}
+		// Only now: it would see the mounts that are there when it starts.
+		if !started(&p) {
+			return errors.New("the agent has not started")
 		}
 		// Asked for by the new agent, since the DaemonSet starts it when the old is gone.
 		if err := shared.Apply(ctx, fmt.Sprintf(wantsANetwork, node)); err != nil {
