@@ -55,6 +55,16 @@ func TestListsAreAsMapsWouldBe(t *testing.T) {
 	}
 }
 
+// What goes and comes at once stays: a pod that changes may keep its address.
+func TestWhatGoesAndComesStays(t *testing.T) {
+	t.Parallel()
+	a, b, c := item{1, 0}, item{2, 0}, item{3, 0}
+	list := sorted.Of([]item{a, b, c}, compare).With([]item{a, b}, []item{b}, compare)
+	if got, want := list.Slice(), []item{b, c}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
 // only is what a has and b has not, in order.
 func only(a, b map[int]item) []item {
 	var out []item
