@@ -68,8 +68,9 @@ func (l List[T]) Find(compare func(T) int) (v T, ok bool) {
 	return l.chunks[i][j], true
 }
 
-// With returns l without those gone, and with those that come. A value that takes
-// the place of one that compares as equal comes, and the other goes. Both are sorted.
+// With returns l without those gone, and with those that come; what does both
+// stays. A value that takes the place of one that compares as equal comes, and the
+// other goes. Both are sorted.
 func (l List[T]) With(gone, come []T, compare func(a, b T) int) List[T] {
 	if len(l.chunks) == 0 {
 		return Of(slices.Clone(come), compare)
@@ -112,13 +113,14 @@ func merge[T comparable](chunk, gone, come []T, compare func(a, b T) int) []T {
 		for len(come) > 0 && compare(come[0], v) < 0 {
 			out, come = append(out, come[0]), come[1:]
 		}
-		if len(come) > 0 && come[0] == v {
+		stays := len(come) > 0 && come[0] == v
+		if stays {
 			come = come[1:]
 		}
 		for len(gone) > 0 && compare(gone[0], v) < 0 {
 			gone = gone[1:]
 		}
-		if len(gone) == 0 || gone[0] != v {
+		if stays || len(gone) == 0 || gone[0] != v {
 			out = append(out, v)
 		}
 	}
