@@ -2,6 +2,7 @@ package agent
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -186,13 +187,17 @@ func (c *npl) holds() []string {
 	return out
 }
 
+// histories is how many steps of a random history are taken at a real kernel. One
+// takes 50 ms.
+var histories = flag.Int("histories", 150, "steps of a random history of NodePortLocal")
+
 // Whatever happens, after the next turn the kernel leads what the model says, the
 // pods are told the same, and sockets hold those ports and no others. Antrea:
 // testNPLMultiplePodsAgentRestart, with the rule that somebody deletes; TestRestoreRules,
 // TestAddRule and TestDeleteRule in both families.
 func TestRulesSocketsAndAnnotationsAgree(t *testing.T) {
 	c := &npl{newNode(t, nodesOfBoth), t, rand.New(rand.NewPCG(5, 6)), map[string]string{}, map[string]nplService{}, map[string]net.Listener{}}
-	for i := range 150 {
+	for i := range *histories {
 		for range 1 + c.random.IntN(3) {
 			c.step()
 		}
