@@ -6,7 +6,6 @@
 package netns
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -24,7 +23,7 @@ func Path(name string) string { return filepath.Join(Dir, name) }
 
 // New makes a namespace called name, with its loopback interface down.
 func New(name string) error {
-	if err := os.MkdirAll(Dir, 0o755); err != nil {
+	if err := share(); err != nil {
 		return err
 	}
 	path := Path(name)
@@ -42,19 +41,6 @@ func New(name string) error {
 	if err != nil {
 		os.Remove(path)
 		return fmt.Errorf("new network namespace %s: %w", name, err)
-	}
-	return nil
-}
-
-// Delete unmounts and removes the namespace at path; what is in it goes when
-// its last process does. A namespace that is gone is no error.
-func Delete(path string) error {
-	err := unix.Unmount(path, unix.MNT_DETACH)
-	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("unmount %s: %w", path, err)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
 	}
 	return nil
 }
