@@ -3,8 +3,13 @@ package enter
 import (
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // A command in a network namespace has that one, and its process id is its own:
@@ -34,4 +39,46 @@ func TestACommandIsAtItsPlace(t *testing.T) {
 	if _, err := (Place{PID: -1}).Command(t.Context(), "true").Output(); err == nil {
 		t.Error("a command ran on a node that is off")
 	}
+}
+
+// A namespace goes whoever mounts over the directory that it is in, and when: the
+// first ip netns add of a machine does.
+func TestANamespaceGoesFromBeneathAMount(t *testing.T) {
+	for _, name := range []string{"new", "old"} {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestInOwnMounts$", "-test.v")
+		cmd.Env = append(os.Environ(), "MOUNT_CASE="+name)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: TestInOwnMounts") {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
+}
+
+// TestInOwnMounts is the process of TestANamespaceGoesFromBeneathAMount.
+func TestInOwnMounts(t *testing.T) {
+	name := os.Getenv("MOUNT_CASE")
+	if name == "" {
+		return
+	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""))
+	must(unix.Mount("none", filepath.Dir(netnsDir), "tmpfs", 0, ""))
+	if name == "new" {
+		must(NewNetns(name))
+	} else { // as it was when the directory was no mount
+		must(os.Mkdir(netnsDir, 0o755))
+		must(os.WriteFile(Netns(name), nil, 0o444))
+		must(unix.Mount("/proc/self/ns/net", Netns(name), "", unix.MS_BIND, ""))
+	}
+	must(exec.Command("ip", "netns", "add", "stranger").Run())
+	must(DeleteNetns(name))
+	if _, err := os.Lstat(Netns(name)); !os.IsNotExist(err) {
+		t.Errorf("it is left: %v", err)
+	}
+	must(exec.Command("ip", "netns", "del", "stranger").Run())
 }
