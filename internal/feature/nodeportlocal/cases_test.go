@@ -185,8 +185,11 @@ func TestHostPortsAreNeverOurs(t *testing.T) {
 	h.Address = netip.MustParseAddr("192.168.100.7")
 	both := with(web("s", to(tcp, 80)), func(s *world.Service) { s.IPv6 = true })
 	s = newSim(pods(pod("a", at("10.244.1.2", "fd00::2"), hosts(h))), both)
-	if got, want := s.turn(t), "a: 61000>80/tcp@192.168.100.7"; got != want {
-		t.Errorf("told %q, want %q", got, want)
+	for _, step := range []struct{ address, want string }{{"192.168.100.8", ""}, {"192.168.100.7", "a: 61000>80/tcp@192.168.100.7"}, {"192.168.100.8", "a:"}} {
+		s.world.Kernel = &world.Kernel{Interfaces: []world.Interface{{Name: "eth0", Addresses: []netip.Prefix{netip.PrefixFrom(netip.MustParseAddr(step.address), 24)}}}}
+		if got := s.turn(t); got != step.want {
+			t.Errorf("with address %s: told %q, want %q", step.address, got, step.want)
+		}
 	}
 	h.Address = netip.IPv4Unspecified()
 	s = newSim(pods(pod("a", at("10.244.1.2", "fd00::2"), hosts(h))), both)
