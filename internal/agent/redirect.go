@@ -41,7 +41,7 @@ func (a *Agent) redirect(s *Snapshot) {
 	err := forget(func(e *conntrack.Entry) bool {
 		to := e.Original.Destination
 		return slices.ContainsFunc(gone[to.Port()], func(f flow) bool { return f.to == e.Reply.Source }) ||
-			slices.ContainsFunc(come[to.Port()], func(f flow) bool { return f.takes(to) && f.to != e.Reply.Source && isLocal(s.World, to.Addr()) })
+			slices.ContainsFunc(come[to.Port()], func(f flow) bool { return f.takes(to) && f.to != e.Reply.Source && s.World.HasAddress(to.Addr()) })
 	})
 	if err != nil {
 		a.config.Log.Warn("connections to UDP ports of the node may lead where these led before", "error", err)
@@ -112,10 +112,4 @@ func addNodePorts(to map[flow]bool, w *world.World, list []world.NodePort) {
 			}
 		}
 	}
-}
-
-// isLocal reports whether a is an address of the node.
-func isLocal(w *world.World, a netip.Addr) bool {
-	_, held := w.Kernel.Holding(a)
-	return held || a.IsLoopback() || slices.Contains(w.Node.Gateways(), a)
 }

@@ -73,6 +73,12 @@ func (k *Kernel) Holding(a netip.Addr) (Interface, bool) {
 	return Interface{}, false
 }
 
+// HasAddress reports whether a is an address of this node.
+func (w *World) HasAddress(a netip.Addr) bool {
+	_, held := w.Kernel.Holding(a)
+	return held || a.IsLoopback() || slices.Contains(w.Node.Gateways(), a)
+}
+
 // NetnsAlive reports whether a pod's network namespace still exists.
 func (k *Kernel) NetnsAlive(path string) bool {
 	_, ok := slices.BinarySearch(k.LiveNetns, path)

@@ -37,7 +37,8 @@ var Feature = feature.Feature{
 		return struct {
 			attachments *world.Attachments
 			kernel      *world.Kernel
-		}{w.Attachments, w.Kernel}
+			node        *world.Node
+		}{w.Attachments, w.Kernel, w.Node}
 	},
 }
 
@@ -68,14 +69,19 @@ func render(w *world.World) feature.Result {
 		}
 		for _, p := range a.HostPorts {
 			if i := slices.IndexFunc(held, func(h holder) bool { return h.port.Overlaps(p) }); i >= 0 {
-				r.Problems = append(r.Problems, problem(a, fmt.Sprintf("host port %s is taken by pod %s", p, name(held[i].pod)),
-					"choose another port, or let the scheduler find another node"))
+				tell(&r, holder{a, p}, fmt.Sprintf("host port %s is taken by pod %s", p, name(held[i].pod)),
+					"choose another port, or let the scheduler find another node")
 				continue
 			}
 			held = append(held, holder{a, p})
-			if !lead(families, a, p) {
-				r.Problems = append(r.Problems, problem(a, fmt.Sprintf("host port %s leads nowhere: the pod has no address of its family", p),
-					"choose an address of the other family, or leave hostIP out"))
+			switch led := lead(families, a, p); {
+			case !led:
+				tell(&r, holder{a, p}, fmt.Sprintf("host port %s leads nowhere: the pod has no address of its family", p),
+					"choose an address of the other family, or leave hostIP out")
+			// It is in the map all the same: where the address comes, it leads from then on.
+			case !p.Anywhere() && !w.HasAddress(p.Address):
+				tell(&r, holder{a, p}, fmt.Sprintf("host port %s leads nowhere: %s is no address of node %s", p, p.Address, w.Node.Name),
+					"write an address of the node, or leave hostIP out; where the node gets the address, the port follows")
 			}
 		}
 	}
@@ -87,8 +93,16 @@ func render(w *world.World) feature.Result {
 
 func name(a *world.Attachment) string { return a.Namespace + "/" + a.Pod }
 
-func problem(a *world.Attachment, reason, hint string) world.Problem {
-	return world.Problem{Object: "Pod " + name(a), Field: "spec.containers[].ports[].hostPort", Reason: reason, Hint: hint}
+// mostTold bounds the events of one turn; a pod may have thousands of host ports.
+const mostTold = 50
+
+// tell tells a pod's user what is wrong with one of its host ports.
+func tell(r *feature.Result, h holder, reason, hint string) {
+	pod := "Pod " + name(h.pod)
+	r.Problems = append(r.Problems, world.Problem{Object: pod, Field: "spec.containers[].ports[].hostPort", Reason: reason, Hint: hint})
+	if len(r.Events) < mostTold {
+		r.Events = append(r.Events, world.Event{Object: pod, Type: world.Warning, Reason: "HostPortNotLed", Message: reason + "; " + hint, Subject: h.port.String()})
+	}
 }
 
 func familyOf(a netip.Addr) nft.Family {

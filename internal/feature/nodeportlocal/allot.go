@@ -32,7 +32,6 @@ func (d *Decision) Waiting() []Mapping { return d.waiting }
 func Decide(w *world.World) *Decision {
 	d := &Decision{settings: w.Config.NodePortLocal, closed: w.Taken != nil && w.Taken.Closed}
 	c := newChooser(w)
-	d.mistakes = c.mistakes
 	var taken []world.Port
 	if w.Taken != nil {
 		taken = slices.Clone(w.Taken.Ports)
@@ -44,11 +43,12 @@ func Decide(w *world.World) *Decision {
 		if !d.settings.Enabled {
 			break
 		}
-		taken = append(taken, hosted(p)...)
+		taken = append(taken, hosted(w, p)...)
 		if !p.HostNetwork && len(p.Addresses) > 0 {
 			d.Mappings = c.mappings(d.Mappings, p)
 		}
 	}
+	d.mistakes = c.mistakes
 	for _, ipv6 := range []bool{false, true} {
 		if c.lacking[ipv6] {
 			d.lacking = append(d.lacking, familyName(ipv6))
@@ -63,9 +63,12 @@ func Decide(w *world.World) *Decision {
 }
 
 // hosted are the ports of the node that p has as host ports.
-func hosted(p *world.Pod) []world.Port {
+func hosted(w *world.World, p *world.Pod) []world.Port {
 	var out []world.Port
 	for _, h := range p.Local.HostPorts {
+		if !h.Anywhere() && !w.HasAddress(h.Address) {
+			continue
+		}
 		for _, ipv6 := range []bool{false, true} {
 			if h.Anywhere() || h.Address.Is6() == ipv6 {
 				out = append(out, world.Port{IPv6: ipv6, Protocol: h.Protocol, Number: h.Port})

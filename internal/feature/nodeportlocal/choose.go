@@ -37,6 +37,7 @@ type chooser struct {
 	// by are the Services that select pods, each by the first label that it asks for:
 	// a pod is compared with those that have one of its labels.
 	by       map[label][]*world.Service
+	world    *world.World
 	nodeIPs  map[bool]netip.Addr // by whether the family is IPv6
 	lacking  map[bool]bool       // families that are asked for and the node lacks
 	mistakes []world.Problem
@@ -54,7 +55,7 @@ type target struct {
 }
 
 func newChooser(w *world.World) *chooser {
-	c := &chooser{by: map[label][]*world.Service{}, nodeIPs: map[bool]netip.Addr{}, lacking: map[bool]bool{}, alone: map[*world.Service][]world.Key{}}
+	c := &chooser{world: w, by: map[label][]*world.Service{}, nodeIPs: map[bool]netip.Addr{}, lacking: map[bool]bool{}, alone: map[*world.Service][]world.Key{}}
 	for _, a := range slices.Concat(w.Node.External, w.Node.Addresses) {
 		if _, better := c.nodeIPs[a.Is6()]; !better {
 			c.nodeIPs[a.Is6()] = a
@@ -179,7 +180,11 @@ func (c *chooser) lead(to []Mapping, p *world.Pod, t target, services []world.Ke
 			if !h.Anywhere() {
 				there.NodeIP = h.Address
 			}
-			if there.NodeIP.IsValid() && there.NodeIP.Is6() == ipv6 {
+			switch {
+			case !there.NodeIP.IsValid() || there.NodeIP.Is6() != ipv6 || there.NodeIP.IsLoopback(): // which others do not reach
+			case !h.Anywhere() && !c.world.HasAddress(h.Address):
+				c.elsewhere(p, h)
+			default:
 				to = append(to, there)
 			}
 		}
@@ -192,4 +197,14 @@ func (c *chooser) lead(to []Mapping, p *world.Pod, t target, services []world.Ke
 		}
 	}
 	return to
+}
+
+// elsewhere notes that a host port of p is not told: its address is not the node's.
+func (c *chooser) elsewhere(p *world.Pod, h world.HostPort) {
+	problem := world.Problem{Object: "Pod " + p.Namespace + "/" + p.Name, Field: "metadata.annotations[" + world.NodePortLocalPorts + "]",
+		Reason: fmt.Sprintf("host port %s is not among them: %s is no address of node %s", h, h.Address, c.world.Node.Name),
+		Hint:   "write an address of the node, or leave hostIP out"}
+	if len(c.mistakes) < mostTold && !slices.Contains(c.mistakes, problem) {
+		c.mistakes = append(c.mistakes, problem)
+	}
 }

@@ -32,15 +32,27 @@ var Feature = feature.Feature{
 	Needs:  world.Needs{Pods: world.NodePods, Services: true},
 	Reads: func(w *world.World) any {
 		return struct {
-			node     *world.Node
-			settings world.NodePortLocal
-			others   [2]world.PortRange
-			pods     *world.Sorted[world.Pod]
-			services *world.Sorted[world.Service]
-			last     *world.NodePorts
-			taken    *world.Taken
-		}{w.Node, w.Config.NodePortLocal, others(w), w.LocalPods, w.Services, w.Allocations.NodePorts, w.Taken}
+			node      *world.Node
+			addresses string
+			settings  world.NodePortLocal
+			others    [2]world.PortRange
+			pods      *world.Sorted[world.Pod]
+			services  *world.Sorted[world.Service]
+			last      *world.NodePorts
+			taken     *world.Taken
+		}{w.Node, addresses(w), w.Config.NodePortLocal, others(w), w.LocalPods, w.Services, w.Allocations.NodePorts, w.Taken}
 	},
+}
+
+// addresses are those of the node's interfaces, which hostIPs are compared with.
+func addresses(w *world.World) string {
+	var b []byte
+	for _, i := range w.Kernel.Interfaces {
+		for _, p := range i.Addresses {
+			b = p.Addr().AppendTo(append(b, ' '))
+		}
+	}
+	return string(b)
 }
 
 func render(w *world.World) feature.Result {
