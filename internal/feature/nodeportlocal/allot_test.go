@@ -57,6 +57,51 @@ func TestRecall(t *testing.T) {
 	})
 }
 
+// A tenant does not choose his port: while there is a record of what was given out,
+// an annotation that we did not write counts for nothing, whether its port is
+// another's, was just given back, or nobody's.
+func TestAnAnnotationCountsOnlyWithoutARecord(t *testing.T) {
+	said := func(port int) func(*world.Pod) {
+		return says(fmt.Sprintf(`[{"podPort":80,"nodePort":%d,"protocol":"tcp","ipFamily":"IPv4"}]`, port))
+	}
+	s := newSim(pods(pod("z", app("other"))), web("s", to(tcp, 80)))
+	for _, step := range []struct {
+		pods []*world.Pod
+		want string
+	}{
+		{pods(pod("z", app("other"))), ""}, // nothing was given out yet
+		{pods(pod("a", said(61005))), "a: 61000>80/tcp"},
+		{pods(pod("a"), pod("b")), "a: 61000>80/tcp; b: 61001>80/tcp"},
+		{pods(pod("b"), pod("c", said(61000))), "b: 61001>80/tcp; c: 61002>80/tcp"}, // a's rests
+		{pods(pod("b"), pod("c", says(`[{"podPort":80,"nodePort":61002,"protocol":"tcp"}]`)), pod("d", said(61002))), "b: 61001>80/tcp; c: 61002>80/tcp; d: 61003>80/tcp"},
+		{pods(pod("z", app("other"))), ""},
+		{pods(pod("e", said(61007))), "e: 61004>80/tcp"},
+	} {
+		s.set(step.pods, s.world.Services.List...)
+		if got := s.turn(t); got != step.want {
+			t.Errorf("told %q, want %q", got, step.want)
+		}
+	}
+}
+
+// What was not seen yet is no reason to begin a record: it would end what
+// annotations tell of a lost one.
+func TestNothingSeenIsNoRecord(t *testing.T) {
+	a := pod("a", says(`[{"podPort":80,"nodePort":61005,"protocol":"tcp","ipFamily":"IPv4"}]`))
+	s := newSim(nil, web("s", to(tcp, 80)))
+	s.turn(t) // no pod is seen
+	s.set(pods(a))
+	s.world.Services = &world.Sorted[world.Service]{}
+	render := nodeportlocal.Feature.Render(s.world) // no Service is
+	if render.Allocations != nil || s.world.Allocations.NodePorts != nil {
+		t.Fatal("nothing was seen, and there is a record")
+	}
+	s.set(pods(a), web("s", to(tcp, 80)))
+	if got, want := s.turn(t), "a: 61005>80/tcp"; got != want {
+		t.Errorf("told %q, want %q", got, want)
+	}
+}
+
 // A port that was given back is the last to be used again, in the order in which
 // they were given back.
 func TestPortsGivenBackAreUsedLast(t *testing.T) {
