@@ -124,9 +124,10 @@ func decodeGivenOut(content []byte) (givenOut, error) {
 	if err := json.Unmarshal(content, &file); err != nil {
 		return out, err
 	}
-	out.allocations.NodePorts = file.NodePorts
+	var wrong error
+	out.allocations.NodePorts, wrong = checkedNodePorts(file.NodePorts)
 	if file.Blocks == nil {
-		return out, checkNodePorts(file.NodePorts)
+		return out, wrong
 	}
 	blocks := &world.Blocks{}
 	for i, b := range file.Blocks {
@@ -139,17 +140,16 @@ func decodeGivenOut(content []byte) (givenOut, error) {
 		}
 	}
 	out.allocations.Blocks = blocks
-	return out, checkNodePorts(file.NodePorts)
+	return out, wrong
 }
 
-// checkNodePorts refuses what nobody wrote. Ports that are held twice, or that are
-// none, are no harm: package nodeportlocal gives them to nobody.
-func checkNodePorts(p *world.NodePorts) error {
+// checkedNodePorts refuses what nobody wrote, which is no record. Ports that are held
+// twice, or that are none, are no harm: package nodeportlocal gives them to nobody.
+func checkedNodePorts(p *world.NodePorts) (*world.NodePorts, error) {
 	if p == nil || slices.IsSortedFunc(p.List, world.NodePort.Compare) {
-		return nil
+		return p, nil
 	}
-	p.List = nil
-	return errors.New("the ports of the node are out of order, which nobody wrote")
+	return nil, errors.New("the ports of the node are out of order, which nobody wrote")
 }
 
 // readGivenOut reads what an earlier agent gave out: nothing where there is no

@@ -18,6 +18,7 @@ type Decision struct {
 	spaces   spaces
 	settings world.NodePortLocal
 	closed   bool
+	recorded bool     // what is given out is to be remembered
 	lacking  []string // families that the node lacks
 	mistakes []world.Problem
 }
@@ -27,8 +28,9 @@ func (d *Decision) Waiting() []Mapping { return d.waiting }
 
 // Decide chooses the ports of w's pods that are to be reached by the node, and
 // gives each a port. Who has one keeps it, also one that only the pod's annotation
-// knows of; otherwise a number is chosen that nobody had, or of those given back
-// the one that was for longest.
+// knows of where the record of what was given out is lost: a tenant writes
+// annotations too. Otherwise a number is chosen that nobody had, or of those given
+// back the one that was for longest.
 func Decide(w *world.World) *Decision {
 	d := &Decision{settings: w.Config.NodePortLocal, closed: w.Taken != nil && w.Taken.Closed}
 	c := newChooser(w)
@@ -54,12 +56,15 @@ func Decide(w *world.World) *Decision {
 			d.lacking = append(d.lacking, familyName(ipv6))
 		}
 	}
-	last := w.Allocations.NodePorts
-	if last == nil {
-		last = &world.NodePorts{}
-	}
-	d.allot(last, taken)
+	d.allot(w.Allocations.NodePorts, taken)
+	d.recorded = w.Allocations.NodePorts != nil || len(d.Ports.List) > 0 || d.sees(w)
 	return d
+}
+
+// sees reports whether what is given out is all that there is to give. A record that
+// was begun before pods and Services were seen would say that nobody had anything.
+func (d *Decision) sees(w *world.World) bool {
+	return d.settings.Enabled && !d.closed && len(w.LocalPods.List) > 0 && len(w.Services.List) > 0
 }
 
 // hosted are the ports of the node that p has as host ports.
@@ -78,8 +83,13 @@ func hosted(w *world.World, p *world.Pod) []world.Port {
 	return out
 }
 
-// allot gives every mapping a port as far as there are ports.
+// allot gives every mapping a port as far as there are ports. Last is the record;
+// nil where there is none.
 func (d *Decision) allot(last *world.NodePorts, taken []world.Port) {
+	lost := last == nil
+	if lost {
+		last = &world.NodePorts{}
+	}
 	d.spaces = spaces{ports: d.settings.Ports}
 	for _, p := range taken {
 		if s := d.spaces.slot(p); s != nil {
@@ -88,8 +98,10 @@ func (d *Decision) allot(last *world.NodePorts, taken []world.Port) {
 	}
 	d.spaces.free(last.Freed)
 	d.spaces.free(d.keep(last.List))
-	if !d.closed {
+	if lost && !d.closed {
 		d.recall()
+	}
+	if !d.closed {
 		d.give()
 	}
 	now := &world.NodePorts{Freed: d.spaces.freed(), List: make([]world.NodePort, 0, len(d.Mappings))}
@@ -131,8 +143,8 @@ func (m *Mapping) compare(p world.NodePort) int {
 	return world.NodePort{Port: m.Port, Pod: m.Pod.Key, UID: m.Pod.Local.UID, PodPort: m.PodPort}.Compare(p)
 }
 
-// recall gives mappings the ports that their pods' annotations name, where our
-// own record was lost.
+// recall gives mappings the ports that their pods' annotations name: our own record
+// was lost, and with it which ports rest.
 func (d *Decision) recall() {
 	var pod *world.Pod
 	var said []entry

@@ -58,7 +58,7 @@ func addresses(w *world.World) string {
 func render(w *world.World) feature.Result {
 	d := Decide(w)
 	r := feature.Result{Notes: d.notes(w), Problems: d.problems(w), Events: d.events()}
-	if len(d.Ports.List)+len(d.Ports.Freed) > 0 || w.Allocations.NodePorts != nil {
+	if d.recorded {
 		r.Allocations = &world.Allocations{NodePorts: d.Ports}
 	}
 	if len(d.Ports.List) > 0 {
