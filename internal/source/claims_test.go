@@ -1,0 +1,79 @@
+package source
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// clusterNode is a Node that was made so many minutes after the cluster.
+func clusterNode(name, address string, minutes int, cidrs ...string) *corev1.Node {
+	made := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(minutes) * time.Minute)
+	return &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.NewTime(made)},
+		Spec:       corev1.NodeSpec{PodCIDRs: cidrs},
+		Status:     corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address}}},
+	}
+}
+
+// held are the pod CIDRs that the nodes of w have.
+func held(w *world.World) string {
+	var out []string
+	for _, n := range append([]*world.Node{w.Node}, w.Peers.Nodes...) {
+		for _, c := range n.PodCIDRs {
+			out = append(out, n.Name+" "+c.String())
+		}
+	}
+	slices.Sort(out)
+	return strings.Join(out, ", ")
+}
+
+func said(problems []world.Problem) string {
+	var out []string
+	for _, p := range problems {
+		out = append(out, p.String())
+	}
+	slices.Sort(out)
+	return strings.Join(out, "\n")
+}
+
+// A node that came last takes nothing from those that were there, whatever its
+// name and however wide the pod CIDR is that it claims.
+func TestALaterNodeTakesNoPodCIDR(t *testing.T) {
+	t.Parallel()
+	for _, wide := range []string{"10.244.0.0/16", "10.244.1.0/24", "10.244.2.0/25"} {
+		objects := &Objects{Nodes: []*corev1.Node{
+			clusterNode("aa", "192.168.100.9", 60, wide),
+			clusterNode("n1", "192.168.100.1", 0, "10.244.1.0/24"),
+			clusterNode("n2", "192.168.100.2", 0, "10.244.2.0/24"),
+		}}
+		w, problems := NewBuilder("n1").Build(Inputs{Objects: objects, Kernel: &world.Kernel{}, Attachments: &world.Attachments{}})
+		if got := held(w); got != "n1 10.244.1.0/24, n2 10.244.2.0/24" {
+			t.Errorf("%s: in force are %s", wide, got)
+		}
+		for _, p := range []string{"Node aa: spec.podCIDRs: " + wide + " overlaps ", " is claimed by Node aa too"} {
+			if !strings.Contains(said(problems), p) {
+				t.Errorf("%s: %q is not said in\n%s", wide, p, said(problems))
+			}
+		}
+	}
+}
+
+// A node keeps its own pod CIDR, also where another was there before it.
+func TestANodeKeepsItsOwnPodCIDR(t *testing.T) {
+	t.Parallel()
+	objects := &Objects{Nodes: []*corev1.Node{
+		clusterNode("aa", "192.168.100.9", 0, "10.244.0.0/16"),
+		clusterNode("n1", "192.168.100.1", 60, "10.244.1.0/24"),
+	}}
+	w, problems := NewBuilder("n1").Build(Inputs{Objects: objects, Kernel: &world.Kernel{}, Attachments: &world.Attachments{}})
+	if got := held(w); got != "n1 10.244.1.0/24" || !strings.Contains(said(problems), "Node aa") || !strings.Contains(said(problems), "Node n1") {
+		t.Errorf("in force are %s, and told is\n%s", got, said(problems))
+	}
+}
