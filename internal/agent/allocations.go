@@ -26,6 +26,7 @@ type givenOut struct {
 type allocationsFile struct {
 	Blocks    []blockRecord    `json:"blocks,omitempty"`
 	NodePorts *world.NodePorts `json:"nodePorts,omitempty"`
+	Claims    []world.Claim    `json:"claims,omitempty"`
 }
 
 type blockRecord struct {
@@ -63,6 +64,9 @@ func (g givenOut) encode() ([]byte, error) {
 		for _, b := range g.allocations.Blocks.List {
 			file.Blocks = append(file.Blocks, blockRecord{b, g.blocksFreed[b.Number]})
 		}
+	}
+	if g.allocations.Claims != nil {
+		file.Claims = g.allocations.Claims.List
 	}
 	content, err := json.Marshal(file)
 	if err != nil || g.allocations.NodePorts == nil {
@@ -126,6 +130,9 @@ func decodeGivenOut(content []byte) (givenOut, error) {
 	}
 	var wrong error
 	out.allocations.NodePorts, wrong = checkedNodePorts(file.NodePorts)
+	if file.Claims != nil {
+		out.allocations.Claims = &world.Claims{List: file.Claims}
+	}
 	if file.Blocks == nil {
 		return out, wrong
 	}

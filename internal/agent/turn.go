@@ -74,6 +74,9 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 	var none datapath.Changes
 	uncollected := a.collect() // one more turn, and no reason to leave the rest undone
 	in := source.Inputs{Attachments: a.book.Attachments(), Allocations: a.given.allocations, Taken: a.ports.others()}
+	if s.World != nil {
+		in.Before = s.World.Peers
+	}
 	var err error
 	if in.Objects, err = a.config.Objects.Read(); err != nil {
 		return none, err

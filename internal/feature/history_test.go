@@ -19,6 +19,7 @@ import (
 type history struct {
 	random *rand.Rand
 	netns  []string // where pods are
+	made   int64    // when the last Node was
 	in     source.Inputs
 }
 
@@ -73,6 +74,13 @@ func (h *history) nodes(now []*corev1.Node) []*corev1.Node {
 		i = 1
 	}
 	name := fmt.Sprintf("n%d", i)
+	made := metav1.Time{}
+	if i := slices.IndexFunc(now, func(n *corev1.Node) bool { return n.Name == name }); i >= 0 {
+		made = now[i].CreationTimestamp
+	} else if h.random.IntN(4) > 0 {
+		h.made++
+		made = metav1.Unix(h.made, 0)
+	}
 	out := slices.DeleteFunc(slices.Clone(now), func(n *corev1.Node) bool { return n.Name == name })
 	if len(out) < len(now) && h.random.IntN(4) == 0 {
 		return out
@@ -94,6 +102,7 @@ func (h *history) nodes(now []*corev1.Node) []*corev1.Node {
 		address = "192.168.100.2"
 	}
 	n := node(name, address, cidr, fmt.Sprintf("fd00:%d::/64", i))
+	n.CreationTimestamp = made
 	for _, more := range []string{fmt.Sprintf("fd00:100::%d", i), fmt.Sprintf("10.9.0.%d", i)} {
 		if h.random.IntN(2) == 0 {
 			n.Status.Addresses = append(n.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: more})

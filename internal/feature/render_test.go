@@ -80,9 +80,16 @@ func TestColdAndWarmAreEqual(t *testing.T) {
 			t.Fatalf("step %d: nothing that is read changed, and parts were rendered again", i)
 		}
 		lastWorld, last = w, r
-		h.in.Allocations = r.Allocations
+		h.in.Allocations, h.in.Before = r.Allocations, w.Peers
 		if _, again := warm.run(h.in); !slices.Equal(again.State, r.State) || *again.Allocations != *r.Allocations {
 			t.Fatalf("step %d: what was given out is given back, and something else is rendered", i)
+		}
+		if i%17 == 0 {
+			warm, h.in.Before = newLine(), nil // the agent is started anew
+			if lastWorld, last = warm.run(h.in); !reflect.DeepEqual(lastWorld.Peers, w.Peers) {
+				t.Fatalf("step %d: the peers have %+v, and after a restart %+v", i, w.Peers, lastWorld.Peers)
+			}
+			h.in.Before = lastWorld.Peers
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -10,57 +11,118 @@ import (
 
 // A claim is one node's pod CIDR.
 type claim struct {
-	cidr  netip.Prefix
-	node  int
-	above int // the claim just around this one, or -1
-	kept  bool
-	below int // a claim inside this one that is kept, or -1
+	world.Claim
+	node    int
+	rank    int   // the smallest is asked first
+	created int64 // of its Node; 0: not known
+	above   int   // the claim just around this one, or -1
+	kept    bool
+	within  bool // a claim inside this one is kept
 }
 
-// disjoint takes pod CIDRs away that overlap one that an earlier node keeps.
-func disjoint(nodes []*world.Node) ([]*world.Node, []world.Problem) {
+// The ranks of claims. A node keeps its own pod CIDR whatever others say, and a
+// peer one that is in force here. Between others the older Node goes before the
+// younger one, since only the API server says when it was made.
+const (
+	rankOwn = iota
+	rankInForce
+	rankOther
+)
+
+// A registry says what pod CIDRs were before they were looked at.
+type registry struct {
+	own     string               // the node itself
+	inForce map[world.Claim]bool // of its peers
+}
+
+// disjoint takes pod CIDRs away that overlap one that another node keeps, and
+// returns what others keep against them.
+func disjoint(nodes []meaning, r registry) ([]meaning, []world.Claim, []world.Problem) {
 	claims := claimsOf(nodes)
+	for i := range claims {
+		c := &claims[i]
+		c.created, c.rank = nodes[c.node].created, rankOther
+		switch {
+		case c.Node == r.own:
+			c.rank = rankOwn
+		case r.inForce[c.Claim]:
+			c.rank = rankInForce
+		}
+	}
+	settle(claims)
+	out := slices.Clone(nodes)
+	var problems []world.Problem
+	contested := map[world.Claim]bool{}
+	for i, c := range claims {
+		if c.kept {
+			continue
+		}
+		n := *out[c.node].node
+		n.PodCIDRs = slices.DeleteFunc(slices.Clone(n.PodCIDRs), func(p netip.Prefix) bool { return p == c.CIDR })
+		out[c.node].node = &n
+		keepers := keepersOf(claims, i)
+		for _, k := range keepers {
+			if k.Node != r.own {
+				contested[k.Claim] = true
+			}
+		}
+		problems = append(problems, overlap(c, keepers)...)
+	}
+	var kept []world.Claim
+	for _, c := range claims { // in their order
+		if contested[c.Claim] && c.kept {
+			kept = append(kept, c.Claim)
+		}
+	}
+	return out, kept, problems
+}
+
+// settle decides which claims are kept.
+func settle(claims []claim) {
 	order := make([]int, len(claims))
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(i, j int) int { return claims[i].node - claims[j].node })
-	out := slices.Clone(nodes)
-	var problems []world.Problem
+	slices.SortStableFunc(order, func(i, j int) int {
+		a, b := claims[i], claims[j]
+		return cmp.Or(a.rank-b.rank, first(a.created != 0, b.created != 0), cmp.Compare(a.created, b.created), a.node-b.node)
+	})
 	for _, i := range order {
 		c := &claims[i]
-		if winner := keeper(claims, i); winner != nil {
-			n := *out[c.node]
-			n.PodCIDRs = slices.DeleteFunc(slices.Clone(n.PodCIDRs), func(p netip.Prefix) bool { return p == c.cidr })
-			out[c.node] = &n
-			problems = append(problems, world.Problem{
-				Object: "Node " + n.Name, Field: "spec.podCIDRs",
-				Reason: fmt.Sprintf("%s overlaps %s of Node %s, which keeps it", c.cidr, winner.cidr, nodes[winner.node].Name),
-				Hint:   "give every node a pod CIDR of its own",
-			})
+		if c.within || keptAround(claims, i) >= 0 {
 			continue
 		}
 		c.kept = true
 		for a := c.above; a >= 0; a = claims[a].above {
-			claims[a].below = i
+			claims[a].within = true
 		}
 	}
-	return out, problems
+}
+
+// first orders what is before what is not.
+func first(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return -1
+	}
+	return 1
 }
 
 // claimsOf sorts the pod CIDRs of all nodes, each with the one around it: of two
 // that overlap, one holds the other.
-func claimsOf(nodes []*world.Node) []claim {
+func claimsOf(nodes []meaning) []claim {
 	var claims []claim
 	for i, n := range nodes {
-		for _, c := range n.PodCIDRs {
-			claims = append(claims, claim{cidr: c, node: i, below: -1})
+		for _, c := range n.node.PodCIDRs {
+			claims = append(claims, claim{Claim: world.Claim{Node: n.node.Name, CIDR: c}, node: i})
 		}
 	}
-	slices.SortStableFunc(claims, func(a, b claim) int { return a.cidr.Compare(b.cidr) })
+	slices.SortStableFunc(claims, func(a, b claim) int { return a.CIDR.Compare(b.CIDR) })
 	for i := range claims {
 		above := i - 1
-		for above >= 0 && !claims[above].cidr.Overlaps(claims[i].cidr) {
+		for above >= 0 && !claims[above].CIDR.Overlaps(claims[i].CIDR) {
 			above = claims[above].above
 		}
 		claims[i].above = above
@@ -68,69 +130,51 @@ func claimsOf(nodes []*world.Node) []claim {
 	return claims
 }
 
-// keeper returns the claim that is kept and overlaps claim i, if there is one.
-func keeper(claims []claim, i int) *claim {
-	for a := claims[i].above; a >= 0; a = claims[a].above {
-		if claims[a].kept {
-			return &claims[a]
-		}
+// keptAround is the claim around claim i that is kept, or -1.
+func keptAround(claims []claim, i int) int {
+	a := claims[i].above
+	for a >= 0 && !claims[a].kept {
+		a = claims[a].above
 	}
-	if below := claims[i].below; below >= 0 {
-		return &claims[below]
-	}
-	return nil
+	return a
 }
 
-// sharedAddresses tells of addresses that two nodes have. Both keep them: the
-// one that is wrong may be of a node that is no more.
-func sharedAddresses(nodes []*world.Node) []world.Problem {
-	var problems []world.Problem
-	first := map[netip.Addr]*world.Node{}
-	for _, n := range nodes {
-		for _, a := range n.Addresses {
-			switch owner := first[a]; owner {
-			case nil:
-				first[a] = n
-			case n:
-			default:
-				problems = append(problems, world.Problem{
-					Object: "Node " + n.Name, Field: "status.addresses",
-					Reason: fmt.Sprintf("%s is an address of Node %s too", a, owner.Name),
-					Hint:   "give every node an address of its own, and delete the Node that is no more",
-				})
-			}
+// keepersOf returns the claims that are kept and overlap claim i.
+func keepersOf(claims []claim, i int) []claim {
+	if a := keptAround(claims, i); a >= 0 {
+		return claims[a : a+1]
+	}
+	var out []claim
+	for _, c := range claims[i+1:] {
+		if !c.CIDR.Overlaps(claims[i].CIDR) {
+			break
+		}
+		if c.kept {
+			out = append(out, c)
 		}
 	}
-	return problems
+	return out
 }
 
-// addressesInPods tells of nodes inside a pod CIDR: what is for the node could
-// be sent where its pods are.
-func addressesInPods(nodes []*world.Node) []world.Problem {
-	claims := claimsOf(nodes)
-	var problems []world.Problem
-	for _, n := range nodes {
-		for _, a := range n.Addresses {
-			if c := around(claims, a); c != nil {
-				problems = append(problems, world.Problem{
-					Object: "Node " + n.Name, Field: "status.addresses",
-					Reason: fmt.Sprintf("%s is inside %s, the pod CIDR of Node %s: what is for the node may be sent to pods", a, c.cidr, nodes[c.node].Name),
-					Hint:   "keep pod CIDRs apart from the nodes' networks",
-				})
-			}
-		}
-	}
-	return problems
-}
+// mostNamed is how many nodes a sentence names, and how many nodes are told what
+// one other does.
+const mostNamed = 8
 
-// around returns the narrowest claim that has a in it, if there is one.
-func around(claims []claim, a netip.Addr) *claim {
-	whole := netip.PrefixFrom(a, a.BitLen())
-	i, _ := slices.BinarySearchFunc(claims, whole, func(c claim, p netip.Prefix) int { return c.cidr.Compare(p) })
-	for i--; i >= 0; i = claims[i].above {
-		if claims[i].cidr.Contains(a) {
-			return &claims[i]
-		}
+// overlap tells the node whose claim is lost, and those that keep theirs.
+func overlap(lost claim, keepers []claim) []world.Problem {
+	const field, hint = "spec.podCIDRs", "give every node a pod CIDR of its own"
+	named := keepers[:min(len(keepers), mostNamed)]
+	var with []string
+	var out []world.Problem
+	for _, k := range named {
+		with = append(with, fmt.Sprintf("%s of Node %s", k.CIDR, k.Node))
+		out = append(out, world.Problem{Object: "Node " + k.Node, Field: field, Hint: hint,
+			Reason: fmt.Sprintf("%s is claimed by Node %s too, with %s; Node %s keeps it", k.CIDR, lost.Node, lost.CIDR, k.Node)})
 	}
-	return nil
+	keeps := "which keeps it"
+	if len(keepers) > 1 {
+		keeps = "which keep theirs"
+	}
+	return append(out, world.Problem{Object: "Node " + lost.Node, Field: field, Hint: hint,
+		Reason: fmt.Sprintf("%s overlaps %s, %s", lost.CIDR, listed(with, len(keepers)), keeps)})
 }

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -75,5 +76,52 @@ func TestANodeKeepsItsOwnPodCIDR(t *testing.T) {
 	w, problems := NewBuilder("n1").Build(Inputs{Objects: objects, Kernel: &world.Kernel{}, Attachments: &world.Attachments{}})
 	if got := held(w); got != "n1 10.244.1.0/24" || !strings.Contains(said(problems), "Node aa") || !strings.Contains(said(problems), "Node n1") {
 		t.Errorf("in force are %s, and told is\n%s", got, said(problems))
+	}
+}
+
+// What a peer has in force it keeps against a Node that is older and claims it only
+// now, or in a directory, where nothing is older, against one whose name is before
+// its own; also once the agent was started anew.
+func TestWhatIsInForceIsKept(t *testing.T) {
+	t.Parallel()
+	for name, later := range map[string]*corev1.Node{
+		"an older Node":         clusterNode("zz", "192.168.100.9", -60, "10.244.0.0/16"),
+		"a name that is before": clusterNode("aa", "192.168.100.9", 0, "10.244.0.0/16"),
+	} {
+		in := Inputs{Kernel: &world.Kernel{}, Attachments: &world.Attachments{}, Objects: &Objects{Nodes: []*corev1.Node{
+			clusterNode("n1", "192.168.100.1", 0, "10.244.1.0/24"), clusterNode("n2", "192.168.100.2", 0, "10.244.2.0/24"),
+		}}}
+		b := NewBuilder("n1")
+		w, _ := b.Build(in)
+		in.Before, in.Allocations = w.Peers, w.Allocations
+		in.Objects = &Objects{Nodes: append(in.Objects.Nodes, later)}
+		w, _ = b.Build(in)
+		if got := held(w); got != "n1 10.244.1.0/24, n2 10.244.2.0/24" {
+			t.Errorf("%s: in force are %s", name, got)
+		}
+		in.Before, in.Allocations = nil, w.Allocations
+		w, _ = NewBuilder("n1").Build(in)
+		if got := held(w); got != "n1 10.244.1.0/24, n2 10.244.2.0/24" {
+			t.Errorf("%s, after a restart: in force are %s", name, got)
+		}
+		in.Objects = &Objects{Nodes: in.Objects.Nodes[:2]}
+		if w, _ = NewBuilder("n1").Build(in); len(w.Allocations.Claims.List) > 0 {
+			t.Errorf("%s: once it is gone, %+v is remembered", name, w.Allocations.Claims.List)
+		}
+	}
+}
+
+// However many pod CIDRs one node claims, a sentence names a few of their nodes, and
+// few are told.
+func TestOneNodeThatClaimsAllIsToldShortly(t *testing.T) {
+	t.Parallel()
+	objects := &Objects{Nodes: []*corev1.Node{clusterNode("aa", "192.168.100.1", 60, "10.0.0.0/8")}}
+	for i := range 500 {
+		objects.Nodes = append(objects.Nodes, clusterNode(fmt.Sprintf("n%d", i), fmt.Sprintf("192.168.%d.%d", 101+i/250, i%250+1), 0,
+			fmt.Sprintf("10.%d.%d.0/24", i/250, i%250)))
+	}
+	_, problems := NewBuilder("n1").Build(Inputs{Objects: objects, Kernel: &world.Kernel{}, Attachments: &world.Attachments{}})
+	if len(problems) != mostNamed+1 || !strings.Contains(said(problems), "and 492 more, which keep theirs") || len(said(problems)) > 2500 {
+		t.Errorf("%d problems in %d bytes:\n%s", len(problems), len(said(problems)), said(problems))
 	}
 }

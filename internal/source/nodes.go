@@ -64,15 +64,12 @@ func sameList[T any](last, now *world.Sorted[T]) *world.Sorted[T] {
 	return now
 }
 
-// parseNodes returns the nodes sorted by name, without pod CIDRs that an
-// earlier node has.
-func (b *Builder) parseNodes(o *Objects) ([]*world.Node, []world.Problem) {
-	var out []*world.Node
-	var problems []world.Problem
-	ends, more := parseReports(o.Reports)
-	problems = append(problems, more...)
-	known := make(map[*corev1.Node]meaning, len(o.Nodes))
-	for _, o := range o.Nodes {
+// parseNodes returns the nodes sorted by name.
+func (b *Builder) parseNodes(t together) ([]meaning, []world.Problem) {
+	var out []meaning
+	ends, problems := parseReports(t.reports)
+	known := make(map[*corev1.Node]meaning, len(t.nodes))
+	for _, o := range t.nodes {
 		m, ok := b.nodes[o]
 		if !ok {
 			m = parseNode(o)
@@ -84,14 +81,11 @@ func (b *Builder) parseNodes(o *Objects) ([]*world.Node, []world.Problem) {
 			n.Ends = reported
 			m.node = &n
 		}
-		out = append(out, m.node)
+		out = append(out, m)
 	}
 	b.nodes = known
-	slices.SortFunc(out, func(x, y *world.Node) int { return strings.Compare(x.Name, y.Name) })
-	out, more = disjoint(out)
-	problems = append(problems, more...)
-	problems = append(problems, sharedAddresses(out)...)
-	return out, append(problems, addressesInPods(out)...)
+	slices.SortFunc(out, func(x, y meaning) int { return strings.Compare(x.node.Name, y.node.Name) })
+	return out, problems
 }
 
 // ForOthers is the part of an agent's report that concerns other nodes; the rest
@@ -167,7 +161,11 @@ func parseNode(o *corev1.Node) meaning {
 		}
 		n.PodCIDRs = append(n.PodCIDRs, p)
 	}
-	return meaning{n, problems}
+	m := meaning{node: n, problems: problems}
+	if made := o.CreationTimestamp; !made.IsZero() {
+		m.created = made.Unix()
+	}
+	return m
 }
 
 // A pod CIDR has room for the node itself and for pods, and leaves room for

@@ -5,39 +5,92 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"fairlead.dev/fairlead/internal/world"
 )
 
-// Pod CIDRs that remain do not overlap, and one that is taken away overlaps one
-// that an earlier node keeps.
+// someNodes are a few with pod CIDRs that may overlap.
+func someNodes(random *rand.Rand) []meaning {
+	var nodes []meaning
+	for i := range 2 + random.IntN(5) {
+		a := netip.AddrFrom4([4]byte{10, 0, 0, byte(random.IntN(256))})
+		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(random.IntN(256))}), 24+random.IntN(7)).Masked()
+		n := &world.Node{Name: fmt.Sprintf("n%d", i), Addresses: []netip.Addr{a}, PodCIDRs: []netip.Prefix{p}}
+		nodes = append(nodes, meaning{node: n, created: int64(random.IntN(4))})
+	}
+	return nodes
+}
+
+// Pod CIDRs that remain do not overlap; one that is taken away overlaps one that
+// goes before it: the node's own, one in force, that of an older Node, that of the
+// first by name. Whoever is concerned is told, and what is in force stays so.
 func TestNoPodCIDRIsTakenAwayForNothing(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 5000 {
-		var nodes []*world.Node
-		for i := range 2 + random.IntN(5) {
-			a := netip.AddrFrom4([4]byte{10, 0, 0, byte(random.IntN(256))})
-			p := netip.PrefixFrom(a, 24+random.IntN(7)).Masked()
-			nodes = append(nodes, &world.Node{Name: fmt.Sprintf("n%d", i), PodCIDRs: []netip.Prefix{p}})
+		nodes := someNodes(random)
+		r := registry{own: "n1", inForce: map[world.Claim]bool{}}
+		if n := nodes[random.IntN(len(nodes))].node; random.IntN(2) == 0 {
+			r.inForce[world.Claim{Node: n.Name, CIDR: n.PodCIDRs[0]}] = true
 		}
-		left, problems := disjoint(nodes)
-		lost := 0
+		before := func(i, j int) bool {
+			for _, tell := range []func(int) bool{
+				func(i int) bool { return nodes[i].node.Name == r.own },
+				func(i int) bool {
+					return r.inForce[world.Claim{Node: nodes[i].node.Name, CIDR: nodes[i].node.PodCIDRs[0]}]
+				},
+				func(i int) bool { return nodes[i].created != 0 },
+			} {
+				if tell(i) != tell(j) {
+					return tell(i)
+				}
+			}
+			if nodes[i].created != nodes[j].created {
+				return nodes[i].created < nodes[j].created
+			}
+			return i < j
+		}
+		left, contested, problems := disjoint(nodes, r)
+		told := map[string]int{}
+		for _, p := range problems {
+			told[strings.TrimPrefix(p.Object, "Node ")]++
+		}
+		again := registry{own: r.own, inForce: map[world.Claim]bool{}}
 		for i, n := range left {
-			overlaps := func(o *world.Node) bool {
-				return slices.ContainsFunc(o.PodCIDRs, nodes[i].PodCIDRs[0].Overlaps)
+			mine := nodes[i].node.PodCIDRs[0]
+			var keepers, losers []int
+			for j, o := range left {
+				switch overlaps := j != i && nodes[j].node.PodCIDRs[0].Overlaps(mine); {
+				case overlaps && len(o.node.PodCIDRs) > 0:
+					keepers = append(keepers, j)
+				case overlaps:
+					losers = append(losers, j)
+				}
 			}
-			switch {
-			case len(n.PodCIDRs) == 1 && slices.ContainsFunc(left[:i], overlaps):
-				t.Fatalf("%s keeps %s, which overlaps an earlier node's: %s", n.Name, n.PodCIDRs, cidrs(nodes))
-			case len(n.PodCIDRs) == 0 && !slices.ContainsFunc(left[:i], overlaps):
-				t.Fatalf("%s loses %s for nothing: %s", n.Name, nodes[i].PodCIDRs, cidrs(nodes))
-			case len(n.PodCIDRs) == 0:
-				lost++
+			name := n.node.Name
+			if len(n.node.PodCIDRs) == 1 {
+				again.inForce[world.Claim{Node: name, CIDR: mine}] = name != r.own
+				if len(keepers) > 0 {
+					t.Fatalf("%s keeps %s, and %v overlap it: %s", name, mine, keepers, cidrs(nodes))
+				}
+				if got := slices.Contains(contested, world.Claim{Node: name, CIDR: mine}); got != (len(losers) > 0 && name != r.own) {
+					t.Fatalf("%s keeps %s against %v, and contested are %v", name, mine, losers, contested)
+				}
+				if told[name] != len(losers) {
+					t.Fatalf("%s is told of %d that want its pod CIDR, not of %v: %v", name, told[name], losers, problems)
+				}
+				continue
+			}
+			if !slices.ContainsFunc(keepers, func(j int) bool { return before(j, i) }) {
+				t.Fatalf("%s loses %s to %v: %s", name, mine, keepers, cidrs(nodes))
+			}
+			if told[name] != 1 {
+				t.Fatalf("%s lost %s and is told %d times: %v", name, mine, told[name], problems)
 			}
 		}
-		if len(problems) != lost {
-			t.Fatalf("%d problems about %d lost CIDRs: %v", len(problems), lost, problems)
+		if _, andThen, same := disjoint(nodes, again); !slices.Equal(andThen, contested) || !slices.Equal(same, problems) {
+			t.Fatalf("what is in force does not stay so: %v, %v, and before %v, %v", andThen, same, contested, problems)
 		}
 	}
 }
@@ -47,20 +100,14 @@ func TestNoPodCIDRIsTakenAwayForNothing(t *testing.T) {
 func TestAddressesThatClashAreFound(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	for range 5000 {
-		var nodes []*world.Node
-		for i := range 2 + random.IntN(5) {
-			a := netip.AddrFrom4([4]byte{10, 0, 0, byte(random.IntN(256))})
-			p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(random.IntN(256))}), 24+random.IntN(7)).Masked()
-			nodes = append(nodes, &world.Node{Name: fmt.Sprintf("n%d", i), Addresses: []netip.Addr{a}, PodCIDRs: []netip.Prefix{p}})
-		}
-		nodes, _ = disjoint(nodes)
+		nodes, _, _ := disjoint(someNodes(random), registry{})
 		inside, shared := 0, 0
 		for i, n := range nodes {
-			a := n.Addresses[0]
-			if slices.ContainsFunc(nodes, func(o *world.Node) bool { return len(o.PodCIDRs) > 0 && o.PodCIDRs[0].Contains(a) }) {
+			a := n.node.Addresses[0]
+			if slices.ContainsFunc(nodes, func(o meaning) bool { return len(o.node.PodCIDRs) > 0 && o.node.PodCIDRs[0].Contains(a) }) {
 				inside++
 			}
-			if slices.ContainsFunc(nodes[:i], func(o *world.Node) bool { return o.Addresses[0] == a }) {
+			if slices.ContainsFunc(nodes[:i], func(o meaning) bool { return o.node.Addresses[0] == a }) {
 				shared++
 			}
 		}
@@ -73,10 +120,10 @@ func TestAddressesThatClashAreFound(t *testing.T) {
 	}
 }
 
-func cidrs(nodes []*world.Node) string {
+func cidrs(nodes []meaning) string {
 	var out string
 	for _, n := range nodes {
-		out += fmt.Sprintf("%s %s, ", n.Name, n.PodCIDRs[0])
+		out += fmt.Sprintf("%s %s made at %d, ", n.node.Name, n.node.PodCIDRs[0], n.created)
 	}
 	return out
 }

@@ -46,6 +46,7 @@ type Inputs struct {
 	Kernel      *world.Kernel
 	Allocations *world.Allocations // those of the last turn; nil: none
 	Taken       *world.Taken
+	Before      *world.Peers // those of the last world: what they have is in force; nil: none
 }
 
 // A Builder builds the worlds of one node, one after the other. It remembers
@@ -56,21 +57,22 @@ type Builder struct {
 	node  string
 	nodes map[*corev1.Node]meaning
 	read  reading
+	among settled
 	last  world.World
 }
 
-// reading is what became of all objects together. Objects that are the same
-// values as before are not read again.
+// reading is what became of all objects but Nodes and reports. Objects that are
+// the same values as before are not read again.
 type reading struct {
 	objects  *Objects
 	world    world.World // without attachments and kernel
 	problems []world.Problem
-	nodes    []world.Problem // those of them that nodes and reports have
 }
 
 // meaning is what became of one Node.
 type meaning struct {
 	node     *world.Node
+	created  int64 // in Unix time; 0: not known
 	problems []world.Problem
 }
 
@@ -90,38 +92,29 @@ func (b *Builder) Build(in Inputs) (*world.World, []world.Problem) {
 	if w.Allocations == nil {
 		w.Allocations = &world.Allocations{}
 	}
+	nodes := together{in.Objects.Nodes, in.Objects.Reports, in.Before, w.Allocations.Claims}
+	if !b.among.decides(nodes) {
+		b.among = b.settleNodes(nodes)
+	}
+	w.Node, w.Peers = b.among.node, b.among.peers
+	w.Allocations = w.Allocations.With(&world.Allocations{Claims: b.among.claims})
 	b.keep(&w)
-	b.read.world = w
-	b.last = w
-	return &w, slices.Clone(b.read.problems)
+	b.among.peers = w.Peers
+	b.read.world, b.last = w, w
+	problems := slices.Concat(in.Objects.Problems, b.among.problems, b.read.problems)
+	for i, p := range problems {
+		if p.Source == "" {
+			problems[i].Source = in.Objects.Files[p.Object]
+		}
+	}
+	return &w, problems
 }
 
 func (b *Builder) readObjects(o *Objects) reading {
 	out := reading{objects: o, world: world.World{
 		Pods: &world.Pods{List: o.Pods}, LocalPods: b.localPods(o.Pods), Namespaces: list(o.Namespaces), Services: list(o.Services), EndpointSlices: list(o.EndpointSlices),
 	}}
-	if was := b.read.objects; was != nil && slices.Equal(was.Nodes, o.Nodes) && slices.Equal(was.Reports, o.Reports) {
-		out.world.Node, out.world.Peers, out.nodes = b.read.world.Node, b.read.world.Peers, b.read.nodes
-	} else {
-		out.world.Peers = &world.Peers{}
-		var nodes []*world.Node
-		nodes, out.nodes = b.parseNodes(o)
-		for _, n := range nodes {
-			if n.Name == b.node {
-				out.world.Node = n
-			} else {
-				out.world.Peers.Nodes = append(out.world.Peers.Nodes, n)
-			}
-		}
-	}
-	config, more := buildConfig(o.Configs, b.node)
-	out.world.Config = config
-	out.problems = slices.Concat(o.Problems, out.nodes, more)
-	for i, p := range out.problems {
-		if p.Source == "" {
-			out.problems[i].Source = o.Files[p.Object]
-		}
-	}
+	out.world.Config, out.problems = buildConfig(o.Configs, b.node)
 	return out
 }
 

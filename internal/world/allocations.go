@@ -16,6 +16,7 @@ import (
 type Allocations struct {
 	Blocks    *Blocks
 	NodePorts *NodePorts
+	Claims    *Claims
 }
 
 // With returns a with the kinds that b has in the place of its own; a itself if
@@ -27,6 +28,9 @@ func (a *Allocations) With(b *Allocations) *Allocations {
 	}
 	if b != nil && b.NodePorts != nil {
 		out.NodePorts = b.NodePorts
+	}
+	if b != nil && b.Claims != nil {
+		out.Claims = b.Claims
 	}
 	if out == *a {
 		return a
@@ -43,6 +47,9 @@ func (a *Allocations) Keeping(last *Allocations) *Allocations {
 	}
 	if a.NodePorts != nil && last.NodePorts != nil && a.NodePorts.Equal(last.NodePorts) {
 		out.NodePorts = last.NodePorts
+	}
+	if a.Claims != nil && last.Claims != nil && a.Claims.Equal(last.Claims) {
+		out.Claims = last.Claims
 	}
 	if out == *last {
 		return last
@@ -74,3 +81,16 @@ func (b Block) Equal(c Block) bool {
 	return b.Number == c.Number && b.Holder == c.Holder && b.Pod == c.Pod && b.Freed == c.Freed &&
 		slices.Equal(b.Addresses, c.Addresses)
 }
+
+// Claims are the pod CIDRs of peers that others claim too: who had one keeps it,
+// also where the agent starts anew. Sorted by CIDR; hardly ever are there any.
+type Claims struct{ List []Claim }
+
+// A Claim is the pod CIDR that a node says it has.
+type Claim struct {
+	Node string       `json:"node"`
+	CIDR netip.Prefix `json:"cidr"`
+}
+
+// Equal reports whether c and d say the same.
+func (c *Claims) Equal(d *Claims) bool { return slices.Equal(c.List, d.List) }

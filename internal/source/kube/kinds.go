@@ -35,6 +35,7 @@ var nodes = form[corev1.Node]{
 	parse: func(o runtime.Object) *corev1.Node {
 		n := o.(*corev1.Node)
 		out := &corev1.Node{ObjectMeta: named(n.ObjectMeta)}
+		out.CreationTimestamp = n.CreationTimestamp // of two that claim one pod CIDR the older has it
 		out.Spec.PodCIDRs, out.Spec.PodCIDR = n.Spec.PodCIDRs, n.Spec.PodCIDR
 		for _, a := range n.Status.Addresses {
 			if a.Type == corev1.NodeInternalIP || a.Type == corev1.NodeExternalIP {

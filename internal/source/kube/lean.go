@@ -21,7 +21,7 @@ var (
 	}
 	keepOfContainers = keep{6: nil, 24: nil} // ports, restartPolicy
 	keepOfNodes      = keep{
-		1: {1: nil},         // metadata: name
+		1: {1: nil, 8: nil}, // metadata: name, creationTimestamp
 		2: {1: nil, 7: nil}, // spec: podCIDR, podCIDRs
 		3: {5: nil},         // status: addresses
 	}
