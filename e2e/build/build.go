@@ -17,14 +17,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // A Program is something to compile.
@@ -112,7 +109,7 @@ func (b *Builder) Program(ctx context.Context, p Program) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("build %s: %w", p.Name, err)
 	}
-	return b.Once(p.Name, key, func(dir string) error {
+	return b.Once(ctx, p.Name, key, func(dir string) error {
 		for _, pkg := range p.packages {
 			if err := b.compile(ctx, p, env, []string{"-o", filepath.Join(dir, p.output(pkg)), pkg}); err != nil {
 				return fmt.Errorf("build %s: %w", p.Name, err)
@@ -136,7 +133,7 @@ func (p Program) output(pkg string) string {
 
 // Once makes the directory NAME-KEY of the cache with make, unless it is there.
 // Builders in other processes wait.
-func (b *Builder) Once(name, key string, make func(dir string) error) (string, error) {
+func (b *Builder) Once(ctx context.Context, name, key string, make func(dir string) error) (string, error) {
 	dir := filepath.Join(b.dir, name+"-"+key)
 	if _, err := os.Stat(dir); err == nil {
 		return dir, nil
@@ -146,8 +143,8 @@ func (b *Builder) Once(name, key string, make func(dir string) error) (string, e
 		return "", err
 	}
 	defer lock.Close()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		return "", err
+	if err := b.lock(ctx, lock); err != nil {
+		return "", fmt.Errorf("%s: another builder is at work: %w", name, err)
 	}
 	if _, err := os.Stat(dir); err == nil {
 		return dir, nil
@@ -193,11 +190,9 @@ func Key(parts ...string) string {
 // key hashes what p is built from: its sources, the versions of all modules, the
 // flags and the compiler.
 func (b *Builder) key(ctx context.Context, p Program, env []string) (string, error) {
-	gov := exec.CommandContext(ctx, "go", "env", "GOVERSION", "GOARCH", "GOFLAGS")
-	gov.Dir, gov.Env = filepath.Join(b.src, p.module), env
-	version, err := gov.Output()
+	version, err := golang(ctx, filepath.Join(b.src, p.module), "env", "GOVERSION", "GOARCH", "GOFLAGS")
 	if err != nil {
-		return "", fmt.Errorf("go env: %w", err)
+		return "", err
 	}
 	parts := []string{string(version), fmt.Sprint(p)}
 	dirs := p.sources

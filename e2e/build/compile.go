@@ -1,8 +1,9 @@
 package build
 
 import (
-	"bufio"
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Version is the version of a module that the nested module dir requires.
@@ -29,13 +32,8 @@ func (b *Builder) Version(dir, module string) (string, error) {
 
 // ModuleDir is where the sources of a module are that the nested module dir requires.
 func (b *Builder) ModuleDir(ctx context.Context, dir, module string) (string, error) {
-	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module)
-	cmd.Dir, cmd.Env = filepath.Join(b.src, dir), append(os.Environ(), "GOWORK=off")
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("go list -m %s: %w", module, err)
-	}
-	return strings.TrimSpace(string(out)), nil
+	out, err := golang(ctx, filepath.Join(b.src, dir), "list", "-m", "-f", "{{.Dir}}", module)
+	return strings.TrimSpace(string(out)), err
 }
 
 // ldflags leave the symbol table out, and stamp the version as upstream does.
@@ -61,8 +59,13 @@ func (b *Builder) ldflags(p Program) (string, error) {
 	return strings.Join(flags, " "), nil
 }
 
-// progressEvery is how often a long build says that it goes on.
-const progressEvery = 30 * time.Second
+const (
+	progressEvery   = 30 * time.Second // how often a long build says that it goes on
+	compilePatience = time.Hour        // bounds the compiling of a program, on the slowest machine
+	golangPatience  = 15 * time.Minute // and the go command's other work
+	outputPatience  = 5 * time.Second  // for output that is held open by who is left behind
+	lockEvery       = 100 * time.Millisecond
+)
 
 func (b *Builder) compile(ctx context.Context, p Program, env, args []string) error {
 	ldflags, err := b.ldflags(p)
@@ -74,33 +77,41 @@ func (b *Builder) compile(ctx context.Context, p Program, env, args []string) er
 		command = []string{"test", "-c"}
 	}
 	command = append(command, "-v", "-trimpath", "-tags", p.tags, "-ldflags", ldflags)
+	ctx, cancel := context.WithTimeoutCause(ctx, compilePatience, fmt.Errorf("not within %s", compilePatience))
+	defer cancel()
 	cmd := exec.CommandContext(ctx, "go", append(command, args...)...)
-	cmd.Dir, cmd.Env = filepath.Join(b.src, p.module), env
-	said, err := cmd.StderrPipe()
-	if err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	var packages atomic.Int64
-	stop := b.every(p.Name, &packages)
-	var last []string // what go says of packages that do not compile comes among their names
-	for lines := bufio.NewScanner(said); lines.Scan(); packages.Add(1) {
-		if last = append(last, lines.Text()); len(last) > 20 {
-			last = last[1:]
-		}
-	}
-	stop()
-	if err := cmd.Wait(); err != nil {
-		return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, strings.Join(last, "\n"))
+	var said lines
+	cmd.Dir, cmd.Env, cmd.WaitDelay, cmd.Stderr = filepath.Join(b.src, p.module), env, outputPatience, &said
+	begin := time.Now()
+	stop := b.every(func() string {
+		return fmt.Sprintf("%s: %d packages compiled after %s", p.Name, said.count.Load(), time.Since(begin).Round(time.Second))
+	})
+	defer stop()
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), errors.Join(err, context.Cause(ctx)), said.last)
 	}
 	return nil
 }
 
-// every reports until the function it returns is called.
-func (b *Builder) every(name string, packages *atomic.Int64) (stop func()) {
-	done, begin := make(chan struct{}), time.Now()
+// lines counts the lines that go says, the names of packages, and keeps the last,
+// because what it says of those that do not compile comes among them.
+type lines struct {
+	count atomic.Int64
+	last  []byte
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.count.Add(int64(bytes.Count(b, []byte("\n"))))
+	l.last = append(l.last, b...)
+	l.last = l.last[max(0, len(l.last)-lastKept):]
+	return len(b), nil
+}
+
+const lastKept = 4 << 10
+
+// every reports what say says until the function it returns is called.
+func (b *Builder) every(say func() string) (stop func()) {
+	done := make(chan struct{})
 	go func() {
 		tick := time.NewTicker(progressEvery)
 		defer tick.Stop()
@@ -109,9 +120,54 @@ func (b *Builder) every(name string, packages *atomic.Int64) (stop func()) {
 			case <-done:
 				return
 			case <-tick.C:
-				fmt.Fprintf(b.Log, "        %s: %d packages compiled after %s\n", name, packages.Load(), time.Since(begin).Round(time.Second))
+				fmt.Fprintf(b.Log, "        %s\n", say())
 			}
 		}
 	}()
 	return func() { close(done) }
+}
+
+// golang runs the go command in a directory and returns what it prints. It may
+// download modules, and compile a small program.
+func golang(ctx context.Context, dir string, args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, golangPatience, fmt.Errorf("not within %s", golangPatience))
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "go", args...)
+	var complaint bytes.Buffer
+	cmd.Dir, cmd.Env, cmd.WaitDelay, cmd.Stderr = dir, append(os.Environ(), "GOWORK=off"), outputPatience, &complaint
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("go %s in %s: %w\n%s", strings.Join(args, " "), dir, errors.Join(err, context.Cause(ctx)), complaint.Bytes())
+	}
+	return out, nil
+}
+
+// lock locks the cache, and says while it waits.
+func (b *Builder) lock(ctx context.Context, file *os.File) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, compilePatience, fmt.Errorf("not within %s", compilePatience))
+	defer cancel()
+	begin := time.Now()
+	stop := b.every(func() string {
+		return fmt.Sprintf("another builder has the cache, waiting since %s", time.Since(begin).Round(time.Second))
+	})
+	defer stop()
+	return Lock(ctx, file)
+}
+
+// Lock locks the file, which is unlocked when it is closed, or says why ctx is over.
+func Lock(ctx context.Context, file *os.File) error {
+	for {
+		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("lock %s: %w", file.Name(), err)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("lock %s, which another process has: %w", file.Name(), context.Cause(ctx))
+		case <-time.After(lockEvery):
+		}
+	}
 }

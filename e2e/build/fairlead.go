@@ -1,14 +1,12 @@
 package build
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 )
@@ -37,15 +35,15 @@ func (b *Builder) Fairlead(ctx context.Context, tree, version string, values ...
 		args = append(args, "-version", version)
 		values = append(values, "image.tag="+version)
 	}
-	if _, err := run(ctx, filepath.Join(tree, "tools/image"), args...); err != nil {
+	if _, err := golang(ctx, filepath.Join(tree, "tools/image"), append([]string{"run", "."}, args...)...); err != nil {
 		return Release{}, fmt.Errorf("build the image: %w", err)
 	}
 	image := filepath.Join(dir, "fairlead-"+runtime.GOARCH+".tar")
-	args = nil
+	args = []string{"run", "."}
 	for _, v := range append([]string{"createNamespace=true"}, values...) {
 		args = append(args, "-set", v)
 	}
-	manifests, err := run(ctx, filepath.Join(tree, "tools/chart"), args...)
+	manifests, err := golang(ctx, filepath.Join(tree, "tools/chart"), args...)
 	if err != nil {
 		return Release{}, fmt.Errorf("render the chart: %w", err)
 	}
@@ -54,21 +52,8 @@ func (b *Builder) Fairlead(ctx context.Context, tree, version string, values ...
 		return Release{}, err
 	}
 	sum := sha256.Sum256(append(content, manifests...))
-	kept, err := b.Once("fairlead", hex.EncodeToString(sum[:])[:12], func(to string) error {
+	kept, err := b.Once(ctx, "fairlead", hex.EncodeToString(sum[:])[:12], func(to string) error {
 		return errors.Join(os.Rename(image, filepath.Join(to, "image.tar")), os.WriteFile(filepath.Join(to, "fairlead.yaml"), manifests, 0o644))
 	})
 	return Release{Image: filepath.Join(kept, "image.tar"), Manifests: filepath.Join(kept, "fairlead.yaml")}, err
-}
-
-// run runs the program of a module, and returns what it prints.
-func run(ctx context.Context, module string, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, "go", append([]string{"run", "."}, args...)...)
-	cmd.Dir = module
-	var complaint bytes.Buffer
-	cmd.Stderr = &complaint
-	out, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("go run in %s: %w\n%s", module, err, complaint.Bytes())
-	}
-	return out, nil
 }

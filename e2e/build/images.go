@@ -31,7 +31,7 @@ func (b *Builder) Images(ctx context.Context) (string, error) {
 	for _, name := range slices.Sorted(maps.Keys(layers)) {
 		parts = append(parts, name, layers[name].Stamp())
 	}
-	dir, err := b.Once("images", Key(parts...), func(dir string) error {
+	dir, err := b.Once(ctx, "images", Key(parts...), func(dir string) error {
 		f, err := os.Create(filepath.Join(dir, "images.tar"))
 		if err != nil {
 			return err

@@ -26,6 +26,9 @@ var manifests string
 // patience is for kube-proxy and DNS, which follow what is written in their time.
 const patience = 2 * time.Minute
 
+// removePatience is for the API server to take note that what was made may go.
+const removePatience = 30 * time.Second
+
 // A target is somebody to ask for a name, and who may answer.
 type target struct {
 	url     string
@@ -46,7 +49,9 @@ func Connectivity(ctx context.Context, c *cluster.Cluster) (int, error) {
 		return 0, err
 	}
 	right, err := q.everybody(ctx)
-	remove := client.CoreV1().Namespaces().Delete(context.WithoutCancel(ctx), q.namespace, metav1.DeleteOptions{})
+	tidy, stop := context.WithTimeout(context.WithoutCancel(ctx), removePatience)
+	defer stop()
+	remove := client.CoreV1().Namespaces().Delete(tidy, q.namespace, metav1.DeleteOptions{})
 	return right, errors.Join(err, remove)
 }
 

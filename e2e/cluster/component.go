@@ -49,7 +49,6 @@ func (k component) start() error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", k.args[0], err)
 	}
-	go func() { _ = cmd.Wait() }() // how it ended is in its log
 	content := fmt.Sprintf("%d %s\n", cmd.Process.Pid, startTime(cmd.Process.Pid))
 	return os.WriteFile(k.record, []byte(content), 0o644)
 }
@@ -96,7 +95,7 @@ func (k component) stop(ctx context.Context) error {
 			return err
 		}
 	}
-	return fmt.Errorf("%s does not end", k.args[0])
+	return fmt.Errorf("%s does not end within %s of being killed, see %s", k.args[0], stopPatience, k.log)
 }
 
 // end signals the component, and reports whether it ended soon.

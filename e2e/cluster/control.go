@@ -218,6 +218,7 @@ func (c *Cluster) Client() (*kubernetes.Clientset, error) {
 	if err != nil {
 		return nil, err
 	}
+	config.Timeout = patience // of one request: this client watches nothing
 	return kubernetes.NewForConfig(config)
 }
 
@@ -229,15 +230,19 @@ func (c *Cluster) Programs() string { return c.programs.Kubernetes }
 
 // Kubectl is the kubectl of the cluster's version, as administrator.
 func (c *Cluster) Kubectl(ctx context.Context, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, filepath.Join(c.programs.Kubernetes, "kubectl"), append([]string{"--kubeconfig=" + c.Kubeconfig()}, args...)...)
+	cmd := exec.CommandContext(ctx, filepath.Join(c.programs.Kubernetes, "kubectl"), append([]string{"--kubeconfig=" + c.Kubeconfig()}, args...)...)
+	cmd.WaitDelay = stopPatience // for what it left behind
+	return cmd
 }
 
 // Apply applies manifests, on the server.
 func (c *Cluster) Apply(ctx context.Context, manifests string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it did not end within %s", patience))
+	defer cancel()
 	cmd := c.Kubectl(ctx, "apply", "--server-side", "--force-conflicts", "-f", "-")
 	cmd.Stdin = strings.NewReader(manifests)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("kubectl apply: %w\n%s", err, out)
+		return fmt.Errorf("kubectl apply: %w\n%s", errors.Join(err, context.Cause(ctx)), out)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os/exec"
@@ -23,13 +24,14 @@ func Explain(w io.Writer, name string) {
 			fmt.Fprintf(w, "%s: %s is %s\n", s.Where, s.Component, s.State())
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), explainPatience)
+	late := fmt.Errorf("all of this has %s", explainPatience)
+	ctx, cancel := context.WithTimeoutCause(context.Background(), explainPatience, late)
 	defer cancel()
 	show := func(cmd *exec.Cmd) {
 		fmt.Fprintf(w, "\n%v\n", cmd.Args[2:])
 		cmd.Stdout, cmd.Stderr = w, w
 		if err := cmd.Run(); err != nil {
-			fmt.Fprintln(w, err)
+			fmt.Fprintln(w, errors.Join(err, context.Cause(ctx)))
 		}
 	}
 	show(c.Kubectl(ctx, "get", "nodes,pods", "--all-namespaces", "--output=wide"))

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,8 +9,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
-	"golang.org/x/sys/unix"
+	"fairlead.dev/fairlead/e2e/build"
 )
 
 // Every program of Kubernetes watches files, each with an inotify instance, and
@@ -58,6 +60,9 @@ func restoreLimits() error {
 	})
 }
 
+// lockPatience is how long others may take with the machine's limits.
+const lockPatience = 30 * time.Second
+
 // locked runs f while no other process runs one.
 func locked(f func() error) error {
 	lock, err := os.Open(filepath.Dir(base)) // a directory that is always there
@@ -65,8 +70,10 @@ func locked(f func() error) error {
 		return err
 	}
 	defer lock.Close()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		return fmt.Errorf("lock %s: %w", lock.Name(), err)
+	ctx, cancel := context.WithTimeoutCause(context.Background(), lockPatience, fmt.Errorf("not within %s", lockPatience))
+	defer cancel()
+	if err := build.Lock(ctx, lock); err != nil {
+		return err
 	}
 	return f()
 }

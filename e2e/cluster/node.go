@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -145,7 +146,11 @@ func (n *Node) PowerOn(ctx context.Context, components ...string) error {
 // PowerOff switches the node off, as by its power cord.
 func (n *Node) PowerOff(ctx context.Context) error {
 	first := n.first()
-	if _, err := first.end(ctx, unix.SIGKILL); err != nil {
+	ended, err := first.end(ctx, unix.SIGKILL)
+	if err == nil && !ended {
+		err = fmt.Errorf("its first process does not end within %s of being killed", stopPatience)
+	}
+	if err != nil {
 		return fmt.Errorf("switch %s off: %w", n.name, err)
 	}
 	return errors.Join(n.c.unwire(n), enter.RemoveCgroups(n.groups()))
@@ -165,6 +170,9 @@ func (n *Node) groups() []string {
 	defer n.c.mu.Unlock()
 	return n.c.state.Cgroups[n.name]
 }
+
+// bootPatience is how long a node's first process may take.
+const bootPatience = time.Minute
 
 // boot starts the first process and waits until the node is one.
 func (n *Node) boot() error {
@@ -201,7 +209,13 @@ func (n *Node) boot() error {
 	if err != nil {
 		return err
 	}
+	if err := answer.SetReadDeadline(time.Now().Add(bootPatience)); err != nil {
+		return err
+	}
 	complaint, err := io.ReadAll(answer)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("its first process has not said within %s that it is up, see %s", bootPatience, first.log)
+	}
 	if err != nil || len(complaint) > 0 {
 		return fmt.Errorf("%s %w", complaint, err)
 	}

@@ -93,7 +93,7 @@ func RemoveCgroups(dirs []string) error {
 				break
 			}
 			if !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
-				return fmt.Errorf("remove cgroup: %w", err)
+				return fmt.Errorf("remove cgroup, for %s: %w", cgroupPatience, err)
 			}
 			time.Sleep(20 * time.Millisecond)
 		}

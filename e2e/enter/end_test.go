@@ -84,7 +84,9 @@ func TestKillSaysWhoKeepsANode(t *testing.T) {
 // What a command leaves behind may keep its output open, for as long as it likes.
 func TestACommandEndsWithoutWhatItLeftBehind(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	for what, script := range map[string]string{"ended": "sleep 600 & echo $!", "killed": "sleep 600 & echo $!; sleep 600"} {
+	defer cancel()
+	for _, c := range []struct{ what, script string }{{"ended", "sleep 600 & echo $!"}, {"killed", "sleep 600 & echo $!; exec sleep 600"}} {
+		what, script := c.what, c.script
 		done := make(chan string, 1)
 		go func() {
 			out, err := Place{}.Command(ctx, "sh", "-c", script).Output()

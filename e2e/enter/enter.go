@@ -18,6 +18,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,21 +31,53 @@ type Place struct {
 	Env     []string // added to the caller's environment
 }
 
-// A Cmd is an exec.Cmd that starts at its place.
+// A Cmd is an exec.Cmd that starts at its place. Once it has ended it is collected
+// at once, whether somebody waits for it or not: a process namespace does not end
+// before all that was in it is collected (pid_namespaces(7)). So what it prints is
+// written to Stdout and Stderr; a pipe would be closed before all of it is read.
 type Cmd struct {
 	*exec.Cmd
 	place Place
+	cause func() error  // why it is not to run any longer; nil: it is
+	ended chan struct{} // closed when it has been collected
+	err   error         // how it ended, then
 }
+
+// outputPatience is for what others, who may be its descendants, still hold open
+// of a command's output when it has ended.
+const outputPatience = 5 * time.Second
 
 // Command is args, run at p. The program is looked for at p.
 func (p Place) Command(ctx context.Context, args ...string) *Cmd {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), p.Env...)
-	return &Cmd{Cmd: cmd, place: p}
+	cmd.Env, cmd.WaitDelay = append(os.Environ(), p.Env...), outputPatience
+	return &Cmd{Cmd: cmd, place: p, cause: func() error { return context.Cause(ctx) }, ended: make(chan struct{})}
 }
 
 // Start starts the command and does not wait for it.
 func (c *Cmd) Start() error {
+	if err := c.start(); err != nil {
+		return err
+	}
+	go func() {
+		if c.err = c.Cmd.Wait(); c.err != nil && c.cause() != nil {
+			c.err = fmt.Errorf("%w, after %w", c.cause(), c.err)
+		}
+		close(c.ended)
+	}()
+	return nil
+}
+
+// Ended is closed when the command has ended.
+func (c *Cmd) Ended() <-chan struct{} { return c.ended }
+
+// Wait returns how the command ended, when it has.
+func (c *Cmd) Wait() error {
+	<-c.ended
+	return c.err
+}
+
+func (c *Cmd) start() error {
 	unified, err := c.place.unified()
 	if err != nil {
 		return err
@@ -74,6 +107,9 @@ func (c *Cmd) Run() error {
 	return c.Wait()
 }
 
+// answerPatience bounds a command of which somebody waits for the output.
+const answerPatience = 5 * time.Minute
+
 // Output runs the command and returns what it printed. What it complained of is
 // in the error, unless Stderr is set.
 func (c *Cmd) Output() (string, error) {
@@ -82,7 +118,14 @@ func (c *Cmd) Output() (string, error) {
 	if c.Stderr == nil {
 		c.Stderr = &complaint
 	}
-	if err := c.Run(); err != nil {
+	err := c.Start()
+	if err == nil {
+		late := time.AfterFunc(answerPatience, func() { _ = c.Process.Kill() }) // it may have ended just now
+		if err = c.Wait(); !late.Stop() {
+			err = fmt.Errorf("it did not end within %s: %w", answerPatience, err)
+		}
+	}
+	if err != nil {
 		return out.String(), fmt.Errorf("%s: %w: %s", strings.Join(c.Args, " "), err, strings.TrimSpace(complaint.String()))
 	}
 	return out.String(), nil

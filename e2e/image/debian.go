@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 )
 
 // library is a path in the output of ldd(1).
@@ -27,9 +29,9 @@ func Tools(ctx context.Context, programs map[string]string) (Layer, error) {
 			return nil, err
 		}
 		l["usr/bin/"+name] = Entry{From: file}
-		libraries, err := exec.CommandContext(ctx, "ldd", file).Output()
+		libraries, err := ask(ctx, "ldd", file)
 		if err != nil {
-			return nil, fmt.Errorf("ldd %s: %w", file, err)
+			return nil, err
 		}
 		for _, so := range library.FindAllString(string(libraries), -1) {
 			l[strings.TrimPrefix(so, "/")] = Entry{From: so}
@@ -52,9 +54,9 @@ func Busybox(ctx context.Context, instead map[string]string) (Layer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: scripts/e2e-deps installs it", err)
 	}
-	applets, err := exec.CommandContext(ctx, busybox, "--list").Output()
+	applets, err := ask(ctx, busybox, "--list")
 	if err != nil {
-		return nil, fmt.Errorf("%s --list: %w", busybox, err)
+		return nil, err
 	}
 	l := Layer{
 		"bin/busybox":       {From: busybox},
@@ -75,6 +77,22 @@ func Busybox(ctx context.Context, instead map[string]string) (Layer, error) {
 		l["bin/"+name] = Entry{Link: to}
 	}
 	return l, nil
+}
+
+// askPatience bounds a question to a program of this machine.
+const askPatience = time.Minute
+
+// ask runs a program and returns what it prints.
+func ask(ctx context.Context, args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, askPatience, fmt.Errorf("not within %s", askPatience))
+	defer cancel()
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.WaitDelay = time.Second // for what it left behind
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", strings.Join(args, " "), errors.Join(err, context.Cause(ctx)))
+	}
+	return out, nil
 }
 
 // Stamp tells whether a layer is the same as before without reading it all: the

@@ -21,7 +21,7 @@ func configure(t *testing.T, name, spec string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = shared.Kubectl(context.WithoutCancel(t.Context()), "delete", "--ignore-not-found", "agentconfig", name).Run()
+		_, _ = tryKubectl(context.WithoutCancel(t.Context()), "", "delete", "--ignore-not-found", "agentconfig", name)
 	})
 }
 
@@ -32,7 +32,7 @@ func accepted(t *testing.T, name, want string) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	err := cluster.Eventually(ctx, "AgentConfig "+name+" judged", func(ctx context.Context) error {
-		out, err := shared.Kubectl(ctx, "get", "agentconfig", name, "-o", "json").Output()
+		out, err := tryKubectl(ctx, "", "get", "agentconfig", name, "-o", "json")
 		if err != nil {
 			return err
 		}
@@ -40,7 +40,7 @@ func accepted(t *testing.T, name, want string) {
 			Metadata metav1.ObjectMeta
 			Status   struct{ Conditions []metav1.Condition }
 		}
-		if err := json.Unmarshal(out, &o); err != nil {
+		if err := json.Unmarshal([]byte(out), &o); err != nil {
 			return err
 		}
 		for _, c := range o.Status.Conditions {
@@ -69,8 +69,7 @@ func TestAnAgentConfigSaysWhatNodesMakeOfIt(t *testing.T) {
 }
 
 func leader(ctx context.Context) (string, error) {
-	out, err := shared.Kubectl(ctx, "-n", cluster.FairleadNamespace, "get", "lease", "fairlead-controller", "-o", "jsonpath={.spec.holderIdentity}").Output()
-	return string(out), err
+	return tryKubectl(ctx, "", "-n", cluster.FairleadNamespace, "get", "lease", "fairlead-controller", "-o", "jsonpath={.spec.holderIdentity}")
 }
 
 // When the controller that leads goes, the other takes over and does its work.
@@ -82,9 +81,7 @@ func TestAnotherControllerTakesOver(t *testing.T) {
 		}
 		pod, _, _ := strings.Cut(was, "_")
 		began := time.Now()
-		if out, err := shared.Kubectl(t.Context(), "-n", cluster.FairleadNamespace, "delete", "pod", pod, "--wait=false", how).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
+		kubectl(t, "-n", cluster.FairleadNamespace, "delete", "pod", pod, "--wait=false", how)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		err = cluster.Eventually(ctx, "another leader", func(ctx context.Context) error {
 			is, err := leader(ctx)

@@ -107,7 +107,7 @@ func TestAgentStartsWithTheAPIServerAway(t *testing.T) {
 	a, b := run(t, ns, "a", "node1"), run(t, ns, "b", "node2")
 	f := begin(t, a, b)
 	here := a.inside(t, "true") // finds a's namespace while everything is there
-	if err := here.Run(); err != nil {
+	if _, err := here.Output(); err != nil {
 		t.Fatal(err)
 	}
 	if err := shared.Stop(t.Context(), "kube-apiserver"); err != nil {
@@ -126,7 +126,7 @@ func TestAgentStartsWithTheAPIServerAway(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	t.Cleanup(func() {
-		_ = node.Command(context.Background(), "rm", "-f", "/etc/kubernetes/manifests/static.yaml").Run()
+		_, _ = node.Command(context.Background(), "rm", "-f", "/etc/kubernetes/manifests/static.yaml").Output()
 	})
 	until(t, "a pod that starts now is attached", func() error {
 		out, err := node.Command(t.Context(), "bash", "-c", "grep -l static-node1 /var/lib/fairlead/attachments/*/* /var/lib/fairlead/*/* 2>/dev/null | head -1").Output()

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -57,25 +56,60 @@ func begin(t *testing.T, from, to *pod) *flow {
 	})
 	address := fmt.Sprintf("%s:9000", to.address)
 	until(t, "the server of "+to.name+" answers", func() error {
-		return from.inside(t, "bash", "-c", "exec 3<>/dev/tcp/"+to.address+"/9000").Run()
+		_, err := from.inside(t, "timeout", "10", "bash", "-c", "exec 3<>/dev/tcp/"+to.address+"/9000").Output()
+		return err
 	})
 	f := &flow{t: t, what: from.name + " → " + to.name, said: &bytes.Buffer{}}
 	f.client = from.inside(t, traffic, "client", address, connections)
-	f.client.Stdout = f.said
-	stderr, err := f.client.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	flowing := &announcement{of: "flowing", made: make(chan struct{})}
+	f.client.Stdout, f.client.Stderr = f.said, flowing
 	if err := f.client.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = f.client.Process.Kill() })
-	flowing := make([]byte, len("flowing"))
-	if _, err := io.ReadFull(stderr, flowing); err != nil || string(flowing) != "flowing" {
-		rest, _ := io.ReadAll(stderr)
-		t.Fatalf("%s: %v: %s%s", f.what, err, flowing, rest)
+	t.Cleanup(func() {
+		_ = f.client.Process.Kill() // it may have ended
+		_ = f.client.Wait()
+	})
+	select {
+	case <-flowing.made:
+	case <-f.client.Ended():
+		t.Fatalf("%s: %v: %s", f.what, f.client.Wait(), flowing)
+	case <-time.After(flowPatience):
+		t.Fatalf("%s: not all of it flows within %s, and the client says %q", f.what, flowPatience, flowing)
 	}
 	return f
+}
+
+// How long a flow may take to begin, and to end: its connections have minutes for
+// an answer.
+const (
+	flowPatience = 2 * time.Minute
+	endPatience  = 3 * time.Minute
+)
+
+// An announcement is what a process says until, and after, it says a word.
+type announcement struct {
+	of   string
+	made chan struct{} // closed when the word is said
+	mu   sync.Mutex    // guards said
+	said []byte
+}
+
+func (a *announcement) Write(b []byte) (int, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	before := bytes.Contains(a.said, []byte(a.of))
+	a.said = append(a.said, b...)
+	if !before && bytes.Contains(a.said, []byte(a.of)) {
+		close(a.made)
+	}
+	return len(b), nil
+}
+
+func (a *announcement) String() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return string(a.said)
 }
 
 // unharmed ends the flow and says what was lost.
@@ -83,6 +117,11 @@ func (f *flow) unharmed() {
 	f.t.Helper()
 	if err := f.client.Process.Signal(syscall.SIGTERM); err != nil {
 		f.t.Fatal(err)
+	}
+	select {
+	case <-f.client.Ended():
+	case <-time.After(endPatience):
+		f.t.Fatalf("%s: the client was asked to end, and has not within %s", f.what, endPatience)
 	}
 	if err := f.client.Wait(); err != nil {
 		f.t.Fatalf("%s: %v", f.what, err)
@@ -107,6 +146,9 @@ func (f *flow) unharmed() {
 // traffic is where the nodes have the command.
 const traffic = "/var/tmp/fairlead-traffic"
 
+// compilePatience bounds the compiling of what a test needs.
+const compilePatience = 10 * time.Minute
+
 // compiled is the command traffic.
 var compiled = sync.OnceValues(func() ([]byte, error) {
 	dir, err := os.MkdirTemp("", "fairlead-traffic")
@@ -115,10 +157,12 @@ var compiled = sync.OnceValues(func() ([]byte, error) {
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // a temporary one
 	file := filepath.Join(dir, "traffic")
-	build := exec.Command("go", "build", "-trimpath", "-o", file, "fairlead.dev/fairlead/e2e/cmd/traffic")
+	ctx, cancel := context.WithTimeout(context.Background(), compilePatience)
+	defer cancel()
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", file, "fairlead.dev/fairlead/e2e/cmd/traffic")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%w: %s", err, out)
+		return nil, fmt.Errorf("go build, within %s: %w: %s", compilePatience, err, out)
 	}
 	return os.ReadFile(file)
 })
@@ -137,10 +181,12 @@ func carry(t *testing.T, node string) {
 	}
 }
 
+const untilPatience = 3 * time.Minute
+
 // until waits for f to have no error, and fails with the last.
 func until(t *testing.T, what string, f func() error) {
 	t.Helper()
-	ctx, stop := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, stop := context.WithTimeout(t.Context(), untilPatience)
 	defer stop()
 	for {
 		err := f()
@@ -149,7 +195,7 @@ func until(t *testing.T, what string, f func() error) {
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("not within minutes: %s: %v", what, err)
+			t.Fatalf("not within %s: %s: %v", untilPatience, what, err)
 		case <-time.After(250 * time.Millisecond):
 		}
 	}

@@ -5,11 +5,14 @@ package tests
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"hash/crc32"
 	"os"
 	"os/signal"
+	"runtime/pprof"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,6 +24,7 @@ import (
 var shared *cluster.Cluster
 
 func TestMain(m *testing.M) {
+	flag.Parse() // for the time that there is
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
 	os.Exit(runAll(ctx, m))
@@ -51,6 +55,9 @@ func runAll(ctx context.Context, m *testing.M) int {
 	select {
 	case code = <-done:
 	case <-ctx.Done():
+	case <-late():
+		fmt.Fprintf(os.Stderr, "the tests have not ended, and the last %s of their time are for taking down; this is what they do:\n", downPatience)
+		_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
 	}
 	if code != 0 {
 		cluster.Explain(os.Stderr, config.Name)
@@ -60,6 +67,19 @@ func runAll(ctx context.Context, m *testing.M) int {
 		return 1
 	}
 	return code
+}
+
+// downPatience is what explaining and taking down have of the time of the tests.
+const downPatience = 2 * time.Minute
+
+// late tells when it is time to take down: when the time of -timeout is over,
+// nobody does.
+func late() <-chan time.Time {
+	timeout, ok := flag.Lookup("test.timeout").Value.(flag.Getter).Get().(time.Duration)
+	if !ok || timeout == 0 {
+		return nil
+	}
+	return time.After(timeout - downPatience)
 }
 
 // name is that of this source tree's tests: what a killed run left is found again,

@@ -39,7 +39,12 @@ func apply(t *testing.T, manifests string) {
 	}
 }
 
+// kubectlPatience bounds one kubectl: more than any asks for by --timeout.
+const kubectlPatience = 4 * time.Minute
+
 func tryKubectl(ctx context.Context, stdin string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, kubectlPatience, fmt.Errorf("it did not end within %s", kubectlPatience))
+	defer cancel()
 	cmd := shared.Kubectl(ctx, args...)
 	var said bytes.Buffer
 	cmd.Stderr = &said
@@ -48,7 +53,7 @@ func tryKubectl(ctx context.Context, stdin string, args ...string) (string, erro
 	}
 	out, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(said.Bytes()))
+		return "", fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), errors.Join(err, context.Cause(ctx)), bytes.TrimSpace(said.Bytes()))
 	}
 	return string(out), nil
 }

@@ -1,7 +1,10 @@
 package tests
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -68,24 +71,23 @@ func heartbeat(t *testing.T, node string) time.Time {
 // The writer itself, with the rights that the chart gives, and the policy that holds
 // each agent to its node.
 func TestWhatAgentsMayWriteAndDo(t *testing.T) {
-	cmd := exec.CommandContext(t.Context(), "go", "test", "-C", "../..", "-count=1", "-tags=e2e", "./internal/status")
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+shared.Kubeconfig())
+	ctx, cancel := context.WithTimeoutCause(t.Context(), compilePatience, fmt.Errorf("it did not end within %s", compilePatience))
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "go", "test", "-C", "../..", "-count=1", "-tags=e2e", "./internal/status")
+	cmd.Env, cmd.WaitDelay = append(os.Environ(), "KUBECONFIG="+shared.Kubeconfig()), 5*time.Second
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
+		t.Errorf("%v\n%s", errors.Join(err, context.Cause(ctx)), out)
 	}
 }
 
 // get reads an object; one that is not there stays empty.
 func get(t *testing.T, into any, kind, name string) {
 	t.Helper()
-	out, err := shared.Kubectl(t.Context(), "get", kind, name, "-o", "json", "--ignore-not-found").Output()
-	if err != nil {
-		t.Fatalf("get %s %s: %v", kind, name, err)
-	}
-	if strings.TrimSpace(string(out)) == "" {
+	out := kubectl(t, "get", kind, name, "-o", "json", "--ignore-not-found")
+	if strings.TrimSpace(out) == "" {
 		return
 	}
-	if err := json.Unmarshal(out, into); err != nil {
+	if err := json.Unmarshal([]byte(out), into); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -35,8 +35,8 @@ func TestUninstallLeavesNothingOnNodes(t *testing.T) {
 	// Pods that lived through it have no network.
 	anew := func() {
 		t.Helper()
-		if out, err := shared.Kubectl(ctx, "delete", "pods", "-n", "kube-system", "--all").CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
+		if _, err := tryKubectl(ctx, "", "delete", "pods", "-n", "kube-system", "--all"); err != nil {
+			t.Fatal(err)
 		}
 		if err := shared.WaitReady(ctx); err != nil {
 			t.Fatal(err)

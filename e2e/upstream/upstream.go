@@ -5,6 +5,7 @@ package upstream
 import (
 	"context"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -17,17 +18,18 @@ import (
 
 // A Suite is a choice of Kubernetes' tests.
 type Suite struct {
-	Name  string // "Conformance"
-	Focus string // regular expression; a test's whole name has to match
-	Skip  string // one that must not match; "": none
-	Least int    // so many have to run
+	Name   string        // "Conformance"
+	Focus  string        // regular expression; a test's whole name has to match
+	Skip   string        // one that must not match; "": none
+	Least  int           // so many have to run
+	Within time.Duration // all of it
 }
 
 // Suites are those that this project runs, by name. Conformance is what a network
 // must do for a cluster to be called Kubernetes; smoke is two minutes' choice of it.
 var Suites = map[string]Suite{
-	"conformance": {Name: "sig-network Conformance", Focus: `\[sig-network\].*\[Conformance\]`, Skip: `\[Serial\]`, Least: 47},
-	"smoke": {Name: "smoke", Least: 5, Focus: strings.Join([]string{
+	"conformance": {Name: "sig-network Conformance", Focus: `\[sig-network\].*\[Conformance\]`, Skip: `\[Serial\]`, Least: 47, Within: time.Hour},
+	"smoke": {Name: "smoke", Least: 5, Within: 10 * time.Minute, Focus: strings.Join([]string{
 		`should function for intra-pod communication: http`,
 		`should function for node-pod communication: udp`,
 		`should provide DNS for the cluster +\[Conformance\]`,
@@ -74,6 +76,10 @@ func (r *Result) Passed() int {
 	return n
 }
 
+// reportPatience is what ginkgo has, when its own time is over, to end its tests
+// and write down which.
+const reportPatience = 2 * time.Minute
+
 // Run runs the suite. Tests that fail are part of the result; an error is one of
 // running them.
 func (r Runner) Run(ctx context.Context, s Suite) (*Result, error) {
@@ -90,10 +96,16 @@ func (r Runner) Run(ctx context.Context, s Suite) (*Result, error) {
 	}
 	defer log.Close()
 	began := time.Now()
-	cmd := r.Command(ctx, r.Binary, "--ginkgo.no-color", "--ginkgo.v", "--ginkgo.timeout=60m", "--ginkgo.focus="+s.Focus, "--ginkgo.skip="+s.Skip,
+	late := s.Within + reportPatience
+	ctx, cancel := context.WithTimeoutCause(ctx, late, fmt.Errorf("it did not end within %s", late))
+	defer cancel()
+	cmd := r.Command(ctx, r.Binary, "--ginkgo.no-color", "--ginkgo.v", "--ginkgo.timeout="+s.Within.String(), "--ginkgo.focus="+s.Focus, "--ginkgo.skip="+s.Skip,
 		"--ginkgo.junit-report="+report, "--kubeconfig="+r.Kubeconfig, "--kubectl-path="+r.Kubectl, "--provider=skeleton")
 	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, r.Dir
 	failed := cmd.Run()
+	if failed != nil {
+		failed = errors.Join(failed, context.Cause(ctx))
+	}
 	specs, err := read(report)
 	if err != nil {
 		return nil, fmt.Errorf("%s left no report (%w), it ended with %w: see %s", filepath.Base(r.Binary), err, failed, log.Name())
