@@ -177,7 +177,7 @@ func answer(f func(*http.Request, request) (any, error)) http.HandlerFunc {
 }
 
 // readSteps reads what the daemon tells until it is up or ends.
-func readSteps(r io.Reader, progress func(string)) error {
+func readSteps(_ context.Context, r io.Reader, progress func(string)) error {
 	d := json.NewDecoder(r)
 	for {
 		var s Step

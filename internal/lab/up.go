@@ -87,7 +87,7 @@ func (l Lab) startDaemon(config []byte, progress func(string)) error {
 	if err := cmd.Process.Release(); err != nil {
 		return err
 	}
-	return readSteps(r, progress)
+	return readSteps(context.TODO(), r, progress)
 }
 
 // Daemon runs the daemon of a lab that Up has begun.
