@@ -1,6 +1,8 @@
 package lab_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -85,10 +87,13 @@ func (s *scene) end(t *testing.T) {
 // on runs a script in the namespace of a node or pod, and returns what it says.
 func (s *scene) on(t *testing.T, where, script string) string {
 	t.Helper()
-	cmd := exec.Command("sh", "-ec", script)
+	ctx, cancel := context.WithTimeout(t.Context(), commandPatience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-ec", script)
+	cmd.WaitDelay = time.Second
 	var out []byte
 	if err := netns.Do(s.netns[where], func() (err error) { out, err = cmd.CombinedOutput(); return err }); err != nil {
-		t.Fatalf("%s: %s: %v\n%s", where, script, err, out)
+		t.Fatalf("%s: %s: %v\n%s", where, script, errors.Join(err, ctx.Err()), out)
 	}
 	return string(out)
 }

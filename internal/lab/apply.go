@@ -256,7 +256,7 @@ func awaitListening(ctx context.Context, path string) error {
 	defer tick.Stop()
 	for {
 		err := netns.Do(path, func() error {
-			conn, err := net.Dial("tcp", "127.0.0.1"+echo.Default.TCP[0])
+			conn, err := net.DialTimeout("tcp", "127.0.0.1"+echo.Default.TCP[0], answerPatience)
 			if err == nil {
 				conn.Close()
 			}

@@ -16,8 +16,21 @@ import (
 	"time"
 )
 
-func (l Lab) call(ctx context.Context, x exchange) error {
+// daemonPatience bounds a question to the daemon, beyond what it is asked to wait.
+const daemonPatience = 5 * answerPatience
+
+// verbPatience is how long a daemon may take with a node: processes may have a
+// while to end.
+const verbPatience = time.Minute
+
+// call asks the daemon, who may wait for so long before it answers.
+func (l Lab) call(ctx context.Context, wait time.Duration, x exchange) error {
+	ctx, cancel := context.WithTimeout(ctx, wait+daemonPatience)
+	defer cancel()
 	err := call(ctx, l.socket(), x)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("the daemon of lab %s did not answer within %s; see %s", l.Name, wait+daemonPatience, l.daemonLog())
+	}
 	nobody := func(e error) bool { return errors.Is(err, e) } // there, or there any more
 	if slices.ContainsFunc([]error{os.ErrNotExist, syscall.ECONNREFUSED, syscall.ECONNRESET, io.EOF}, nobody) {
 		if _, statErr := os.Stat(l.Dir()); statErr == nil {
@@ -43,14 +56,14 @@ type Change struct {
 // Apply stores the objects in the manifests.
 func (l Lab) Apply(ctx context.Context, c Change) (Result, error) {
 	var out Result
-	err := l.call(ctx, exchange{http.MethodPost, "/v1/apply", request(c), &out})
+	err := l.call(ctx, c.Wait, exchange{http.MethodPost, "/v1/apply", request(c), &out})
 	return out, err
 }
 
 // Delete removes the objects that the manifests name.
 func (l Lab) Delete(ctx context.Context, c Change) (Result, error) {
 	var out Result
-	err := l.call(ctx, exchange{http.MethodPost, "/v1/delete", request(c), &out})
+	err := l.call(ctx, c.Wait, exchange{http.MethodPost, "/v1/delete", request(c), &out})
 	return out, err
 }
 
@@ -62,17 +75,15 @@ func (l Lab) Wait(ctx context.Context) (Result, error) {
 		wait = time.Until(deadline)
 	}
 	// The daemon ends first, so that its answer is heard.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait+2*answerPatience)
-	defer cancel()
 	var out Result
-	err := l.call(ctx, exchange{http.MethodPost, "/v1/wait", request{Wait: max(wait, time.Millisecond)}, &out})
+	err := l.call(context.WithoutCancel(ctx), wait, exchange{http.MethodPost, "/v1/wait", request{Wait: max(wait, time.Millisecond)}, &out})
 	return out, err
 }
 
 // Status is the state of the whole lab.
 func (l Lab) Status(ctx context.Context) (Status, error) {
 	var out Status
-	err := l.call(ctx, exchange{http.MethodGet, "/v1/status", nil, &out})
+	err := l.call(ctx, 0, exchange{http.MethodGet, "/v1/status", nil, &out})
 	return out, err
 }
 
@@ -90,14 +101,14 @@ func (l Lab) Get(ctx context.Context, kindWord, namespace, name string) (json.Ra
 	}
 	query := url.Values{"namespace": {namespace}, "name": {name}}.Encode()
 	var out json.RawMessage
-	err = l.call(ctx, exchange{http.MethodGet, "/v1/objects/" + k.name + "?" + query, nil, &out})
+	err = l.call(ctx, 0, exchange{http.MethodGet, "/v1/objects/" + k.name + "?" + query, nil, &out})
 	return out, err
 }
 
 // Do does something to a node: agent-start, agent-stop, agent-kill, freeze,
 // thaw, reboot, or up and down, which are about its link.
 func (l Lab) Do(ctx context.Context, node, verb string) error {
-	return l.call(ctx, exchange{http.MethodPost, "/v1/nodes/" + url.PathEscape(node) + "/" + verb, nil, nil})
+	return l.call(ctx, verbPatience, exchange{http.MethodPost, "/v1/nodes/" + url.PathEscape(node) + "/" + verb, nil, nil})
 }
 
 // ReadManifests reads a file, or the manifests in a directory.

@@ -108,7 +108,9 @@ func (c *cluster) handler() http.Handler {
 		n.doing.Lock()
 		defer n.doing.Unlock()
 		c.log.Info("node", "name", n.Name, "do", r.PathValue("verb"))
-		return struct{}{}, c.do(context.WithoutCancel(r.Context()), n, r.PathValue("verb"))
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), verbPatience)
+		defer cancel()
+		return struct{}{}, c.do(ctx, n, r.PathValue("verb"))
 	}))
 	return mux
 }
@@ -176,12 +178,16 @@ func answer(f func(*http.Request, request) (any, error)) http.HandlerFunc {
 	}
 }
 
-// readSteps reads what the daemon tells until it is up or ends.
-func readSteps(_ context.Context, r io.Reader, progress func(string)) error {
+// readSteps reads what the daemon tells until it is up or ends, or ctx does.
+func readSteps(ctx context.Context, r *os.File, progress func(string)) error {
+	defer context.AfterFunc(ctx, func() { _ = r.SetReadDeadline(time.Now()) })() // fails only when it is closed
 	d := json.NewDecoder(r)
+	last := "its beginning"
 	for {
 		var s Step
 		switch err := d.Decode(&s); {
+		case ctx.Err() != nil && errors.Is(err, os.ErrDeadlineExceeded):
+			return fmt.Errorf("the daemon has not made it in time; it was at: %s", last)
 		case err != nil:
 			return errors.New("the daemon ended")
 		case s.Error != "":
@@ -189,7 +195,8 @@ func readSteps(_ context.Context, r io.Reader, progress func(string)) error {
 		case s.Up:
 			return nil
 		default:
-			progress(s.Progress)
+			last = s.Progress
+			progress(last)
 		}
 	}
 }

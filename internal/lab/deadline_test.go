@@ -15,6 +15,7 @@ const silent = 20 * time.Second
 // A daemon that hangs while it makes the lab is not waited for beyond the time
 // that there is, and it is said what it was at.
 func TestUpDoesNotWaitForASilentDaemon(t *testing.T) {
+	t.Parallel()
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -40,6 +41,7 @@ func TestUpDoesNotWaitForASilentDaemon(t *testing.T) {
 
 // A daemon that takes a question and does not answer is not waited for without end.
 func TestNobodyWaitsForASilentDaemon(t *testing.T) {
+	t.Parallel()
 	l := Lab{Name: "silent", Base: t.TempDir()}
 	if err := os.Mkdir(l.Dir(), 0o700); err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package lab_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"fairlead.dev/fairlead/internal/lab"
 	"fairlead.dev/fairlead/internal/netns"
@@ -85,16 +87,24 @@ func (l testLab) run(args ...string) result {
 	return l.runWith("", args...)
 }
 
+// commandPatience bounds every command of a test.
+const commandPatience = 3 * time.Minute
+
 func (l testLab) runWith(stdin string, args ...string) result {
 	l.t.Helper()
-	cmd := exec.Command(binary, append([]string{"lab", "--name", l.name}, args...)...)
-	cmd.Env = append(os.Environ(), lab.DirVariable+"="+l.dir)
+	ctx, cancel := context.WithTimeout(context.Background(), commandPatience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, append([]string{"lab", "--name", l.name}, args...)...)
+	cmd.Env, cmd.WaitDelay = append(os.Environ(), lab.DirVariable+"="+l.dir), time.Second
 	var out, said bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &said
 	err := cmd.Run()
 	var exit *exec.ExitError
+	if ctx.Err() != nil {
+		l.t.Fatalf("%s did not end within %s: %v: %s%s", cmd, commandPatience, err, &out, &said)
+	}
 	if err != nil && !errors.As(err, &exit) {
-		l.t.Fatal(err)
+		l.t.Fatalf("%s: %v", cmd, err)
 	}
 	return result{out.String(), said.String(), cmd.ProcessState.ExitCode()}
 }

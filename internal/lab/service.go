@@ -132,13 +132,15 @@ func (s *service) once(ctx context.Context) int {
 			s.mu.Unlock()
 			if grace > 0 {
 				stop, cancel := context.WithTimeout(context.Background(), grace)
-				p.Stop(stop)
+				err = p.Stop(stop)
 				cancel()
+			} else {
+				err = p.Kill()
 			}
-			p.Signal(unix.SIGKILL)
-			<-p.Done()
 		}
-		code = p.ExitCode()
+		if err == nil {
+			code = p.ExitCode()
+		}
 	}
 	s.set(func(st *serviceState) { s.proc, st.pid, st.exitCode, st.begun, st.err = nil, 0, &code, true, err })
 	return code

@@ -35,7 +35,7 @@ func (l Lab) Up(ctx context.Context, config []byte, progress func(string)) error
 	if err := os.Mkdir(l.Dir(), 0o700); err != nil {
 		return l.taken(err)
 	}
-	err := l.startDaemon(config, progress)
+	err := l.startDaemon(ctx, config, progress)
 	if err != nil {
 		log := l.lastLines(l.daemonLog())
 		return errors.Join(fmt.Errorf("lab %s does not come up: %w%s", l.Name, err, log), l.Down(context.WithoutCancel(ctx)))
@@ -49,7 +49,7 @@ func (l Lab) taken(err error) error {
 	if !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	if c, err := net.Dial("unix", l.socket()); err == nil {
+	if c, err := net.DialTimeout("unix", l.socket(), answerPatience); err == nil {
 		c.Close()
 		return fmt.Errorf("lab %s is up already; take it down with %s", l.Name, l.Command("down"))
 	}
@@ -57,7 +57,7 @@ func (l Lab) taken(err error) error {
 }
 
 // startDaemon starts the lab's daemon and returns when it has made the lab.
-func (l Lab) startDaemon(config []byte, progress func(string)) error {
+func (l Lab) startDaemon(ctx context.Context, config []byte, progress func(string)) error {
 	if err := os.WriteFile(l.configFile(), config, 0o644); err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (l Lab) startDaemon(config []byte, progress func(string)) error {
 	if err := cmd.Process.Release(); err != nil {
 		return err
 	}
-	return readSteps(context.TODO(), r, progress)
+	return readSteps(ctx, r, progress)
 }
 
 // Daemon runs the daemon of a lab that Up has begun.

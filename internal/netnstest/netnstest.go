@@ -6,6 +6,8 @@
 package netnstest
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -16,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -180,6 +183,7 @@ func (h *Host) Sysctl(pairs ...string) {
 // Start starts cmd inside h; it is killed when the test ends.
 func (h *Host) Start(cmd *exec.Cmd) {
 	h.t.Helper()
+	cmd.WaitDelay = outputPatience
 	if err := netns.Start(h.Path, cmd); err != nil {
 		h.t.Fatalf("%s: %v", cmd, err)
 	}
@@ -189,13 +193,21 @@ func (h *Host) Start(cmd *exec.Cmd) {
 	})
 }
 
+const (
+	runPatience    = 2 * time.Minute // bounds a program of a test
+	outputPatience = 5 * time.Second // and what it left behind, who may hold its output open
+)
+
 // Run runs a program inside h and returns what it printed.
 func (h *Host) Run(name string, args ...string) string {
 	h.t.Helper()
 	var out []byte
-	cmd := exec.Command(name, args...)
+	ctx, cancel := context.WithTimeoutCause(context.Background(), runPatience, fmt.Errorf("it did not end within %s", runPatience))
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.WaitDelay = outputPatience
 	if err := netns.Do(h.Path, func() (err error) { out, err = cmd.CombinedOutput(); return err }); err != nil {
-		h.t.Fatalf("%s: %v\n%s", cmd, err, out)
+		h.t.Fatalf("%s: %v\n%s", cmd, errors.Join(err, context.Cause(ctx)), out)
 	}
 	return string(out)
 }

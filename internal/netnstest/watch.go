@@ -3,6 +3,7 @@ package netnstest
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"time"
@@ -34,7 +35,14 @@ func Watch(h *Host, link string, saw func(Packet)) (stop func()) {
 	go func() { done <- readPackets(f, saw) }()
 	return func() {
 		h.t.Helper()
-		if err := errors.Join(f.SetReadDeadline(time.Now()), <-done, f.Close()); err != nil {
+		err := f.SetReadDeadline(time.Now())
+		select {
+		case ended := <-done:
+			err = errors.Join(err, ended)
+		case <-time.After(runPatience):
+			err = errors.Join(err, fmt.Errorf("packets are being looked at still, after %s", runPatience))
+		}
+		if err := errors.Join(err, f.Close()); err != nil {
 			h.t.Fatalf("watch %s of %s: %v", link, h.Name, err)
 		}
 	}

@@ -1,6 +1,8 @@
 package scenario
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os/exec"
@@ -8,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
@@ -156,18 +159,23 @@ func (s *side) real(path string) string {
 	return pod.Path
 }
 
+// runPatience bounds a program that a scenario asks.
+const runPatience = 2 * time.Minute
+
 // run runs a program on h and returns what it printed.
 func (s *side) run(h *netnstest.Host, stdin string, argv ...string) string {
 	s.t.Helper()
 	if _, err := exec.LookPath(argv[0]); err != nil {
 		s.t.Fatalf("%v: run make deps", err)
 	}
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Stdin = strings.NewReader(stdin)
+	ctx, cancel := context.WithTimeoutCause(context.Background(), runPatience, fmt.Errorf("it did not end within %s", runPatience))
+	defer cancel()
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Stdin, cmd.WaitDelay = strings.NewReader(stdin), time.Second
 	var out, complaint strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &complaint
 	if err := netns.Do(h.Path, cmd.Run); err != nil {
-		s.t.Fatalf("%s: %v\n%s", cmd, err, &complaint)
+		s.t.Fatalf("%s: %v\n%s", cmd, errors.Join(err, context.Cause(ctx)), &complaint)
 	}
 	return out.String()
 }

@@ -23,8 +23,10 @@ func EndChildren(ctx context.Context) error {
 	turn := time.NewTicker(reapTurn)
 	defer turn.Stop()
 	for {
+		var left []int
 		for _, pid := range others() {
 			if parent(pid) == os.Getpid() {
+				left = append(left, pid)
 				_ = unix.Kill(-pid, unix.SIGKILL) // no group of its own: only the child
 				_ = unix.Kill(pid, unix.SIGKILL)  // gone already is as well
 			}
@@ -40,7 +42,7 @@ func EndChildren(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("end children: %w", ctx.Err())
+			return fmt.Errorf("end children: processes %v have not ended, although they were killed: %w", left, ctx.Err())
 		case <-turn.C:
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -35,25 +36,26 @@ func Kill(ctx context.Context, marker, records string) error {
 		if len(fds) == 0 {
 			return nil
 		}
+		var err error
 		for _, fd := range fds {
-			if err := send(fd, unix.SIGKILL); err != nil {
-				return err
-			}
+			err = errors.Join(err, send(fd, unix.SIGKILL))
 		}
-		for _, fd := range fds {
-			err := await(ctx, fd)
-			unix.Close(fd)
-			if err != nil {
-				return err
+		for pid, fd := range fds {
+			if err == nil {
+				err = await(ctx, pid, fd)
 			}
+			unix.Close(fd)
+		}
+		if err != nil {
+			return err
 		}
 	}
 }
 
-// find opens a pidfd for each process to kill.
-func find(marker, records string) []int {
+// find opens a pidfd for each process to kill, by its id.
+func find(marker, records string) map[int]int {
 	written := recorded(records)
-	var fds []int
+	fds := map[int]int{}
 	for _, pid := range others() {
 		ours := func() bool {
 			now, err := startTime(pid)
@@ -63,7 +65,7 @@ func find(marker, records string) []int {
 			if leads(pid) {
 				_ = unix.Kill(-pid, unix.SIGKILL) // the group is its leader's, who is held
 			}
-			fds = append(fds, fd)
+			fds[pid] = fd
 		}
 	}
 	return fds
@@ -145,11 +147,17 @@ func send(fd int, s unix.Signal) error {
 	return nil
 }
 
+// lingers says that a process has not ended, although it was killed.
+func lingers(pid int, why error) error {
+	name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)) // it may have ended now
+	return fmt.Errorf("process %d (%s) has not ended, although it was killed: %w", pid, strings.TrimSpace(string(name)), why)
+}
+
 // pollTurn bounds one look at a pidfd, so that a context is heard in between.
 const pollTurn = 100 * time.Millisecond
 
 // await waits for the end of the process behind fd.
-func await(ctx context.Context, fd int) error {
+func await(ctx context.Context, pid, fd int) error {
 	for {
 		polled := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 		n, err := unix.Poll(polled, int(pollTurn.Milliseconds()))
@@ -157,10 +165,10 @@ func await(ctx context.Context, fd int) error {
 			return nil
 		}
 		if err != nil && !errors.Is(err, unix.EINTR) {
-			return fmt.Errorf("wait for process: %w", err)
+			return fmt.Errorf("wait for process %d: %w", pid, err)
 		}
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("wait for process: %w", err)
+		if ctx.Err() != nil {
+			return lingers(pid, context.Cause(ctx))
 		}
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -109,14 +110,29 @@ func (p *Process) Signal(s unix.Signal) {
 }
 
 // Stop asks p to end and, when ctx is done before it has, makes it.
-func (p *Process) Stop(ctx context.Context) {
+func (p *Process) Stop(ctx context.Context) error {
 	p.Signal(unix.SIGTERM)
 	select {
 	case <-p.done:
 	case <-ctx.Done():
 	}
-	p.Signal(unix.SIGKILL) // also what the process left behind in its group
-	<-p.done
+	return p.Kill()
+}
+
+// killPatience is how long the kernel may take to end a process.
+const killPatience = 10 * time.Second
+
+// Kill makes p end, and what it left behind in its group.
+func (p *Process) Kill() error {
+	p.Signal(unix.SIGKILL)
+	late := time.NewTimer(killPatience)
+	defer late.Stop()
+	select {
+	case <-p.done:
+		return nil
+	case <-late.C:
+		return lingers(p.PID, fmt.Errorf("not within %s", killPatience))
+	}
 }
 
 // Look finds the program called name on the PATH of env.

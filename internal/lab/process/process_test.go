@@ -96,7 +96,9 @@ func TestKillSparesItsCallerWhateverItsEnvironment(t *testing.T) {
 
 func TestStopInsists(t *testing.T) {
 	willing := start(t, command(t, "exec sleep 1000"))
-	willing.Stop(soon(t))
+	if err := willing.Stop(soon(t)); err != nil {
+		t.Error(err)
+	}
 	if willing.ExitCode() != 128+int(unix.SIGTERM) {
 		t.Errorf("willing: exit code %d", willing.ExitCode())
 	}
@@ -109,7 +111,9 @@ func TestStopInsists(t *testing.T) {
 			break
 		}
 	}
-	deaf.Stop(ctx)
+	if err := deaf.Stop(ctx); err != nil {
+		t.Error(err)
+	}
 	if deaf.ExitCode() != 128+int(unix.SIGKILL) {
 		t.Errorf("deaf: exit code %d", deaf.ExitCode())
 	}
