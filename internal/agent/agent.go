@@ -103,6 +103,7 @@ func New(c Config) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
+	book.Gone = kernel.Gone
 	if n := book.Forgotten(); n > 0 {
 		c.Log.Info("attachments of an earlier boot forgotten", "attachments", n)
 	}

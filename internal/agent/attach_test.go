@@ -185,10 +185,14 @@ func TestLeakedAttachmentsAreCollected(t *testing.T) {
 	if err := netns.Delete(pod.Path); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 {
+	for range 1000 { // the kernel takes a namespace down by and by
 		if _, err := n.Sync(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		if len(n.book.Attachments().List) == 1 {
+			break
+		}
+		time.Sleep(time.Millisecond)
 	}
 	if list := n.book.Attachments().List; len(list) != 1 || list[0].Pod != "living" {
 		t.Errorf("%d attachments left", len(list))

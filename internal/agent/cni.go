@@ -159,6 +159,7 @@ func (s *Snapshot) place(q cni.Request) (world.Attachment, []netip.Prefix, error
 	if out.Inode = netns.Inode(q.Netns); out.Inode == 0 {
 		return out, nil, refuse(types.ErrInvalidNetNS, "%q is no network namespace", q.Netns)
 	}
+	out.Place = netns.Place(q.Netns)
 	mode := s.World.Config.Overlay.Mode
 	switch {
 	case mode != world.None && q.Before != nil:

@@ -2,17 +2,20 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/internal/cni"
+	"fairlead.dev/fairlead/internal/feature/pod"
 	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/netnstest"
 )
@@ -25,13 +28,13 @@ type sandbox struct {
 	q    cni.Request
 }
 
-func show(t *testing.T, dir, name string, pod *netnstest.Host) string {
+func show(t *testing.T, dir, name string, of *netnstest.Host) string {
 	t.Helper()
 	path := filepath.Join(dir, name)
 	if err := os.WriteFile(path, nil, 0o444); err != nil {
 		t.Fatal(err)
 	}
-	mount(t, pod.Path, path, "none", unix.MS_BIND)
+	mount(t, of.Path, path, "none", unix.MS_BIND)
 	return path
 }
 
@@ -52,19 +55,31 @@ func unmount(t *testing.T, path string) {
 
 func attachIn(t *testing.T, n *node, dir, name string) sandbox {
 	t.Helper()
-	pod := netnstest.New(t)
-	q := cni.Request{ContainerID: name, Interface: "eth0", Netns: show(t, dir, name, pod), Namespace: "default", Pod: name, Network: "fairlead"}
+	host := netnstest.New(t)
+	q := cni.Request{ContainerID: name, Interface: "eth0", Netns: show(t, dir, name, host), Namespace: "default", Pod: name, Network: "fairlead"}
 	if out := refused(t, n, "add", q); out.Code != 0 {
 		t.Fatalf("add: %+v", out)
 	}
-	return sandbox{pod, q.Netns, q}
+	return sandbox{host, q.Netns, q}
 }
 
-// reaches reports whether a pod's packets come back from its node.
+// reaches reports whether a pod's packets come back from its node, where nobody
+// listens.
 func reaches(t *testing.T, s sandbox) bool {
 	t.Helper()
-	cmd := exec.Command("ping", "-c1", "-W1", "10.244.1.1")
-	return netns.Do(s.pod.Path, cmd.Run) == nil
+	for range 5 { // on a busy machine
+		err := netns.Do(s.pod.Path, func() error {
+			c, err := net.DialTimeout("tcp", "192.168.100.1:9", time.Second)
+			if err == nil {
+				c.Close()
+			}
+			return err
+		})
+		if errors.Is(err, unix.ECONNREFUSED) {
+			return true
+		}
+	}
+	return false
 }
 
 // running runs the loop inside the host while f runs.
@@ -73,6 +88,9 @@ func (n *node) running(t *testing.T, f func()) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- netns.Do(n.host.Path, func() error { return n.loop.run(ctx) }) }()
+	if _, err := n.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	defer func() {
 		stop()
 		if err := <-ended; err != nil {
@@ -98,19 +116,11 @@ var blindings = map[string]func(t *testing.T, dir string, s sandbox){
 func TestAnAgentThatSeesNoNamespacesTakesNoNetworkAway(t *testing.T) {
 	for what, blind := range blindings {
 		t.Run(what, func(t *testing.T) {
-			n := newNode(t, nodes)
-			dir := filepath.Join(n.dir, "netns")
-			if err := os.Mkdir(dir, 0o755); err != nil {
-				t.Fatal(err)
-			}
-			var s sandbox
-			n.running(t, func() { s = attachIn(t, n, dir, "a") })
+			n, dir, s := seeing(t)
 			blind(t, dir, s)
 			n.restart(t)
-			for range 3 {
-				n.mustTurn(t)
-			}
-			if !reaches(t, s) || len(n.book.Attachments().List) != 1 {
+			n.turns(t)
+			if !reaches(t, s) || n.count() != 1 {
 				t.Fatalf("the pod's network is gone:\n%s", n.log)
 			}
 			snapshot := n.snapshot.Load()
@@ -132,5 +142,99 @@ func TestAnAgentThatSeesNoNamespacesTakesNoNetworkAway(t *testing.T) {
 				t.Errorf("it is not told:\n%s", n.log)
 			}
 		})
+	}
+}
+
+// seeing is an agent with a pod whose namespace is shown in a directory of its own.
+func seeing(t *testing.T) (*node, string, sandbox) {
+	t.Helper()
+	n := newNode(t, nodes)
+	dir := filepath.Join(n.dir, "netns")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var s sandbox
+	n.running(t, func() { s = attachIn(t, n, dir, "a") })
+	if !reaches(t, s) {
+		t.Fatal("the pod has no network to begin with")
+	}
+	return n, dir, s
+}
+
+// turns takes a few turns, more than it takes to strike something out.
+func (n *node) turns(t *testing.T) {
+	t.Helper()
+	for range 4 {
+		n.mustTurn(t)
+	}
+}
+
+func (n *node) count() int { return len(n.book.Attachments().List) }
+
+// What is hidden is repaired once it is seen again, and collected once it is gone.
+func TestAnAgentSeesAgain(t *testing.T) {
+	n, dir, s := seeing(t)
+	mount(t, "none", dir, "tmpfs", 0)
+	n.restart(t)
+	n.turns(t)
+	link := pod.LinkName("a", "eth0")
+	n.host.Run("ip", "link", "del", link)
+	n.loop.drift.Store(true)
+	n.turns(t)
+	if n.count() != 1 {
+		t.Fatal("a wire that somebody deleted is no proof for an agent that sees no namespaces")
+	}
+	unmount(t, dir)
+	n.turns(t)
+	if !reaches(t, s) || !n.snapshot.Load().Ready || len(n.snapshot.Load().Problems) > 0 {
+		t.Fatalf("seen again, the wire is not repaired:\n%s", n.log)
+	}
+	unmount(t, s.path)
+	if err := os.Remove(s.path); err != nil {
+		t.Fatal(err)
+	}
+	n.turns(t)
+	if n.count() != 1 || !reaches(t, s) {
+		t.Fatal("the path is gone and the wire lives: the pod is taken for gone")
+	}
+	if !n.snapshot.Load().Ready {
+		t.Errorf("one pod that cannot be seen makes the agent blind: %s", n.snapshot.Load().Reason)
+	}
+	n.host.Run("ip", "link", "del", link) // as the kernel does with a namespace
+	n.turns(t)
+	if n.count() != 0 {
+		t.Errorf("no wire and no path, and the pod is not taken for gone:\n%s", n.log)
+	}
+}
+
+// A wire that somebody deletes is made anew while the pod's namespace is seen.
+func TestADeletedWireIsNoGonePod(t *testing.T) {
+	n, _, s := seeing(t)
+	n.host.Run("ip", "link", "del", pod.LinkName("a", "eth0"))
+	n.loop.drift.Store(true)
+	n.turns(t)
+	if n.count() != 1 || !reaches(t, s) {
+		t.Errorf("the wire was not repaired:\n%s", n.log)
+	}
+}
+
+// A path may come to name another namespace while the pod lives: nothing is done in
+// that one, and the pod keeps its network.
+func TestAPathThatNamesAnotherNamespaceIsNoGonePod(t *testing.T) {
+	n, dir, s := seeing(t)
+	unmount(t, s.path)
+	other := netnstest.New(t)
+	mount(t, other.Path, filepath.Join(dir, "a"), "none", unix.MS_BIND)
+	n.write(t, "mtu.yaml", `{apiVersion: fairlead.dev/v1alpha1, kind: AgentConfig, metadata: {name: default}, spec: {overlay: {mtu: 1300}}}`)
+	n.restart(t)
+	n.turns(t)
+	if n.count() != 1 || !reaches(t, s) {
+		t.Errorf("the pod's network is gone:\n%s", n.log)
+	}
+	if links := other.Run("ip", "-o", "link"); strings.Contains(links, "eth0") {
+		t.Errorf("another's namespace has the pod's wire:\n%s", links)
+	}
+	if snapshot := n.snapshot.Load(); !snapshot.Ready || len(snapshot.Problems) != 1 {
+		t.Errorf("ready %v, problems %v", snapshot.Ready, snapshot.Problems)
 	}
 }

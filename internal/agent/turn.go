@@ -45,7 +45,10 @@ func (a *Agent) turn() error {
 		Rendered: last.Rendered, Problems: last.Problems, Configs: last.Configs, given: a.given, held: a.ports.held, next: make(chan struct{})}
 	changes, err := a.reconcile(s)
 	s.Ready = err == nil && s.World != nil && s.World.Node != nil
-	if err != nil {
+	if err == nil && s.Ready {
+		s.Applied = s.Observed
+		a.judge(last, s)
+	} else if err != nil {
 		s.Reason = err.Error()
 		switch {
 		case last.Reason == s.Reason:
@@ -54,8 +57,6 @@ func (a *Agent) turn() error {
 		default:
 			a.config.Log.Error("not applied; trying again", "error", err)
 		}
-	} else if s.Ready {
-		s.Applied = s.Observed
 	}
 	a.tell(last, s)
 	a.metrics.turn(s, changes, time.Since(began))
@@ -123,7 +124,7 @@ func (s *Snapshot) rulesHold() bool {
 // did happen.
 func (a *Agent) apply(want datapath.State) (datapath.Changes, error) {
 	settled, err := a.held.Settled()
-	if a.loop.drift.Swap(false) || err != nil || !settled {
+	if a.loop.drift.Swap(false) || err != nil || !settled || a.held.Frees(want) {
 		return a.verify(want)
 	}
 	changes := datapath.DiffStates(a.held, want)

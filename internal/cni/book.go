@@ -14,7 +14,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/replace"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -26,6 +25,10 @@ import (
 // boot's name, since no sandbox outlives the kernel it is in. So nothing here is
 // waited for to be on the disk.
 type Book struct {
+	// Gone reports whether an attachment's network namespace is known to be gone.
+	// Until it is set, nothing is known of any.
+	Gone func(*world.Attachment) bool
+
 	dir, boot string
 	lock      *os.File // held while the book is open
 	forgotten int
@@ -55,7 +58,7 @@ func BootID() (string, error) {
 // OpenBook opens the address book in the state directory. What was written in
 // another boot than the one named is forgotten.
 func OpenBook(stateDir, boot string) (*Book, error) {
-	b := &Book{dir: stateDir, boot: boot, list: map[string]*record{}, gone: map[string]bool{}}
+	b := &Book{dir: stateDir, boot: boot, list: map[string]*record{}, gone: map[string]bool{}, Gone: func(*world.Attachment) bool { return false }}
 	if !isName(boot, longestContainerID) {
 		return nil, fmt.Errorf("open address book: boot id %q is none", boot)
 	}
@@ -233,14 +236,14 @@ func (b *Book) Attach(a world.Attachment, network string, cidrs []netip.Prefix) 
 }
 
 // free says who has one of the host ports, if anyone. A pod whose namespace is
-// gone keeps nobody out of its ports.
+// known to be gone keeps nobody out of its ports.
 func (b *Book) free(ports []world.HostPort) error {
 	for key, r := range b.list {
 		for _, p := range ports {
 			if !slices.ContainsFunc(r.HostPorts, p.Overlaps) {
 				continue
 			}
-			if netns.Is(r.Netns, r.Inode) {
+			if !b.Gone(&r.Attachment) {
 				return fmt.Errorf("host port %s is taken by pod %s/%s", p, r.Namespace, r.Pod)
 			}
 			if err := b.detach(key); err != nil {

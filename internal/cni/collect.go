@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -35,14 +34,14 @@ func (b *Book) Buried(key string) bool {
 	return err == nil
 }
 
-// Collect strikes out and returns the attachments whose network namespace is
-// gone, and was at the last look too: their DEL never came.
+// Collect strikes out and returns the attachments whose network namespace is known
+// to be gone, and was at the last look too: their DEL never came.
 func (b *Book) Collect() ([]*world.Attachment, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.strike(func(r *record) bool {
 		key := r.Key()
-		if netns.Is(r.Netns, r.Inode) {
+		if !b.Gone(&r.Attachment) {
 			delete(b.gone, key)
 			return false
 		}

@@ -34,6 +34,9 @@ type Part struct {
 	Settings   []sysctl.Setting
 	Shapers    []tc.Shaper
 	Redirects  []tc.Redirect
+	// Keep names links that are left alone with all that is on them: what is there
+	// stays, and nothing is made.
+	Keep []string
 }
 
 // NFT is the state's tables in nft(8) syntax.

@@ -50,17 +50,18 @@ type step struct {
 // Diff returns the changes from what the kernel was found to hold.
 func Diff(have Kernel, want State) Changes {
 	whole := want.flatten()
-	return Changes{nft.Diff(have.tables, whole.Tables), diffRest(have.rest, whole)}
+	return Changes{nft.Diff(have.tables, whole.Tables), diffRest(have.rest.but(want.keeps()), whole)}
 }
 
 // DiffStates returns the changes from a state that the kernel is known to
 // hold. It costs what changed: equal parts are not looked at.
 func DiffStates(have, want State) Changes {
-	old, now := have.without(want).flatten(), want.without(have).flatten()
+	kept := want.keeps()
+	old, now := have.without(want).flatten().but(kept), want.without(have).flatten()
 	c := Changes{nft.DiffTables(old.Tables, now.Tables), diffRest(old, now)}
 	if slices.ContainsFunc(c.steps, func(s step) bool { return s.makes && old.link(s.link) != nil }) {
 		// A part that did not change may have something on a link made anew.
-		c.steps = diffRest(have.flatten(), want.flatten())
+		c.steps = diffRest(have.flatten().but(kept), want.flatten())
 	}
 	return c
 }

@@ -192,7 +192,10 @@ func (h *history) attachments() *world.Attachments {
 
 func (h *history) kernel() *world.Kernel {
 	k := source.PlainKernel(&world.Node{Addresses: []netip.Addr{netip.MustParseAddr("192.168.100.1")}})
-	k.LiveNetns = slices.Sorted(slices.Values(h.netns))
+	for i := range h.netns {
+		k.Seen = append(k.Seen, fmt.Sprint(i)+"@eth0")
+	}
+	slices.Sort(k.Seen)
 	k.Interfaces = append(k.Interfaces, world.Interface{Name: "eth1", MTU: 1500, Addresses: []netip.Prefix{
 		netip.MustParsePrefix("10.9.0.1/24"), netip.MustParsePrefix("10.9.1.1/24"), netip.MustParsePrefix("fd00:100::1/64"),
 	}})

@@ -169,10 +169,10 @@ func (s *scenario) build(t *testing.T, objects *source.Objects, at netnsOf) (*wo
 	for _, a := range s.pods {
 		in.Attachments.List = append(in.Attachments.List, a.world(t, at(a)))
 		if !a.Dead {
-			in.Kernel.LiveNetns = append(in.Kernel.LiveNetns, at(a))
+			in.Kernel.Seen = append(in.Kernel.Seen, in.Attachments.List[len(in.Attachments.List)-1].Key())
 		}
 	}
-	slices.Sort(in.Kernel.LiveNetns)
+	slices.Sort(in.Kernel.Seen)
 	in.Taken = s.taken(t)
 	return b.Build(in)
 }

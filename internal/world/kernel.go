@@ -1,6 +1,7 @@
 package world
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 )
@@ -12,8 +13,19 @@ type Kernel struct {
 	LocalPorts    PortRange   // net.ipv4.ip_local_port_range
 	ReservedPorts []PortRange // net.ipv4.ip_local_reserved_ports
 	Capabilities  Capabilities
-	LiveNetns     []string // pod network namespaces that exist, sorted
-	Exits         []Exit   // at most one of each family
+	Exits         []Exit // at most one of each family
+
+	Seen   []string // keys of attachments whose network namespace is seen, sorted
+	Unseen []Unseen // those that are not seen and, for all that is known, there; sorted
+	// Blind are the directories of network namespaces in which none of the
+	// attachments' can be seen, although they are not known to be gone; sorted.
+	Blind []string
+}
+
+// Unseen is an attachment whose network namespace cannot be seen.
+type Unseen struct {
+	Attachment string // its key
+	Reason     string
 }
 
 // An Exit is how packets of one family leave the node by default.
@@ -53,7 +65,7 @@ type Capability struct {
 func (k *Kernel) Equal(l *Kernel) bool {
 	return slices.EqualFunc(k.Interfaces, l.Interfaces, Interface.equal) && k.LocalPorts == l.LocalPorts &&
 		slices.Equal(k.ReservedPorts, l.ReservedPorts) && k.Capabilities == l.Capabilities &&
-		slices.Equal(k.LiveNetns, l.LiveNetns) && slices.Equal(k.Exits, l.Exits)
+		slices.Equal(k.Exits, l.Exits) && slices.Equal(k.Seen, l.Seen) && slices.Equal(k.Unseen, l.Unseen) && slices.Equal(k.Blind, l.Blind)
 }
 
 func (i Interface) equal(j Interface) bool {
@@ -79,8 +91,24 @@ func (w *World) HasAddress(a netip.Addr) bool {
 	return held || a.IsLoopback() || slices.Contains(w.Node.Gateways(), a)
 }
 
-// NetnsAlive reports whether a pod's network namespace still exists.
-func (k *Kernel) NetnsAlive(path string) bool {
-	_, ok := slices.BinarySearch(k.LiveNetns, path)
+// Sees reports whether the attachment's network namespace is seen.
+func (k *Kernel) Sees(a *Attachment) bool {
+	_, ok := slices.BinarySearch(k.Seen, a.Key())
 	return ok
+}
+
+// Lost reports whether the attachment's network namespace is known to be gone.
+func (k *Kernel) Lost(a *Attachment) bool {
+	_, missed := k.Misses(a)
+	return !missed && !k.Sees(a)
+}
+
+// Misses says why the attachment's network namespace is not seen, where it is not
+// known to be gone.
+func (k *Kernel) Misses(a *Attachment) (reason string, ok bool) {
+	i, ok := slices.BinarySearchFunc(k.Unseen, a.Key(), func(u Unseen, key string) int { return cmp.Compare(u.Attachment, key) })
+	if !ok {
+		return "", false
+	}
+	return k.Unseen[i].Reason, true
 }

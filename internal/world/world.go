@@ -84,6 +84,7 @@ type Attachment struct {
 	Interface      string // its name inside the pod
 	Netns          string // path of the pod's network namespace
 	Inode          uint64 `json:",omitempty"` // of that namespace; the path may come to name another
+	Place          string `json:",omitempty"` // the directory in which the path was, as package netns names it
 	Addresses      []netip.Addr
 	// Chained: another CNI made the wire and gave the addresses; all we know of
 	// the pod is who it is.

@@ -60,7 +60,7 @@ func render(w *world.World) feature.Result {
 	families := map[nft.Family]*family{nft.IPv4: {}, nft.IPv6: {}}
 	var held []holder
 	for _, a := range w.Attachments.List {
-		if a.Chained || len(a.HostPorts) == 0 || !w.Kernel.NetnsAlive(a.Netns) {
+		if a.Chained || len(a.HostPorts) == 0 || w.Kernel.Lost(a) {
 			continue
 		}
 		for _, addr := range a.Addresses {

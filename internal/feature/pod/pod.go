@@ -44,12 +44,20 @@ var (
 
 func render(w *world.World) feature.Result {
 	p := datapath.Part{Settings: keepRoutes(w)} // before forwarding purges them
+	var problems []world.Problem
 	for _, cidr := range w.Node.PodCIDRs {
 		p.Settings = append(p.Settings, forwarding(cidr.Addr()))
 		p.Routes = append(p.Routes, route.Route{Dst: cidr})
 	}
 	for _, a := range w.Attachments.List {
-		if !a.Chained && w.Kernel.NetnsAlive(a.Netns) {
+		if reason, missed := w.Kernel.Misses(a); missed {
+			problems = append(problems, unseen(a, reason))
+		}
+		switch {
+		case a.Chained:
+		case !w.Kernel.Sees(a):
+			p.Keep = append(p.Keep, LinkName(a.ContainerID, a.Interface))
+		default:
 			wire(&p, a, w.PodMTU())
 			bound(&p, a, w.PodMTU())
 			if len(a.HostPorts) > 0 {
@@ -58,7 +66,14 @@ func render(w *world.World) feature.Result {
 			}
 		}
 	}
-	return feature.Result{Part: p}
+	return feature.Result{Part: p, Problems: problems}
+}
+
+// unseen is the problem of a pod whose network namespace cannot be seen. Its wire
+// can be neither made nor changed, and whatever there is stays.
+func unseen(a *world.Attachment, reason string) world.Problem {
+	return world.Problem{Object: "Pod " + a.Namespace + "/" + a.Pod, Field: "network namespace", Reason: "cannot be seen: " + reason,
+		Hint: "its network stays as it is; if the pod is gone, let the runtime remove its sandbox"}
 }
 
 // LinkName is the name of the node's end of an attachment's wire.

@@ -72,9 +72,9 @@ func TestPodsAreReadForBlocksOnly(t *testing.T) {
 		after := *before
 		k := *before.Kernel
 		after.Kernel = &k
-		k.LiveNetns = []string{"/run/netns/a"}
+		k.Seen = []string{"a@eth0"}
 		if Feature.Reads(before) != Feature.Reads(&after) {
-			t.Errorf("blocks of %d: another namespace is alive, and that is read", size)
+			t.Errorf("blocks of %d: another namespace is seen, and that is read", size)
 		}
 		after.Attachments = &world.Attachments{List: append([]*world.Attachment{aPod(7)}, before.Attachments.List...)}
 		if (Feature.Reads(before) != Feature.Reads(&after)) != read {

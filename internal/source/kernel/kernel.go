@@ -7,12 +7,10 @@ package kernel
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
-	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -34,12 +32,7 @@ func (o *Observer) Observe(attachments *world.Attachments) (*world.Kernel, error
 	if k.ReservedPorts, err = parseReserved(reserved); err != nil {
 		return nil, err
 	}
-	for _, a := range attachments.List {
-		if netns.Is(a.Netns, a.Inode) {
-			k.LiveNetns = append(k.LiveNetns, a.Netns)
-		}
-	}
-	slices.Sort(k.LiveNetns)
+	sandboxes(k, attachments.List)
 	return k, nil
 }
 

@@ -75,7 +75,8 @@ func TestObserveShowsWhatOthersHave(t *testing.T) {
 		"net/ipv4/ip_local_reserved_ports", "41000,42000-42010")
 	h.Address("eth0", "192.0.2.1/24")
 	attachments := &world.Attachments{List: []*world.Attachment{
-		{Netns: pod.Path, Inode: netns.Inode(pod.Path)}, {Netns: far.Path, Inode: 1}, {Netns: "/run/netns/gone"},
+		{ContainerID: "there", Netns: pod.Path, Inode: netns.Inode(pod.Path)}, {ContainerID: "another", Netns: far.Path, Inode: 1},
+		{ContainerID: "gone", Netns: "/run/netns/gone", Place: netns.Place(pod.Path)}, {ContainerID: "unknown", Netns: "/run/netns/gone"},
 	}}
 	capabilities := world.Capabilities{FullyRandomPorts: world.Capability{OK: true}}
 	want := &world.Kernel{
@@ -86,7 +87,8 @@ func TestObserveShowsWhatOthersHave(t *testing.T) {
 		LocalPorts:    world.PortRange{Low: 40000, High: 50000},
 		ReservedPorts: []world.PortRange{{Low: 41000, High: 41000}, {Low: 42000, High: 42010}},
 		Capabilities:  capabilities,
-		LiveNetns:     []string{pod.Path},
+		Seen:          []string{"there@"},
+		Unseen:        []world.Unseen{{Attachment: "unknown@", Reason: "there is no /run/netns/gone, and /run/netns is not the directory in which it was"}},
 	}
 	h.Do(func() error {
 		got, err := (&Observer{Capabilities: capabilities}).Observe(attachments)
