@@ -137,6 +137,29 @@ func TestEveryPackageSaysOnceWhatItIs(t *testing.T) {
 	}
 }
 
+// outside are the packages that put into words what tenants, peers and the kernel
+// say. What people write on a command line they see there anyway.
+var outside = regexp.MustCompile(`^(internal/(agent|cni|controller|feature.*|kube|pressure|reach|reserve|source.*|status|world))$`)
+
+// %q and %#v quote whatever is there, however long it is; package quote does not.
+func TestWhatComesFromOutsideIsQuotedShort(t *testing.T) {
+	verbs := regexp.MustCompile(`"[^"\n]*%(q|#v)|strconv\.Quote\(`)
+	for _, p := range packages(t) {
+		if !outside.MatchString(p.ImportPath) {
+			continue
+		}
+		for _, f := range p.GoFiles {
+			content, err := os.ReadFile(filepath.Join(p.Dir, f))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if found := verbs.Find(content); found != nil {
+				t.Errorf("%s/%s has %s: use quote.Of", p.ImportPath, f, found)
+			}
+		}
+	}
+}
+
 // generated files are nobody's to read.
 var generated = regexp.MustCompile(`(?m)^// Code generated .* DO NOT EDIT\.$`)
 

@@ -59,6 +59,7 @@ type AgentConfigStatus struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
@@ -240,8 +241,11 @@ type FairleadNodeStatus struct {
 	//
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=2
+	// +kubebuilder:validation:items:MaxLength=64
 	OverlayAddresses []string `json:"overlayAddresses,omitempty"`
 	// Version of the agent.
+	//
+	// +kubebuilder:validation:MaxLength=64
 	Version string `json:"version,omitempty"`
 	// ObservedConfigs are the AgentConfigs that make up the node's settings, as the
 	// agent last read them.
@@ -252,10 +256,12 @@ type FairleadNodeStatus struct {
 	ObservedConfigs []ObservedConfig `json:"observedConfigs,omitempty"`
 	// Conditions of the node's network.
 	//
+	// +kubebuilder:validation:MaxItems=16
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
-	// Problems in objects, as this node sees them.
+	// Problems in objects, as this node sees them: first those of the whole node, and as
+	// many as have room.
 	//
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=100
@@ -277,6 +283,8 @@ type FairleadNodeStatus struct {
 // An ObservedConfig is an AgentConfig that an agent has read.
 type ObservedConfig struct {
 	// Name of the AgentConfig.
+	//
+	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
 	// Generation that was read.
 	Generation int64 `json:"generation"`
@@ -288,10 +296,14 @@ const MaxProblems = 100
 // A Capability is what the kernel of a node can do, or cannot.
 type Capability struct {
 	// Name of the capability, such as FullyRandomPorts.
+	//
+	// +kubebuilder:validation:MaxLength=64
 	Name string `json:"name"`
 	// Available: the agent has seen the kernel do it.
 	Available bool `json:"available"`
 	// Reason why not, where it is not available.
+	//
+	// +kubebuilder:validation:MaxLength=512
 	Reason string `json:"reason,omitempty"`
 }
 
@@ -312,13 +324,23 @@ type Counters struct {
 // A Problem is a mistake in an object, in words.
 type Problem struct {
 	// Object that the mistake is in: its kind, and its name or NAMESPACE/NAME.
+	//
+	// +kubebuilder:validation:MaxLength=384
 	Object string `json:"object"`
 	// Field of the object, such as spec.nodeSNATPortRange.
+	//
+	// +kubebuilder:validation:MaxLength=384
 	Field string `json:"field,omitempty"`
 	// Reason is what is wrong.
+	//
+	// +kubebuilder:validation:MaxLength=512
 	Reason string `json:"reason"`
 	// Hint is the way out.
+	//
+	// +kubebuilder:validation:MaxLength=512
 	Hint string `json:"hint,omitempty"`
 	// Source is the file that the object was read from, where it was one.
+	//
+	// +kubebuilder:validation:MaxLength=384
 	Source string `json:"source,omitempty"`
 }

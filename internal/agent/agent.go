@@ -82,7 +82,9 @@ type Agent struct {
 	given  givenOut           // until now; the loop's own
 	onDisk *world.Allocations // of it; the loop's own
 	notes  notes              // of the last report; the loop's own
-	ports  *nodePorts
+
+	problemLog problemLog // the loop's own
+	ports      *nodePorts
 }
 
 // New prepares an agent: it opens the address book and probes the kernel.
@@ -117,6 +119,7 @@ func New(c Config) (*Agent, error) {
 	} else {
 		a.onDisk = a.given.allocations
 	}
+	a.problemLog = problemLog{log: c.Log, now: time.Now}
 	a.ports = newNodePorts(a.given.allocations)
 	a.pressure = pressure.New(a.events.record, c.Log)
 	a.metrics.registry.MustRegister(pressureCollector{a.pressure}, reachCollector{a.reach}, nodePortCollector{a})

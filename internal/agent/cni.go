@@ -17,6 +17,7 @@ import (
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/feature/pod"
 	"fairlead.dev/fairlead/internal/netns"
+	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -65,6 +66,7 @@ func (a *Agent) serveCNI(command string, do verb) http.HandlerFunc {
 		if !errors.As(err, &refused) {
 			refused = types.NewError(types.ErrInternal, err.Error(), "")
 		}
+		refused = types.NewError(refused.Code, quote.Text(refused.Msg, quote.Sentence), quote.Text(refused.Details, quote.Sentence))
 		if q.ContainerID != "" { // a runtime asks for the status all the time
 			a.config.Log.Warn("pod request refused", "pod", q.Namespace+"/"+q.Pod, "container", q.ContainerID, "reason", refused.Msg)
 		}
@@ -157,7 +159,7 @@ func (s *Snapshot) unready() error {
 func (s *Snapshot) place(q cni.Request) (world.Attachment, []netip.Prefix, error) {
 	out := q.Attachment()
 	if out.Inode = netns.Inode(q.Netns); out.Inode == 0 {
-		return out, nil, refuse(types.ErrInvalidNetNS, "%q is no network namespace", q.Netns)
+		return out, nil, refuse(types.ErrInvalidNetNS, "%s is no network namespace", quote.Of(q.Netns))
 	}
 	out.Place = netns.Place(q.Netns)
 	mode := s.World.Config.Overlay.Mode

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/status"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -58,6 +59,7 @@ func (e *events) record(happened world.Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := e.now()
+	happened.Message = quote.Text(happened.Message, quote.Sentence)
 	event := e.event(happened, now)
 	if i := slices.IndexFunc(e.list, func(o Event) bool { return o.Name == event.Name }); i >= 0 {
 		event.FirstTimestamp, event.Count = e.list[i].FirstTimestamp, e.list[i].Count+1

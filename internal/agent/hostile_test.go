@@ -3,22 +3,28 @@ package agent
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"fairlead.dev/fairlead/internal/cni"
+	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/world"
 )
 
 // selecting is a Service that asks for ports with a word that is none.
 func selecting(namespace, name, word string) string {
-	value, err := json.Marshal(word)
-	if err != nil {
+	var value strings.Builder
+	out := json.NewEncoder(&value)
+	out.SetEscapeHTML(false) // or it is more than a document may have
+	if err := out.Encode(word); err != nil {
 		panic(err)
 	}
 	return fmt.Sprintf("apiVersion: v1\nkind: Service\nmetadata: {namespace: %s, name: %s, annotations: {%s: %s}}\nspec: {selector: {app: web}}\n---\n",
-		namespace, name, world.NodePortLocalEnabled, value)
+		namespace, name, world.NodePortLocalEnabled, strings.TrimSpace(value.String()))
 }
 
 // bad are n Services of one tenant, each with a mistake.
@@ -74,6 +80,8 @@ func TestWhatTenantsWriteIsToldInFewWords(t *testing.T) {
 func TestOnlyNewProblemsAreLoggedAndFewOfMany(t *testing.T) {
 	const many = 2000
 	n := newNode(t, nodes)
+	now := time.Now()
+	n.problemLog.now = func() time.Time { return now }
 	n.write(t, "tenant.yaml", bad(many))
 	n.mustTurn(t)
 	log := n.logged()
@@ -87,12 +95,13 @@ func TestOnlyNewProblemsAreLoggedAndFewOfMany(t *testing.T) {
 	if size := n.reportSize(t); size > 64<<10 {
 		t.Errorf("the report has %d bytes", size)
 	}
+	now = now.Add(time.Minute)
 	n.write(t, "tenant.yaml", bad(many-1))
 	n.mustTurn(t)
 	n.write(t, "tenant.yaml", bad(many))
 	n.mustTurn(t)
-	if log := n.logged(); strings.Contains(log, "msg=problem") {
-		t.Errorf("problems are logged again:\n%.2000s", log)
+	if log := n.logged(); strings.Count(log, "msg=problem") != 1 || !strings.Contains(log, fmt.Sprintf("tenant/s%d", many-1)) {
+		t.Errorf("not only what is new is logged:\n%.2000s", log)
 	}
 }
 
@@ -112,6 +121,53 @@ spec: {overlay: {interface: eth7}}
 		}
 	}
 	t.Errorf("not listed: %v", n.snapshot.Load().Problems[len(n.snapshot.Load().Problems)-1])
+}
+
+// Whatever is in it, a FairleadNode stays small: there is one of each node, and all
+// agents read them.
+func TestAReportIsSmallWhateverIsInIt(t *testing.T) {
+	n := newNode(t, nodes)
+	n.mustTurn(t)
+	s := *n.snapshot.Load()
+	for _, filling := range []string{"x", "<", "\n", "語", "\xff", `"`} {
+		long := strings.Repeat(filling, 300_000)
+		s.Ready, s.Reason, s.Problems, s.Rendered.Reports = false, long, nil, nil
+		for range 15 {
+			s.Rendered.Reports = append(s.Rendered.Reports, world.Report{Type: "SomeCondition", Reason: "SomeReason", Message: long})
+		}
+		for range 5000 {
+			s.Problems = append(s.Problems, world.Problem{Object: long, Field: long, Reason: long, Hint: long, Source: long}.Told())
+		}
+		r := n.report(&s)
+		if size := sizeOf(r.Node); size > 64<<10 {
+			t.Errorf("%q: the report has %d bytes", filling, size)
+		}
+		if got := len(r.Node.Status.Problems) + int(r.Node.Status.MoreProblems); got != 5000 {
+			t.Errorf("%q: %d problems are told of", filling, got)
+		}
+		if size := len(r.Network.Message); size > quote.Sentence {
+			t.Errorf("%q: the Node's condition has %d bytes", filling, size)
+		}
+	}
+}
+
+// A refusal is short, whatever was asked: the runtime makes an event of it.
+func TestARefusalIsShort(t *testing.T) {
+	n := newNode(t, nodes)
+	n.mustTurn(t)
+	n.logged()
+	long := strings.Repeat("x\n", 200_000)
+	for what, q := range map[string]cni.Request{
+		"container": {ContainerID: long, Interface: "eth0"},
+		"interface": {ContainerID: "c1", Interface: long},
+		"namespace": {ContainerID: "c1", Interface: "eth0", Netns: long},
+		"pod":       {ContainerID: "c1", Interface: "eth0", Pod: long},
+	} {
+		code, body := n.post(t, "add", q)
+		if code != http.StatusUnprocessableEntity || len(body) > 2*quote.Sentence || !strings.Contains(body, "of 400000 bytes") {
+			t.Errorf("%s: %d, %d bytes: %.500s", what, code, len(body), body)
+		}
+	}
 }
 
 func (n *node) reportSize(t *testing.T) int {

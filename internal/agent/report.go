@@ -2,7 +2,6 @@ package agent
 
 import (
 	"slices"
-	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -10,6 +9,7 @@ import (
 	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/feature/overlay"
+	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/status"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -17,7 +17,7 @@ import (
 // report is what s tells the cluster.
 func (a *Agent) report(s *Snapshot) status.Report {
 	n := nodeReport(a.config.Node, s)
-	n.Status.Version = a.config.Version
+	n.Status.Version = quote.Text(a.config.Version, quote.Value)
 	n.Status.Capabilities = capabilities(a.kernel.Capabilities)
 	n.Status.Counters = v1alpha1.Counters{Attachments: int64(len(a.book.Attachments().List)), DriftRepairs: a.repaired}
 	for _, fill := range a.pressure.Status().Ratios {
@@ -26,6 +26,7 @@ func (a *Agent) report(s *Snapshot) status.Report {
 	if s.World != nil {
 		n.Status.Counters.Peers = int64(len(s.World.Peers.Nodes))
 	}
+	listProblems(&n.Status, s.Problems) // in the room that is left
 	return status.Report{Node: n, Network: network(s), Pods: a.notes.of(s.Rendered.Notes)}
 }
 
@@ -75,10 +76,6 @@ func nodeReport(name string, s *Snapshot) *v1alpha1.FairleadNode {
 	}
 	n.Status.ObservedConfigs = s.Configs
 	n.Status.ObservedRevision, n.Status.AppliedRevision = s.Observed, s.Applied
-	for _, p := range s.Problems[:min(len(s.Problems), v1alpha1.MaxProblems)] {
-		n.Status.Problems = append(n.Status.Problems, v1alpha1.Problem(p))
-	}
-	n.Status.MoreProblems = int64(len(s.Problems) - len(n.Status.Problems))
 	ready := metav1.Condition{Type: "Ready", Status: metav1.ConditionTrue, Reason: "Applied", Message: "the kernel holds what it should"}
 	if !s.Ready {
 		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, "NotApplied", short(s.Reason)
@@ -97,7 +94,7 @@ func nodeReport(name string, s *Snapshot) *v1alpha1.FairleadNode {
 // capabilities are c in the words of the API, sorted by name.
 func capabilities(c world.Capabilities) []v1alpha1.Capability {
 	return []v1alpha1.Capability{
-		{Name: "FullyRandomPorts", Available: c.FullyRandomPorts.OK, Reason: c.FullyRandomPorts.Reason},
+		{Name: "FullyRandomPorts", Available: c.FullyRandomPorts.OK, Reason: short(c.FullyRandomPorts.Reason)},
 	}
 }
 
@@ -114,7 +111,7 @@ func network(s *Snapshot) status.Network {
 	case s.broken():
 		return status.Network{State: status.NetworkBroken, Message: short(s.Reason)}
 	case unready != nil:
-		return status.Network{State: status.NetworkBroken, Message: unready.Error()}
+		return status.Network{State: status.NetworkBroken, Message: short(unready.Error())}
 	}
 	return status.Network{State: status.NetworkWorks, Message: "the pod network works on this node"}
 }
@@ -128,13 +125,7 @@ func (s *Snapshot) broken() bool {
 	return !s.Ready && (len(s.Failures) == 0 || slices.ContainsFunc(s.Failures, everyone))
 }
 
-// longest is how long a message may be that the cluster is told, in bytes: errors of
-// many routes come in one.
-const longest = 1024
+// longest is how long a message may be that the cluster is told, in bytes.
+const longest = 512
 
-func short(message string) string {
-	if len(message) <= longest {
-		return message
-	}
-	return strings.ToValidUTF8(message[:longest], "") + "…"
-}
+func short(message string) string { return quote.Text(message, longest) }

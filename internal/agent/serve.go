@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/internal/quote"
 )
 
 // listeners are the agent's two doors: the socket for the plugin and the
@@ -127,7 +129,7 @@ func (a *Agent) serveStatus(w http.ResponseWriter, r *http.Request) {
 	if v := r.URL.Query().Get("applied"); v != "" {
 		n, err := strconv.ParseInt(v, 10, 64)
 		if err != nil {
-			http.Error(w, fmt.Sprintf("applied=%q is no number", v), http.StatusBadRequest)
+			http.Error(w, "applied="+quote.Of(v)+" is no number", http.StatusBadRequest)
 			return
 		}
 		want = n

@@ -3,7 +3,6 @@ package agent
 import (
 	"errors"
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/reserve"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/world"
@@ -49,7 +49,7 @@ func (a *Agent) turn() error {
 		s.Applied = s.Observed
 		a.judge(last, s)
 	} else if err != nil {
-		s.Reason = err.Error()
+		s.Reason = quote.Errors(err)
 		switch {
 		case last.Reason == s.Reason:
 		case errors.Is(err, source.ErrWaiting):
@@ -231,7 +231,9 @@ func (a *Agent) holds() datapath.State {
 // tell puts what is new into the log, and tells the cluster how things are.
 func (a *Agent) tell(last, now *Snapshot) {
 	for _, r := range now.Rendered.Reports {
-		if slices.Contains(last.Rendered.Reports, r) {
+		if slices.ContainsFunc(last.Rendered.Reports, func(o world.Report) bool {
+			return o.Type == r.Type && o.Status == r.Status && o.Reason == r.Reason // messages count
+		}) {
 			continue
 		}
 		if r.Reason == "KernelLacksFullyRandom" {
@@ -240,16 +242,18 @@ func (a *Agent) tell(last, now *Snapshot) {
 			a.config.Log.Info(r.Message, "condition", r.Type, "status", r.Status)
 		}
 	}
-	for _, e := range now.Rendered.Events {
-		if !slices.Contains(last.Rendered.Events, e) {
-			a.events.record(e)
+	if !slices.Equal(last.Rendered.Events, now.Rendered.Events) {
+		told := map[world.Event]bool{}
+		for _, e := range last.Rendered.Events {
+			told[e] = true
+		}
+		for _, e := range now.Rendered.Events {
+			if !told[e] {
+				a.events.record(e)
+			}
 		}
 	}
-	if !reflect.DeepEqual(last.Problems, now.Problems) {
-		for _, p := range now.Problems {
-			a.config.Log.Warn("problem", "object", p.Object, "field", p.Field, "reason", p.Reason, "hint", p.Hint)
-		}
-	}
+	a.problemLog.tell(now.Problems)
 	if last.Ready != now.Ready || last.Reason != now.Reason && now.Reason == "" {
 		a.config.Log.Info("readiness", "ready", now.Ready, "reason", now.Reason)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/agent"
 	"fairlead.dev/fairlead/internal/cni"
+	"fairlead.dev/fairlead/internal/quote"
 )
 
 func agentCommand() *cobra.Command {
@@ -39,7 +40,7 @@ pod with a service account; otherwise from a directory of manifests.`,
 			if err := l.UnmarshalText([]byte(level)); err != nil {
 				return misuse{fmt.Errorf("--log-level %q: use debug, info, warn or error", level)}
 			}
-			c.Log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: l})).With("node", c.Node)
+			c.Log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: l, ReplaceAttr: quote.LogAttr})).With("node", c.Node)
 			c.Version = version()
 			if err := from.choose(cmd, &c); err != nil {
 				return err

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"fairlead.dev/fairlead/internal/controller"
+	"fairlead.dev/fairlead/internal/quote"
 )
 
 func controllerCommand() *cobra.Command {
@@ -39,7 +40,7 @@ goes beside the agents' reports.`,
 			if err := l.UnmarshalText([]byte(level)); err != nil {
 				return misuse{fmt.Errorf("--log-level %q: use debug, info, warn or error", level)}
 			}
-			c.Log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: l}))
+			c.Log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: l, ReplaceAttr: quote.LogAttr}))
 			if err := from.chooseFor(cmd, &c); err != nil {
 				return err
 			}

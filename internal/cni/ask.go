@@ -13,6 +13,8 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/internal/quote"
 )
 
 // patience is how long the agent may take for one pod, and absence how long an
@@ -56,7 +58,7 @@ func (c config) ask(verb string, r Request, answer any) error {
 	if response.StatusCode != http.StatusOK {
 		refusal := &types.Error{}
 		if json.Unmarshal(content, refusal) != nil || refusal.Code == 0 {
-			refusal = types.NewError(types.ErrInternal, string(bytes.TrimSpace(content)), "")
+			refusal = types.NewError(types.ErrInternal, quote.Text(string(bytes.TrimSpace(content)), quote.Sentence), "")
 		}
 		return refusal
 	}

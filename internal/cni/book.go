@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/replace"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -60,7 +61,7 @@ func BootID() (string, error) {
 func OpenBook(stateDir, boot string) (*Book, error) {
 	b := &Book{dir: stateDir, boot: boot, list: map[string]*record{}, gone: map[string]bool{}, Gone: func(*world.Attachment) bool { return false }}
 	if !isName(boot, longestContainerID) {
-		return nil, fmt.Errorf("open address book: boot id %q is none", boot)
+		return nil, fmt.Errorf("open address book: boot id %s is none", quote.Of(boot))
 	}
 	var err error
 	if b.lock, err = Lock(stateDir); err != nil {

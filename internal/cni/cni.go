@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -42,6 +43,7 @@ type Request struct {
 const (
 	longestContainerID = 128
 	longestInterface   = 15
+	longestPodName     = 253 // as an API server lets it be; a namespace's is shorter
 )
 
 // isName reports whether s is a name as in the CNI spec, "Parameters". No regular
@@ -54,10 +56,13 @@ func isName(s string, longest int) bool {
 // Validate says what is wrong with the names of r's attachment, if anything.
 func (r Request) Validate() error {
 	if !isName(r.ContainerID, longestContainerID) {
-		return fmt.Errorf("container id %q: use up to 128 letters, digits, dots, dashes and underscores", r.ContainerID)
+		return fmt.Errorf("container id %s: use up to 128 letters, digits, dots, dashes and underscores", quote.Of(r.ContainerID))
 	}
 	if !isName(r.Interface, longestInterface) {
-		return fmt.Errorf("interface name %q: use up to 15 letters, digits, dots, dashes and underscores", r.Interface)
+		return fmt.Errorf("interface name %s: use up to 15 letters, digits, dots, dashes and underscores", quote.Of(r.Interface))
+	}
+	if max(len(r.Namespace), len(r.Pod)) > longestPodName {
+		return fmt.Errorf("pod %s in namespace %s: names have up to %d bytes", quote.Of(r.Pod), quote.Of(r.Namespace), longestPodName)
 	}
 	return nil
 }

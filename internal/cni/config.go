@@ -12,6 +12,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types/create"
 	"golang.org/x/sys/unix"
 
+	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -83,7 +84,7 @@ var protocols = map[string]byte{"": unix.IPPROTO_TCP, "tcp": unix.IPPROTO_TCP, "
 func (m mapping) hostPort() (world.HostPort, error) {
 	protocol, known := protocols[strings.ToLower(m.Protocol)]
 	if !known {
-		return world.HostPort{}, invalid("portMappings: protocol %q: use tcp, udp or sctp", m.Protocol)
+		return world.HostPort{}, invalid("portMappings: protocol %s: use tcp, udp or sctp", quote.Of(m.Protocol))
 	}
 	if !isPort(m.HostPort) || !isPort(m.ContainerPort) {
 		return world.HostPort{}, invalid("portMappings: %d to %d: use ports from 1 to 65535", m.HostPort, m.ContainerPort)
@@ -92,7 +93,7 @@ func (m mapping) hostPort() (world.HostPort, error) {
 	if m.HostIP != "" {
 		a, err := netip.ParseAddr(m.HostIP)
 		if err != nil || a.Zone() != "" {
-			return world.HostPort{}, invalid("portMappings: hostIP %q is no address", m.HostIP)
+			return world.HostPort{}, invalid("portMappings: hostIP %s is no address", quote.Of(m.HostIP))
 		}
 		out.Address = a.Unmap()
 	}

@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
+
+	"fairlead.dev/fairlead/internal/quote"
 )
 
 // A Cluster is what the controller goes by.
@@ -137,7 +139,7 @@ type mistake struct{ field, reason, hint string }
 const (
 	mostMistakes = 10
 	mostNames    = 3
-	mostRunes    = 500 // of one mistake
+	mostOfOne    = 512 // bytes of one mistake
 )
 
 // tell puts mistakes into words: those that most of the n nodes find come first.
@@ -171,10 +173,7 @@ func (m mistake) String() string {
 	if m.hint != "" {
 		s += " (" + m.hint + ")"
 	}
-	if r := []rune(s); len(r) > mostRunes {
-		s = string(r[:mostRunes]) + "…"
-	}
-	return s
+	return quote.Text(s, mostOfOne)
 }
 
 func names(all []string) string {

@@ -66,11 +66,17 @@ func newAPIServer(config *rest.Config, log *slog.Logger) (*apiServer, error) {
 	return s, nil
 }
 
-// stripReport leaves of a report what the controller goes by.
+// stripReport leaves of a report what the controller goes by: of what is wrong, what
+// settings may lead to.
 func stripReport(r *v1alpha1.FairleadNode) *v1alpha1.FairleadNode {
-	return &v1alpha1.FairleadNode{ObjectMeta: metav1.ObjectMeta{Name: r.Name}, Status: v1alpha1.FairleadNodeStatus{
-		ObservedConfigs: r.Status.ObservedConfigs, Problems: r.Status.Problems,
-	}}
+	out := &v1alpha1.FairleadNode{ObjectMeta: metav1.ObjectMeta{Name: r.Name}}
+	out.Status.ObservedConfigs = r.Status.ObservedConfigs
+	for _, p := range r.Status.Problems {
+		if p.Object == "Node "+r.Name || strings.HasPrefix(p.Object, "AgentConfig ") {
+			out.Status.Problems = append(out.Status.Problems, p)
+		}
+	}
+	return out
 }
 
 // Read returns what the API server last told.

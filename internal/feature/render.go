@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -33,7 +34,7 @@ func (r *Renderer) Render(w *world.World) Rendered {
 			continue
 		}
 		if read := f.Reads(w); r.last[i].result == nil || r.last[i].read != read {
-			result := f.Render(w)
+			result := told(f.Render(w))
 			r.last[i] = memo{readAgain(f, w, &result), &result}
 		}
 		result := r.last[i].result
@@ -49,6 +50,21 @@ func (r *Renderer) Render(w *world.World) Rendered {
 		}
 	}
 	return out
+}
+
+// told is r with what it says to people in few words, whatever it quotes.
+func told(r Result) Result {
+	r.Problems, r.Reports, r.Events = slices.Clone(r.Problems), slices.Clone(r.Reports), slices.Clone(r.Events)
+	for i, p := range r.Problems {
+		r.Problems[i] = p.Told()
+	}
+	for i := range r.Reports {
+		r.Reports[i].Message = quote.Text(r.Reports[i].Message, quote.Sentence)
+	}
+	for i := range r.Events {
+		r.Events[i].Message = quote.Text(r.Events[i].Message, quote.Sentence)
+	}
+	return r
 }
 
 // readAgain is what f reads once its own allocations are the world's: a turn that

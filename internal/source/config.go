@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
+	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -114,8 +115,15 @@ func (o *overlayer) settled(s *v1alpha1.AgentConfigSpec) {
 
 func onlyDefault[T comparable](o *overlayer, field string, value *T, standard T) {
 	if value != nil && *value != standard {
-		o.report(field, fmt.Sprintf("%#v is not offered yet", *value), fmt.Sprintf("write %#v, or leave it out", standard))
+		o.report(field, quoted(*value)+" is not offered yet", fmt.Sprintf("write %s, or leave it out", quoted(standard)))
 	}
+}
+
+func quoted(value any) string {
+	if s, ok := value.(string); ok {
+		return quote.Of(s)
+	}
+	return fmt.Sprint(value)
 }
 
 // portBlock takes a block of n ports. That it fits into the range is checked here
@@ -145,7 +153,7 @@ func (o *overlayer) overlay(s *v1alpha1.Overlay) {
 		if m := world.OverlayMode(*s.Mode); slices.Contains(overlayModes, m) {
 			o.config.Overlay.Mode = m
 		} else {
-			o.report("overlay.mode", fmt.Sprintf("%q is no mode", *s.Mode), "write vxlan, direct, hybrid or none")
+			o.report("overlay.mode", quote.Of(*s.Mode)+" is no mode", "write vxlan, direct, hybrid or none")
 		}
 	}
 	if s.Interface != nil {
@@ -195,11 +203,11 @@ func (o *overlayer) overlayInterface(s string) {
 		return
 	}
 	if a, err := netip.ParseAddr(s); err == nil {
-		o.report(field, fmt.Sprintf("%q is an address", s), fmt.Sprintf("write a CIDR: %s", netip.PrefixFrom(a.WithZone(""), a.BitLen())))
+		o.report(field, quote.Of(s)+" is an address", fmt.Sprintf("write a CIDR: %s", netip.PrefixFrom(a.WithZone(""), a.BitLen())))
 		return
 	}
 	if _, err := path.Match(s, ""); err != nil || strings.ContainsAny(s, notInPatterns) || utf8.RuneCountInString(s) > longestPattern {
-		o.report(field, fmt.Sprintf("%q is no pattern of names", s), "write a name such as eth0, a pattern such as eth*, or a CIDR")
+		o.report(field, quote.Of(s)+" is no pattern of names", "write a name such as eth0, a pattern such as eth*, or a CIDR")
 		return
 	}
 	o.config.Overlay.Interface = world.InterfaceChoice{Pattern: s}
@@ -236,7 +244,7 @@ func ParsePortRange(s string) (r world.PortRange, reason, hint string) {
 	h, errHigh := strconv.ParseUint(high, 10, 16)
 	switch {
 	case !found || errLow != nil || errHigh != nil || max(len(low), len(high)) > len("65535"):
-		return r, fmt.Sprintf("%q is no port range", s), form
+		return r, quote.Of(s) + " is no port range", form
 	case l == 0:
 		return r, fmt.Sprintf("%s begins with port 0, which is none", s), "begin with 1 or more"
 	case l > h:

@@ -3,11 +3,10 @@ package source
 import (
 	"fmt"
 	"net/netip"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
-	"fairlead.dev/fairlead/api/v1alpha1"
+	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -33,20 +32,18 @@ func (d Door) key(namespace, name string) world.Key {
 	return world.Key{Namespace: d.intern(namespace), Name: name}
 }
 
-// ofOurs are those annotations whose names have Fairlead's group as their domain,
-// or a domain below it, and those of NodePortLocal.
-func ofOurs(annotations map[string]string) world.Labels {
-	var out map[string]string
-	for name, value := range annotations {
-		domain, _, _ := strings.Cut(name, "/")
-		if domain == world.NodePortLocalPorts || domain == v1alpha1.Group || strings.HasSuffix(domain, "."+v1alpha1.Group) {
-			if out == nil {
-				out = map[string]string{}
-			}
-			out[name] = value
-		}
+// annotation is that of the given name, alone, with a value of so many bytes at
+// most. An object may have a quarter of a megabyte of others, and what is longer
+// than anything that makes sense need not be kept whole to be told.
+func annotation(annotations map[string]string, name string, most int) world.Labels {
+	value, there := annotations[name]
+	switch {
+	case !there:
+		return world.Labels{}
+	case len(value) > most:
+		value = quote.Text(value, most)
 	}
-	return world.NewLabels(out)
+	return world.NewLabels(map[string]string{name: value})
 }
 
 // mistakes are those of one object.
@@ -89,6 +86,6 @@ func (m *mistakes) protocol(field string, p corev1.Protocol) (byte, bool) {
 	case corev1.ProtocolSCTP:
 		return 132, true
 	}
-	m.report(field, fmt.Sprintf("%q is no protocol", p), "write TCP, UDP or SCTP")
+	m.report(field, quote.Of(string(p))+" is no protocol", "write TCP, UDP or SCTP")
 	return 0, false
 }

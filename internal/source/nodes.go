@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
+	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/sorted"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -118,7 +119,7 @@ func parseReports(reports []*v1alpha1.FairleadNode) (map[string][]netip.Addr, []
 func parseAddress(s string) (a netip.Addr, reason, hint string) {
 	a, err := netip.ParseAddr(s)
 	if err != nil || a.Zone() != "" {
-		return a, fmt.Sprintf("%q is no IP address", s), "write one such as 192.0.2.1"
+		return a, quote.Of(s) + " is no IP address", "write one such as 192.0.2.1"
 	}
 	return a.Unmap(), "", ""
 }
@@ -211,9 +212,9 @@ func parseCIDR(s string) (p netip.Prefix, reason, hint string) {
 	p, err := netip.ParsePrefix(s)
 	switch {
 	case err != nil:
-		return p, fmt.Sprintf("%q is no CIDR", s), "write an address and a prefix length, such as 192.0.2.0/24"
+		return p, quote.Of(s) + " is no CIDR", "write an address and a prefix length, such as 192.0.2.0/24"
 	case p.Addr().Is4In6():
-		return p, fmt.Sprintf("%q is IPv4 written as IPv6", s), "write the IPv4 form"
+		return p, quote.Of(s) + " is IPv4 written as IPv6", "write the IPv4 form"
 	case p != p.Masked():
 		return p, fmt.Sprintf("%s has bits set behind its prefix", s), fmt.Sprintf("write %s", p.Masked())
 	}

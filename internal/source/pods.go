@@ -8,6 +8,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -38,8 +39,11 @@ func (d Door) Pod(o *corev1.Pod) (*world.Pod, []world.Problem) {
 	return p, m.problems
 }
 
+// longestList is as long as an API server lets annotations be.
+const longestList = 256 << 10
+
 func (m *mistakes) local(o *corev1.Pod) *world.LocalPod {
-	out := &world.LocalPod{UID: string(o.UID), Annotations: ofOurs(o.Annotations)}
+	out := &world.LocalPod{UID: string(o.UID), Annotations: annotation(o.Annotations, world.NodePortLocalPorts, longestList)}
 	for i, c := range o.Spec.Containers {
 		m.containerPorts(out, fmt.Sprintf("spec.containers[%d]", i), c.Ports)
 	}
@@ -87,7 +91,7 @@ func (d Door) Namespace(o *corev1.Namespace) *world.Namespace {
 // Service returns what counts of o.
 func (d Door) Service(o *corev1.Service) (*world.Service, []world.Problem) {
 	s := &world.Service{Key: d.key(o.Namespace, o.Name), Type: d.intern(string(o.Spec.Type)),
-		Selector: world.NewLabels(o.Spec.Selector), Annotations: ofOurs(o.Annotations)}
+		Selector: world.NewLabels(o.Spec.Selector), Annotations: annotation(o.Annotations, world.NodePortLocalEnabled, quote.Value)}
 	m := mistakes{object: "Service " + o.Namespace + "/" + o.Name}
 	ips := o.Spec.ClusterIPs
 	if len(ips) == 0 && o.Spec.ClusterIP != "" {

@@ -104,8 +104,9 @@ func (b *Builder) Build(in Inputs) (*world.World, []world.Problem) {
 	problems := slices.Concat(in.Objects.Problems, b.among.problems, b.read.problems)
 	for i, p := range problems {
 		if p.Source == "" {
-			problems[i].Source = in.Objects.Files[p.Object]
+			p.Source = in.Objects.Files[p.Object]
 		}
+		problems[i] = p.Told()
 	}
 	return &w, problems
 }

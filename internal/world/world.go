@@ -14,6 +14,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"fairlead.dev/fairlead/internal/quote"
 )
 
 // A World is the cluster as one node sees it.
@@ -157,6 +159,21 @@ func (p Problem) String() string {
 	}
 	return s
 }
+
+// Told is p as people, the log and the cluster are told of it: nothing of it is
+// longer than a FairleadNode has room for.
+func (p Problem) Told() Problem {
+	p.Object, p.Field, p.Source = quote.Text(p.Object, mostPlace), quote.Text(p.Field, mostPlace), quote.Text(p.Source, mostPlace)
+	p.Reason, p.Hint = quote.Text(p.Reason, mostWords), quote.Text(p.Hint, mostWords)
+	return p
+}
+
+// How long parts of a Problem are at most, in bytes. Objects have a kind, and two
+// names of up to 253 and 63; a source is a path.
+const (
+	mostPlace = 384
+	mostWords = 512
+)
 
 // A Report is something to tell the cluster about an object: a condition that
 // holds or does not, with a reason for people.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -84,7 +85,7 @@ func (c *chooser) selects(s *world.Service) bool {
 	var reason, hint string
 	switch {
 	case value != "true":
-		reason, hint = fmt.Sprintf("%q is neither true nor false", value), `write "true", or remove the annotation`
+		reason, hint = quote.Of(value)+" is neither true nor false", `write "true", or remove the annotation`
 	case s.Type != "" && s.Type != "ClusterIP" && s.Type != "LoadBalancer":
 		reason, hint = fmt.Sprintf("a Service of type %s selects no pods for it", s.Type), "make the Service one of type ClusterIP or LoadBalancer, or remove the annotation"
 	case s.Selector == (world.Labels{}):

@@ -13,12 +13,16 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
+	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/manifest"
 	"fairlead.dev/fairlead/internal/world"
@@ -127,8 +131,8 @@ func decode(doc manifest.Document) (any, []world.Problem) {
 			Reason: fmt.Sprintf("%s %s is not known here", doc.APIVersion, doc.Kind), Hint: "known are " + knownKinds(),
 		}}
 	}
-	if doc.Name == "" {
-		return nil, []world.Problem{{Object: doc.Object(), Source: doc.Source, Field: "metadata.name", Reason: "is missing", Hint: "name the object"}}
+	if p, wrong := misnamed(doc); wrong {
+		return nil, []world.Problem{p}
 	}
 	value := make()
 	problems := doc.Decode(value)
@@ -147,6 +151,33 @@ func decode(doc manifest.Document) (any, []world.Problem) {
 		more[i].Source = doc.Source
 	}
 	return value, append(problems, more...)
+}
+
+// Names are as long as an API server lets them be: everywhere else that is relied
+// on, and that no name holds what is a sign beside names.
+const (
+	longestName      = 253
+	longestNamespace = 63
+)
+
+func misnamed(doc manifest.Document) (world.Problem, bool) {
+	p := world.Problem{Object: doc.Object(), Source: doc.Source, Field: "metadata.name"}
+	switch {
+	case doc.Name == "":
+		p.Reason, p.Hint = "is missing", "name the object"
+	case !isName(doc.Name, longestName):
+		p.Reason, p.Hint = quote.Of(doc.Name)+" is no name of an object", fmt.Sprintf("write up to %d letters, digits, dots and dashes", longestName)
+	case !isName(doc.Namespace, longestNamespace):
+		p.Field = "metadata.namespace"
+		p.Reason, p.Hint = quote.Of(doc.Namespace)+" is no name of a namespace", fmt.Sprintf("write up to %d letters, digits and dashes", longestNamespace)
+	}
+	return p, p.Reason != ""
+}
+
+func isName(s string, longest int) bool {
+	return len(s) <= longest && !strings.ContainsFunc(s, func(r rune) bool {
+		return r == '/' || r == '%' || unicode.IsSpace(r) || r == utf8.RuneError || !strconv.IsPrint(r)
+	})
 }
 
 func knownKinds() string {

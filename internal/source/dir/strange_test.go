@@ -27,3 +27,21 @@ func TestOnlyFilesAreRead(t *testing.T) {
 		t.Errorf("%d nodes and problems %v, want 2 and none", len(o.Nodes), o.Problems)
 	}
 }
+
+// Names are the object's place in sentences, files and the kernel: those that an API
+// server would not have are refused here too.
+func TestNamesThatAreNone(t *testing.T) {
+	for _, name := range []string{strings.Repeat("x", 254), "a/b", "a b", `"a\nb"`, `"a\e[2Jb"`, `"a%2Fb"`} {
+		path := t.TempDir()
+		write(t, path, "1.yaml", strings.ReplaceAll(someNode, "NAME", name))
+		o := read(t, New(path))
+		if len(o.Nodes) != 0 || len(o.Problems) != 1 || o.Problems[0].Field != "metadata.name" || o.Problems[0].Hint == "" {
+			t.Errorf("%s: %d nodes, problems %v", name, len(o.Nodes), o.Problems)
+		}
+	}
+	path := t.TempDir()
+	write(t, path, "1.yaml", strings.ReplaceAll(someNode, "NAME", strings.Repeat("x", 253)))
+	if o := read(t, New(path)); len(o.Nodes) != 1 || len(o.Problems) != 0 {
+		t.Errorf("%d nodes, problems %v", len(o.Nodes), o.Problems)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
+	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -44,7 +45,7 @@ func localPorts() (world.PortRange, error) {
 	}
 	f := strings.Fields(s)
 	if len(f) != 2 {
-		return world.PortRange{}, fmt.Errorf("%s is %q", key, s)
+		return world.PortRange{}, fmt.Errorf("%s is %s", key, quote.Of(s))
 	}
 	return parseRange(f[0], f[1])
 }
@@ -72,11 +73,11 @@ func parseReserved(s string) ([]world.PortRange, error) {
 func parseRange(low, high string) (world.PortRange, error) {
 	l, err := strconv.ParseUint(low, 10, 16)
 	if err != nil {
-		return world.PortRange{}, fmt.Errorf("port %q: %w", low, err)
+		return world.PortRange{}, fmt.Errorf("port %s: %w", quote.Of(low), err)
 	}
 	h, err := strconv.ParseUint(high, 10, 16)
 	if err != nil {
-		return world.PortRange{}, fmt.Errorf("port %q: %w", high, err)
+		return world.PortRange{}, fmt.Errorf("port %s: %w", quote.Of(high), err)
 	}
 	if h < l {
 		return world.PortRange{}, fmt.Errorf("ports %d-%d run backwards", l, h)
