@@ -132,13 +132,13 @@ func (p Program) output(pkg string) string {
 }
 
 // Once makes the directory NAME-KEY of the cache with make, unless it is there.
-// Builders in other processes wait.
+// Builders of the same name in other processes wait.
 func (b *Builder) Once(ctx context.Context, name, key string, make func(dir string) error) (string, error) {
 	dir := filepath.Join(b.dir, name+"-"+key)
 	if _, err := os.Stat(dir); err == nil {
 		return dir, nil
 	}
-	lock, err := os.OpenFile(filepath.Join(b.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	lock, err := os.OpenFile(filepath.Join(b.dir, name+".lock"), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return "", err
 	}

@@ -142,13 +142,13 @@ func golang(ctx context.Context, dir string, args ...string) ([]byte, error) {
 	return out, nil
 }
 
-// lock locks the cache, and says while it waits.
+// lock locks a part of the cache, and says while it waits.
 func (b *Builder) lock(ctx context.Context, file *os.File) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, compilePatience, fmt.Errorf("not within %s", compilePatience))
 	defer cancel()
 	begin := time.Now()
 	stop := b.every(func() string {
-		return fmt.Sprintf("another builder has the cache, waiting since %s", time.Since(begin).Round(time.Second))
+		return fmt.Sprintf("%s: another process makes it, waiting for %s", filepath.Base(file.Name()), time.Since(begin).Round(time.Second))
 	})
 	defer stop()
 	return Lock(ctx, file)
