@@ -74,7 +74,7 @@ func (b *Builder) compile(ctx context.Context, p Program, env, args []string) er
 	}
 	command := []string{"build"}
 	if p.test {
-		command = []string{"test", "-c"}
+		command = []string{"test", "-c", "-vet=off"} // vet looks at all that the tests depend on
 	}
 	command = append(command, "-v", "-trimpath", "-tags", p.tags, "-ldflags", ldflags)
 	ctx, cancel := context.WithTimeoutCause(ctx, compilePatience, fmt.Errorf("not within %s", compilePatience))
@@ -134,7 +134,7 @@ func golang(ctx context.Context, dir string, args ...string) ([]byte, error) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "go", args...)
 	var complaint bytes.Buffer
-	cmd.Dir, cmd.Env, cmd.WaitDelay, cmd.Stderr = dir, append(os.Environ(), "GOWORK=off"), outputPatience, &complaint
+	cmd.Dir, cmd.Env, cmd.WaitDelay, cmd.Stderr = dir, append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off"), outputPatience, &complaint
 	out, err := cmd.Output()
 	if err != nil {
 		return nil, fmt.Errorf("go %s in %s: %w\n%s", strings.Join(args, " "), dir, errors.Join(err, context.Cause(ctx)), complaint.Bytes())

@@ -35,11 +35,11 @@ func (b *Builder) Fairlead(ctx context.Context, tree, version string, values ...
 		args = append(args, "-version", version)
 		values = append(values, "image.tag="+version)
 	}
-	if _, err := golang(ctx, filepath.Join(tree, "tools/image"), append([]string{"run", "."}, args...)...); err != nil {
+	if _, err := golang(ctx, filepath.Join(tree, "tools/image"), append([]string{"run", "-trimpath", "."}, args...)...); err != nil {
 		return Release{}, fmt.Errorf("build the image: %w", err)
 	}
 	image := filepath.Join(dir, "fairlead-"+runtime.GOARCH+".tar")
-	args = []string{"run", "."}
+	args = []string{"run", "-trimpath", "."} // as all is compiled here, or it would be compiled once more
 	for _, v := range append([]string{"createNamespace=true"}, values...) {
 		args = append(args, "-set", v)
 	}

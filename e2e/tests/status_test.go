@@ -73,7 +73,7 @@ func heartbeat(t *testing.T, node string) time.Time {
 func TestWhatAgentsMayWriteAndDo(t *testing.T) {
 	ctx, cancel := context.WithTimeoutCause(t.Context(), compilePatience, fmt.Errorf("it did not end within %s", compilePatience))
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "test", "-C", "../..", "-count=1", "-tags=e2e", "./internal/status")
+	cmd := exec.CommandContext(ctx, "go", "test", "-C", "../..", "-trimpath", "-vet=off", "-count=1", "-tags=e2e", "./internal/status")
 	cmd.Env, cmd.WaitDelay = append(os.Environ(), "KUBECONFIG="+shared.Kubeconfig()), 5*time.Second
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", errors.Join(err, context.Cause(ctx)), out)

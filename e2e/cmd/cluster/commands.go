@@ -157,7 +157,8 @@ func importCommand(name *string) *cobra.Command {
 }
 
 func buildCommand() *cobra.Command {
-	return &cobra.Command{
+	var runtime string
+	cmd := &cobra.Command{
 		Use: "build", Short: "Fill the cache with all that clusters and suites are made of; prints where it is", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b, err := build.New(os.Stderr)
@@ -165,6 +166,9 @@ func buildCommand() *cobra.Command {
 				return err
 			}
 			for _, p := range build.All {
+				if p.Name == build.Containerd.Name && runtime == string(cluster.Debian) {
+					continue
+				}
 				dir, err := b.Program(cmd.Context(), p)
 				if err != nil {
 					return err
@@ -176,6 +180,8 @@ func buildCommand() *cobra.Command {
 			return err
 		},
 	}
+	cmd.Flags().StringVar(&runtime, "containerd", string(cluster.ContainerdV2), "the container runtime of the clusters: debian's is not compiled")
+	return cmd
 }
 
 func node(c *cluster.Cluster, name string) (*cluster.Node, error) {
