@@ -38,6 +38,7 @@ type kernel struct {
 	ReservedPorts []string          `json:"reservedPorts"`
 	Lacks         map[string]string `json:"lacks"`      // capability and reason
 	TakenPorts    []string          `json:"takenPorts"` // those that others hold, as 61000/tcp or 61000/tcp6
+	Metrics       netip.AddrPort    `json:"metrics"`    // where the agent serves them
 }
 
 type device struct {
@@ -173,7 +174,7 @@ func (s *scenario) build(t *testing.T, objects *source.Objects, at netnsOf) (*wo
 		}
 	}
 	slices.Sort(in.Kernel.Seen)
-	in.Taken = s.taken(t)
+	in.Taken, in.Metrics = s.taken(t), s.kernel.Metrics
 	return b.Build(in)
 }
 

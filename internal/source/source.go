@@ -9,6 +9,7 @@ package source
 
 import (
 	"errors"
+	"net/netip"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -46,7 +47,8 @@ type Inputs struct {
 	Kernel      *world.Kernel
 	Allocations *world.Allocations // those of the last turn; nil: none
 	Taken       *world.Taken
-	Before      *world.Peers // those of the last world: what they have is in force; nil: none
+	Before      *world.Peers   // those of the last world: what they have is in force; nil: none
+	Metrics     netip.AddrPort // where the agent serves them; zero: nowhere
 }
 
 // A Builder builds the worlds of one node, one after the other. It remembers
@@ -88,7 +90,7 @@ func (b *Builder) Build(in Inputs) (*world.World, []world.Problem) {
 		b.read = b.readObjects(in.Objects)
 	}
 	w := b.read.world
-	w.Attachments, w.Kernel, w.Allocations, w.Taken = in.Attachments, in.Kernel, in.Allocations, in.Taken
+	w.Attachments, w.Kernel, w.Allocations, w.Taken, w.Metrics = in.Attachments, in.Kernel, in.Allocations, in.Taken, in.Metrics
 	if w.Allocations == nil {
 		w.Allocations = &world.Allocations{}
 	}

@@ -20,13 +20,14 @@ import (
 
 // A World is the cluster as one node sees it.
 type World struct {
-	Node        *Node        // this node
-	Peers       *Peers       // the other nodes
-	Config      *Config      // the settings in force on this node
-	Attachments *Attachments // pods wired to this node's pod network
-	Kernel      *Kernel      // what this node's kernel shows
-	Allocations *Allocations // what was given out before
-	Taken       *Taken       // ports of the node that are others'; nil: none
+	Node        *Node          // this node
+	Peers       *Peers         // the other nodes
+	Config      *Config        // the settings in force on this node
+	Attachments *Attachments   // pods wired to this node's pod network
+	Kernel      *Kernel        // what this node's kernel shows
+	Allocations *Allocations   // what was given out before
+	Taken       *Taken         // ports of the node that are others'; nil: none
+	Metrics     netip.AddrPort // where the agent serves metrics and health; zero: nowhere
 
 	// What features need beside these; what none needs is empty.
 	Pods           *Pods

@@ -3,7 +3,9 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -198,6 +200,38 @@ func permissions(who string, rules []rbacv1.PolicyRule) []string {
 			}
 		}
 		out = append(out, strings.Join(words, " ")+": "+strings.Join(r.Verbs, ","))
+	}
+	return out
+}
+
+// The scheduler knows the ports of the node that Fairlead listens on.
+func TestOwnPortsAreDeclared(t *testing.T) {
+	for values, want := range map[string][]string{
+		"":                              {"9468/TCP", "4789/UDP"},
+		"metrics.port=9500":             {"9500/TCP", "4789/UDP"},
+		"config.overlay.port=8472":      {"9468/TCP", "8472/UDP"},
+		"config.overlay.mode=direct":    {"9468/TCP", "4789/UDP"}, // the device stands for peers that still wrap
+		"config.overlay.mode=none":      {"9468/TCP"},
+		"config.features.overlay=false": {"9468/TCP"},
+	} {
+		if got := hostPorts(t, find[*appsv1.DaemonSet](t, values)[0].Spec.Template.Spec); !slices.Equal(got, want) {
+			t.Errorf("%s: the agent declares %q, want %q", values, got, want)
+		}
+	}
+	if got := hostPorts(t, find[*appsv1.Deployment](t, "metrics.controllerPort=9501")[0].Spec.Template.Spec); !slices.Equal(got, []string{"9501/TCP"}) {
+		t.Errorf("the controller declares %q", got)
+	}
+}
+
+func hostPorts(t *testing.T, pod corev1.PodSpec) (out []string) {
+	t.Helper()
+	for _, c := range pod.Containers {
+		for _, p := range c.Ports {
+			if p.HostPort != p.ContainerPort { // the API server refuses others on the host's network
+				t.Errorf("port %+v", p)
+			}
+			out = append(out, fmt.Sprintf("%d/%s", p.HostPort, cmp.Or(p.Protocol, corev1.ProtocolTCP)))
+		}
 	}
 	return out
 }
