@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -56,17 +57,18 @@ type Source interface {
 
 // An Agent keeps one node.
 type Agent struct {
-	config   Config
-	book     *cni.Book
-	kernel   *kernel.Observer
-	builder  *source.Builder
-	renderer *feature.Renderer
-	metrics  *metrics
-	clock    *clock
-	events   *events
-	pressure *pressure.Watch
-	reach    *reach.Watch
-	started  time.Time
+	config    Config
+	book      *cni.Book
+	kernel    *kernel.Observer
+	builder   *source.Builder
+	renderer  *feature.Renderer
+	metrics   *metrics
+	clock     *clock
+	events    *events
+	pressure  *pressure.Watch
+	reach     *reach.Watch
+	started   time.Time
+	metricsAt netip.AddrPort // where metrics are served; zero: nowhere
 
 	loop  *loop
 	asked atomic.Int64 // turns of the loop that were asked for
@@ -153,6 +155,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.metricsAt = listeners.metricsAt()
 	running := make(chan struct{}, 8)
 	start := func(name string, run func() error) {
 		go func() {

@@ -15,6 +15,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/cni"
 	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/feature/hostport"
 	"fairlead.dev/fairlead/internal/feature/pod"
 	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/quote"
@@ -168,7 +169,7 @@ func (s *Snapshot) place(q cni.Request) (world.Attachment, []netip.Prefix, error
 		return out, nil, refuse(types.ErrInvalidNetworkConfig,
 			"another plugin has made this pod's network, and overlay.mode is %s: set it to none, or take fairlead out of network %s", mode, q.Network)
 	case mode != world.None:
-		return out, s.World.Node.PodCIDRs, nil
+		return out, s.World.Node.PodCIDRs, s.refuseOwn(out.HostPorts)
 	case q.Before == nil:
 		return out, nil, refuse(types.ErrInvalidNetworkConfig,
 			"overlay.mode is none: write fairlead behind the plugin that makes the pods' network in network %s", q.Network)
@@ -176,6 +177,19 @@ func (s *Snapshot) place(q cni.Request) (world.Attachment, []netip.Prefix, error
 	out.Chained, out.Addresses = true, q.Before
 	out.HostPorts, out.Bandwidth = nil, world.Bandwidth{} // theirs too
 	return out, nil, nil
+}
+
+// refuseOwn refuses host ports that Fairlead listens on itself.
+func (s *Snapshot) refuseOwn(ports []world.HostPort) error {
+	if !s.World.Config.Enabled(hostport.Feature.Name) {
+		return nil
+	}
+	for _, p := range ports {
+		if reason, hint, own := hostport.Own(s.World, p); own {
+			return refuse(types.ErrInvalidNetworkConfig, "%s (%s)", reason, hint)
+		}
+	}
+	return nil
 }
 
 // asWritten reports whether a request asks for what is in the book.

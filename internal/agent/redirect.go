@@ -82,15 +82,10 @@ func addHostPorts(to map[flow]bool, w *world.World) {
 	if !w.Config.Enabled(hostport.Feature.Name) {
 		return
 	}
-	for _, a := range w.Attachments.List {
-		if a.Chained {
-			continue
-		}
-		for _, p := range a.HostPorts {
-			for _, addr := range a.Addresses {
-				if p.Protocol == unix.IPPROTO_UDP {
-					to[flow{p, netip.AddrPortFrom(addr, p.PodPort)}] = true
-				}
+	for _, p := range hostport.Ports(w) {
+		for _, addr := range p.Pod.Addresses {
+			if p.Protocol == unix.IPPROTO_UDP {
+				to[flow{p.HostPort, netip.AddrPortFrom(addr, p.PodPort)}] = true
 			}
 		}
 	}

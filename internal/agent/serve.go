@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -36,6 +37,15 @@ func (a *Agent) listen() (listeners, error) {
 		return l, fmt.Errorf("metrics and health: %w", err)
 	}
 	return l, nil
+}
+
+// metricsAt is where metrics are served; zero: nowhere.
+func (l listeners) metricsAt() netip.AddrPort {
+	if l.metrics == nil {
+		return netip.AddrPort{}
+	}
+	at, _ := netip.ParseAddrPort(l.metrics.Addr().String())
+	return netip.AddrPortFrom(at.Addr().Unmap().WithZone(""), at.Port())
 }
 
 // listenUnix takes the place of a socket that a dead agent left behind, not of

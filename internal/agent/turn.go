@@ -74,7 +74,7 @@ func (a *Agent) turn() error {
 func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 	var none datapath.Changes
 	uncollected := a.collect() // one more turn, and no reason to leave the rest undone
-	in := source.Inputs{Attachments: a.book.Attachments(), Allocations: a.given.allocations, Taken: a.ports.others()}
+	in := source.Inputs{Attachments: a.book.Attachments(), Allocations: a.given.allocations, Taken: a.ports.others(), Metrics: a.metricsAt}
 	if s.World != nil {
 		in.Before = s.World.Peers
 	}

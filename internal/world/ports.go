@@ -36,6 +36,48 @@ func ProtocolName(number byte) string {
 	return ""
 }
 
+// An OwnPort is a port of the node that Fairlead itself listens on.
+type OwnPort struct {
+	HostPort
+	Use string // "the overlay between nodes"
+	Way string // how to move it: "write another overlay.port"
+}
+
+// OwnPorts are the ports of the node that Fairlead itself listens on: no pod gets
+// one of them.
+func (w *World) OwnPorts() []OwnPort {
+	const tcp, udp = 6, 17
+	var out []OwnPort
+	if w.Config.Enabled("overlay") {
+		out = append(out, OwnPort{HostPort{Port: uint16(w.Config.Overlay.Port), Protocol: udp}, "the overlay between nodes", "write another overlay.port"})
+	}
+	if w.Metrics.IsValid() {
+		out = append(out, OwnPort{HostPort{Address: w.Metrics.Addr(), Port: w.Metrics.Port(), Protocol: tcp}, "the agent's metrics and health", "start the agent with another --metrics-address"})
+	}
+	return out
+}
+
+// Own returns the port of Fairlead's own that p would take.
+func (w *World) Own(p HostPort) (OwnPort, bool) {
+	for _, own := range w.OwnPorts() {
+		if own.Overlaps(p) {
+			return own, true
+		}
+	}
+	return OwnPort{}, false
+}
+
+// Ports are the numbers that p is, of each family.
+func (p HostPort) Ports() []Port {
+	var out []Port
+	for _, ipv6 := range []bool{false, true} {
+		if p.Anywhere() || p.Address.Is6() == ipv6 {
+			out = append(out, Port{IPv6: ipv6, Protocol: p.Protocol, Number: p.Port})
+		}
+	}
+	return out
+}
+
 // Taken are ports of the node that were found to be others'.
 type Taken struct {
 	Ports []Port

@@ -38,7 +38,8 @@ var Feature = feature.Feature{
 			attachments *world.Attachments
 			kernel      *world.Kernel
 			node        *world.Node
-		}{w.Attachments, w.Kernel, w.Node}
+			own         string
+		}{w.Attachments, w.Kernel, w.Node, fmt.Sprint(w.OwnPorts())}
 	},
 }
 
@@ -49,40 +50,34 @@ type family struct {
 	self     []nft.Element // source . destination of a pod that reaches itself
 }
 
-// holder is who has a host port.
-type holder struct {
-	pod  *world.Attachment
-	port world.HostPort
+// A Port is a host port that leads to its pod.
+type Port struct {
+	world.HostPort
+	Pod *world.Attachment
 }
 
 func render(w *world.World) feature.Result {
 	var r feature.Result
 	families := map[nft.Family]*family{nft.IPv4: {}, nft.IPv6: {}}
-	var held []holder
 	for _, a := range w.Attachments.List {
-		if a.Chained || len(a.HostPorts) == 0 || w.Kernel.Lost(a) {
+		if !hasPorts(w, a) {
 			continue
 		}
 		for _, addr := range a.Addresses {
 			f := families[familyOf(addr)]
 			f.self = append(f.self, nft.Element{Key: nft.Tuple(nft.Addr(addr), nft.Addr(addr))})
 		}
-		for _, p := range a.HostPorts {
-			if i := slices.IndexFunc(held, func(h holder) bool { return h.port.Overlaps(p) }); i >= 0 {
-				tell(&r, holder{a, p}, fmt.Sprintf("host port %s is taken by pod %s", p, name(held[i].pod)),
-					"choose another port, or let the scheduler find another node")
-				continue
-			}
-			held = append(held, holder{a, p})
-			switch led := lead(families, a, p); {
-			case !led:
-				tell(&r, holder{a, p}, fmt.Sprintf("host port %s leads nowhere: the pod has no address of its family", p),
-					"choose an address of the other family, or leave hostIP out")
-			// It is in the map all the same: where the address comes, it leads from then on.
-			case !p.Anywhere() && !w.HasAddress(p.Address):
-				tell(&r, holder{a, p}, fmt.Sprintf("host port %s leads nowhere: %s is no address of node %s", p, p.Address, w.Node.Name),
-					"write an address of the node, or leave hostIP out; where the node gets the address, the port follows")
-			}
+	}
+	held := decide(w, func(p Port, reason, hint string) { tell(&r, p, reason, hint) })
+	for _, p := range held {
+		switch led := lead(families, p); {
+		case !led:
+			tell(&r, p, fmt.Sprintf("host port %s leads nowhere: the pod has no address of its family", p),
+				"choose an address of the other family, or leave hostIP out")
+		// It is in the map all the same: where the address comes, it leads from then on.
+		case !p.Anywhere() && !w.HasAddress(p.Address):
+			tell(&r, p, fmt.Sprintf("host port %s leads nowhere: %s is no address of node %s", p, p.Address, w.Node.Name),
+				"write an address of the node, or leave hostIP out; where the node gets the address, the port follows")
 		}
 	}
 	if len(held) > 0 {
@@ -91,17 +86,60 @@ func render(w *world.World) feature.Result {
 	return r
 }
 
+// Ports are the host ports that lead to pods.
+func Ports(w *world.World) []Port {
+	return decide(w, func(Port, string, string) {})
+}
+
+// decide says which host ports lead to their pods: not those that Fairlead listens
+// on itself, and of two pods with one port the first. It tells of the others.
+func decide(w *world.World, tell func(p Port, reason, hint string)) []Port {
+	var held []Port
+	of := map[uint16][]Port{} // held, by number
+	for _, a := range w.Attachments.List {
+		if !hasPorts(w, a) {
+			continue
+		}
+		for _, host := range a.HostPorts {
+			p := Port{host, a}
+			i := slices.IndexFunc(of[p.Port], func(h Port) bool { return h.Overlaps(host) })
+			switch reason, hint, own := Own(w, host); {
+			case own:
+				tell(p, reason, hint)
+			case i >= 0:
+				tell(p, fmt.Sprintf("host port %s is taken by pod %s", p, name(of[p.Port][i].Pod)), "choose another port, or let the scheduler find another node")
+			default:
+				held, of[p.Port] = append(held, p), append(of[p.Port], p)
+			}
+		}
+	}
+	return held
+}
+
+func hasPorts(w *world.World, a *world.Attachment) bool {
+	return !a.Chained && len(a.HostPorts) > 0 && !w.Kernel.Lost(a)
+}
+
+// Own says why p is no pod's, and the way out, where Fairlead listens on it itself.
+func Own(w *world.World, p world.HostPort) (reason, hint string, own bool) {
+	o, own := w.Own(p)
+	if !own {
+		return "", "", false
+	}
+	return fmt.Sprintf("host port %s is Fairlead's own: %s", p, o.Use), "choose another port, or " + o.Way, true
+}
+
 func name(a *world.Attachment) string { return a.Namespace + "/" + a.Pod }
 
 // mostTold bounds the events of one turn; a pod may have thousands of host ports.
 const mostTold = 50
 
 // tell tells a pod's user what is wrong with one of its host ports.
-func tell(r *feature.Result, h holder, reason, hint string) {
-	pod := "Pod " + name(h.pod)
+func tell(r *feature.Result, p Port, reason, hint string) {
+	pod := "Pod " + name(p.Pod)
 	r.Problems = append(r.Problems, world.Problem{Object: pod, Field: "spec.containers[].ports[].hostPort", Reason: reason, Hint: hint})
 	if len(r.Events) < mostTold {
-		r.Events = append(r.Events, world.Event{Object: pod, Type: world.Warning, Reason: "HostPortNotLed", Message: reason + "; " + hint, Subject: h.port.String()})
+		r.Events = append(r.Events, world.Event{Object: pod, Type: world.Warning, Reason: "HostPortNotLed", Message: reason + "; " + hint, Subject: p.String()})
 	}
 }
 
@@ -114,9 +152,9 @@ func familyOf(a netip.Addr) nft.Family {
 
 // lead leads the port to the pod in every family that both have, and reports
 // whether there is one.
-func lead(families map[nft.Family]*family, a *world.Attachment, p world.HostPort) bool {
+func lead(families map[nft.Family]*family, p Port) bool {
 	led := false
-	for _, addr := range a.Addresses {
+	for _, addr := range p.Pod.Addresses {
 		f, to := families[familyOf(addr)], nft.Endpoint(netip.AddrPortFrom(addr, p.PodPort))
 		switch {
 		case p.Anywhere():

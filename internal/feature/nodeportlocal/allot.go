@@ -38,6 +38,9 @@ func Decide(w *world.World) *Decision {
 	if w.Taken != nil {
 		taken = slices.Clone(w.Taken.Ports)
 	}
+	for _, own := range w.OwnPorts() {
+		taken = append(taken, own.Ports()...)
+	}
 	if w.Allocations.NodePorts != nil { // about as many as last time
 		d.Mappings = make([]Mapping, 0, len(w.Allocations.NodePorts.List)+8)
 	}
@@ -71,13 +74,8 @@ func (d *Decision) sees(w *world.World) bool {
 func hosted(w *world.World, p *world.Pod) []world.Port {
 	var out []world.Port
 	for _, h := range p.Local.HostPorts {
-		if !h.Anywhere() && !w.HasAddress(h.Address) {
-			continue
-		}
-		for _, ipv6 := range []bool{false, true} {
-			if h.Anywhere() || h.Address.Is6() == ipv6 {
-				out = append(out, world.Port{IPv6: ipv6, Protocol: h.Protocol, Number: h.Port})
-			}
+		if h.Anywhere() || w.HasAddress(h.Address) {
+			out = append(out, h.Ports()...)
 		}
 	}
 	return out

@@ -176,6 +176,9 @@ func (c *chooser) lead(to []Mapping, p *world.Pod, t target, services []world.Ke
 				continue
 			}
 			hosted = true
+			if _, own := c.world.Own(h); own {
+				continue // it leads nowhere
+			}
 			there := m
 			there.HostPort, there.Port.Number = true, h.Port
 			if !h.Anywhere() {

@@ -34,13 +34,14 @@ var Feature = feature.Feature{
 		return struct {
 			node      *world.Node
 			addresses string
+			own       string
 			settings  world.NodePortLocal
 			others    [2]world.PortRange
 			pods      *world.Sorted[world.Pod]
 			services  *world.Sorted[world.Service]
 			last      *world.NodePorts
 			taken     *world.Taken
-		}{w.Node, addresses(w), w.Config.NodePortLocal, others(w), w.LocalPods, w.Services, w.Allocations.NodePorts, w.Taken}
+		}{w.Node, addresses(w), fmt.Sprint(w.OwnPorts()), w.Config.NodePortLocal, others(w), w.LocalPods, w.Services, w.Allocations.NodePorts, w.Taken}
 	},
 }
 

@@ -34,9 +34,17 @@ containers:
         valueFrom:
           fieldRef:
             fieldPath: spec.nodeName
+    # So that the scheduler gives no pod a host port that is Fairlead's.
     ports:
       - name: metrics
         containerPort: {{ .Values.metrics.port }}
+        hostPort: {{ .Values.metrics.port }}
+      {{- if and (ne (dig "overlay" "mode" "vxlan" .Values.config) "none") (dig "features" "overlay" true .Values.config) }}
+      - name: overlay
+        containerPort: {{ dig "overlay" "port" 4789 .Values.config }}
+        hostPort: {{ dig "overlay" "port" 4789 .Values.config }}
+        protocol: UDP
+      {{- end }}
     # Started once the loop takes turns; then started anew when it hangs. Ready
     # while the kernel holds what it should.
     startupProbe:
