@@ -6,10 +6,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/doctor"
+	"fairlead.dev/fairlead/internal/door"
 	"fairlead.dev/fairlead/internal/reach"
 )
 
@@ -80,7 +80,7 @@ func (m *metrics) turn(s *Snapshot, c datapath.Changes, took time.Duration) {
 }
 
 func (m *metrics) handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
+	return door.Metrics(m.registry)
 }
 
 // cniMetrics count what the container runtime asked for, by command.

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"fairlead.dev/fairlead/internal/door"
 	"fairlead.dev/fairlead/internal/quote"
 )
 
@@ -67,23 +68,21 @@ func listenUnix(path string) (net.Listener, error) {
 }
 
 func (a *Agent) serve(ctx context.Context, l listeners) error {
-	api := &http.Server{Handler: http.MaxBytesHandler(a.api(), 1<<20), ReadHeaderTimeout: 5 * time.Second}
-	public := &http.Server{Handler: a.public(), ReadHeaderTimeout: 5 * time.Second}
-	defer context.AfterFunc(ctx, func() {
-		api.Close()
-		public.Close()
-	})()
 	failed := make(chan error, 2)
-	go func() { failed <- api.Serve(l.socket) }()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		failed <- door.Serve(ctx, l.socket, http.MaxBytesHandler(a.api(), 1<<20), door.Limits{Connections: mostCallers})
+	}()
 	if l.metrics != nil {
-		go func() { failed <- public.Serve(l.metrics) }()
+		go func() { failed <- door.Serve(ctx, l.metrics, a.public(), door.Public) }()
 	}
-	err := <-failed
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return err
+	return <-failed
 }
+
+// mostCallers is how many the plugin and the command line are at a time, at most: a
+// node has hardly as many pods.
+const mostCallers = 1024
 
 func (a *Agent) public() http.Handler {
 	mux := http.NewServeMux()

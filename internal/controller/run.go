@@ -3,7 +3,6 @@ package controller
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -11,10 +10,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	"k8s.io/client-go/rest"
 
+	"fairlead.dev/fairlead/internal/door"
 	"fairlead.dev/fairlead/internal/kube"
 )
 
@@ -44,13 +43,13 @@ func Run(ctx context.Context, c Config) error {
 		if err != nil {
 			return fmt.Errorf("metrics and health: %w", err)
 		}
-		server := &http.Server{Handler: h.handler(l.count), ReadHeaderTimeout: requestTime}
+		serving, stop := context.WithCancel(ctx)
+		defer stop()
 		go func() {
-			if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			if err := door.Serve(serving, listener, h.handler(l.count), door.Public); err != nil {
 				c.Log.Error("metrics and health", "error", err)
 			}
 		}()
-		defer server.Close()
 	}
 	return elect(ctx, func(ctx context.Context) error {
 		h.leads(true)
@@ -118,7 +117,7 @@ func (h *health) went(leading bool, err error) {
 
 func (h *health) handler(m *metrics) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}))
+	mux.Handle("GET /metrics", door.Metrics(m.registry))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		h.mu.Lock()
 		since := time.Since(h.moved)
