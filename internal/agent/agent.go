@@ -69,6 +69,8 @@ type Agent struct {
 	reach     *reach.Watch
 	started   time.Time
 	metricsAt netip.AddrPort // where metrics are served; zero: nowhere
+	troubles  []error        // with what was kept on the disk
+	adopted   bool           // wires without a record are known; the loop's own
 
 	loop  *loop
 	asked atomic.Int64 // turns of the loop that were asked for
@@ -112,16 +114,20 @@ func New(c Config) (*Agent, error) {
 		c.Log.Info("attachments of an earlier boot forgotten", "attachments", n)
 	}
 	a := &Agent{
-		config: c, book: book, kernel: &kernel.Observer{Capabilities: kernel.Probe()},
+		config: c, book: book, troubles: book.Troubles(), kernel: &kernel.Observer{Capabilities: kernel.Probe()},
 		builder: source.NewBuilder(c.Node), renderer: feature.NewRenderer(c.Features),
 		metrics: newMetrics(), clock: newClock(), events: newEvents(c), reach: reach.New(), started: time.Now(),
 	}
 	if a.given, err = readGivenOut(c.StateDir); err != nil {
-		c.Log.Error("what was given out before is not known: pods may get other blocks of ports", "error", err)
+		a.troubles = append(a.troubles, fmt.Errorf("pods may get other blocks of ports: %w", err))
 	} else {
 		a.onDisk = a.given.allocations
 	}
 	a.problemLog = problemLog{log: c.Log, now: time.Now}
+	if err := saveSettings(c.StateDir); err != nil {
+		a.troubles = append(a.troubles, fmt.Errorf("settings may stay after uninstall: %w", err))
+	}
+	a.complain()
 	a.ports = newNodePorts(a.given.allocations)
 	a.pressure = pressure.New(a.events.record, c.Log)
 	a.metrics.registry.MustRegister(pressureCollector{a.pressure}, reachCollector{a.reach}, nodePortCollector{a})

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"time"
 
+	"fairlead.dev/fairlead/internal/replace"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -167,7 +169,10 @@ func readGivenOut(stateDir string) (givenOut, error) {
 		content, err = []byte("{}"), nil
 	}
 	g, derr := decodeGivenOut(content)
-	return g, errors.Join(err, derr)
+	if err = cmp.Or(err, derr); err != nil {
+		err = replace.Aside(AllocationsFile(stateDir), err)
+	}
+	return g, err
 }
 
 // AllocationsFile is where an agent with the given state directory keeps what it

@@ -24,6 +24,9 @@ func (a *Agent) check(_ context.Context, q cni.Request) (any, error) {
 	if at == nil {
 		return nil, refuse(types.ErrUnknownContainer, "nothing is known of container %s, interface %s", q.ContainerID, q.Interface)
 	}
+	if at.Wire != "" {
+		return nil, faulty("the record of this pod's attachment is lost; its wire %s stays as it is", at.Wire)
+	}
 	if !netns.Is(at.Netns, at.Inode) {
 		return nil, faulty("the pod's network namespace %s is gone", at.Netns)
 	}

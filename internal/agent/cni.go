@@ -109,9 +109,7 @@ func (a *Agent) add(ctx context.Context, q cni.Request) (any, error) {
 	}
 	if err != nil {
 		// The runtime will ask again, with this container or another.
-		if derr := a.book.Detach(made.Key()); derr != nil {
-			err = fmt.Errorf("%w; and the address stays taken: %w", err, derr)
-		}
+		a.book.Detach(made.Key())
 		if _, serr := a.Sync(ctx); serr != nil {
 			err = fmt.Errorf("%w; and the attempt is not cleared away: %w", err, serr)
 		}
@@ -226,9 +224,7 @@ func wired(a *world.Attachment, link string, mtu int) cni.Answer {
 // del detaches a pod. It returns when its wire is gone.
 func (a *Agent) del(ctx context.Context, q cni.Request) (any, error) {
 	attachment := q.Attachment()
-	if err := a.book.Detach(attachment.Key()); err != nil {
-		return nil, later("%v", err)
-	}
+	a.book.Detach(attachment.Key())
 	if _, err := a.Sync(ctx); err != nil {
 		return nil, later("%v", err)
 	}

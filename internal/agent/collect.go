@@ -3,18 +3,50 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"fairlead.dev/fairlead/internal/cni"
+	"fairlead.dev/fairlead/internal/feature/pod"
+	"fairlead.dev/fairlead/internal/source/kernel"
 	"fairlead.dev/fairlead/internal/world"
 )
 
 // collect strikes out the attachments whose DEL came while no agent ran, and
-// those whose DEL never came.
+// those whose DEL never came. It returns what the disk lacks.
 func (a *Agent) collect() error {
 	unburied := a.book.Bury()
-	leaked, err := a.book.Collect()
-	a.collected("its network namespace is gone", leaked)
+	a.collected("its network namespace is gone", a.book.Collect())
+	lag, err := a.book.Settle()
+	if err != nil {
+		err = fmt.Errorf("%d records of attachments are not on the disk as they should be: %w", lag, err)
+	}
 	return errors.Join(unburied, err)
+}
+
+// adopt takes in the wires that the kernel holds and no record tells of. Records are
+// lost before an agent starts, and not while it runs.
+func (a *Agent) adopt() error {
+	if a.adopted {
+		return nil
+	}
+	wires, err := kernel.Wires()
+	if err != nil {
+		return err
+	}
+	for _, at := range a.book.Adopt(wires, pod.LinkName) {
+		a.config.Log.Error("an attachment without a record: its wire and its addresses stay as they are",
+			"wire", at.Wire, "container", at.ContainerID, "addresses", at.Addresses)
+	}
+	a.adopted = true
+	return nil
+}
+
+// complain tells of what was kept on the disk and cannot be read.
+func (a *Agent) complain() {
+	for _, err := range a.troubles {
+		a.config.Log.Error("what was kept on the disk is not known", "error", err)
+		a.events.record(world.Event{Object: "Node " + a.config.Node, Type: world.Warning, Reason: "StateDamaged", Message: short(err.Error()), Subject: err.Error()})
+	}
 }
 
 // keep detaches every pod of a network but those that the runtime still has.
@@ -23,11 +55,8 @@ func (a *Agent) keep(ctx context.Context, q cni.Request) (any, error) {
 	for _, key := range q.Valid {
 		valid[key] = true
 	}
-	leaked, err := a.book.Keep(q.Network, valid)
-	a.collected("the runtime does not know it", leaked)
-	if _, serr := a.Sync(ctx); serr != nil {
-		err = errors.Join(err, serr)
-	}
+	a.collected("the runtime does not know it", a.book.Keep(q.Network, valid))
+	_, err := a.Sync(ctx)
 	return done, err
 }
 

@@ -16,6 +16,7 @@ func StateFiles(stateDir string) []string {
 	files := append(cni.Files(stateDir), settingsPath(stateDir), AllocationsFile(stateDir), ObjectsDir(stateDir))
 	out := append([]string{unfinished(AllocationsFile(stateDir))}, files...)
 	for _, f := range files {
+		out = append(out, f+replace.Damaged)
 		out = append(out, replace.Leftovers(f)...)
 	}
 	return out

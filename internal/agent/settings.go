@@ -91,6 +91,21 @@ func note(list []oldSetting, s sysctl.Setting) ([]oldSetting, error) {
 	return list, err
 }
 
+// saveSettings sets aside a record that no agent wrote, before it is written anew.
+func saveSettings(stateDir string) error {
+	content, err := os.ReadFile(settingsPath(stateDir))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = json.Unmarshal(content, &settingsRecord{})
+	}
+	if err != nil {
+		return replace.Aside(settingsPath(stateDir), err)
+	}
+	return nil
+}
+
 // readSettings reads the record. One of another boot or namespace, or that no
 // agent wrote, is empty.
 func readSettings(stateDir string) (settingsRecord, error) {

@@ -62,7 +62,7 @@ func (a *Agent) pods() List[Pod] {
 	var out []Pod
 	for _, at := range a.book.Attachments().List {
 		out = append(out, Pod{at.Namespace, at.Pod, at.Addresses, at.Interface,
-			pod.LinkName(at.ContainerID, at.Interface), at.Netns, at.ContainerID})
+			pod.Wire(at), at.Netns, at.ContainerID})
 	}
 	return list(out)
 }

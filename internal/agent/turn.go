@@ -73,6 +73,9 @@ func (a *Agent) turn() error {
 // input has been read.
 func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 	var none datapath.Changes
+	if err := a.adopt(); err != nil {
+		return none, err
+	}
 	uncollected := a.collect() // one more turn, and no reason to leave the rest undone
 	in := source.Inputs{Attachments: a.book.Attachments(), Allocations: a.given.allocations, Taken: a.ports.others(), Metrics: a.metricsAt}
 	if s.World != nil {

@@ -1,7 +1,6 @@
 package cni
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -15,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/internal/quote"
-	"fairlead.dev/fairlead/internal/replace"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -33,18 +31,16 @@ type Book struct {
 	dir, boot string
 	lock      *os.File // held while the book is open
 	forgotten int
+	troubles  []error
 
-	mu   sync.Mutex
-	list map[string]*record // by the attachment's key
-	last given
-	gone map[string]bool    // keys of those whose namespace was not there at the last look
-	view *world.Attachments // what Attachments returns; a new pointer after every change
-}
-
-// A record is one attachment, as in its file.
-type record struct {
-	world.Attachment
-	Network string // the name in the runtime's configuration
+	mu      sync.Mutex
+	list    map[string]*record // by the attachment's key
+	last    given
+	gone    map[string]bool                         // keys of those whose namespace was not there at the last look
+	damaged map[string]bool                         // keys of records that were set aside
+	owed    map[string]bool                         // keys of records that are on the disk otherwise than here
+	wire    func(containerID, ifname string) string // see Adopt
+	view    *world.Attachments                      // what Attachments returns; a new pointer after every change
 }
 
 // bootIDFile is the kernel's name for the time since it was started (random(4)).
@@ -59,7 +55,8 @@ func BootID() (string, error) {
 // OpenBook opens the address book in the state directory. What was written in
 // another boot than the one named is forgotten.
 func OpenBook(stateDir, boot string) (*Book, error) {
-	b := &Book{dir: stateDir, boot: boot, list: map[string]*record{}, gone: map[string]bool{}, Gone: func(*world.Attachment) bool { return false }}
+	b := &Book{dir: stateDir, boot: boot, list: map[string]*record{}, gone: map[string]bool{}, damaged: map[string]bool{}, owed: map[string]bool{},
+		Gone: func(*world.Attachment) bool { return false }}
 	if !isName(boot, longestContainerID) {
 		return nil, fmt.Errorf("open address book: boot id %s is none", quote.Of(boot))
 	}
@@ -67,9 +64,7 @@ func OpenBook(stateDir, boot string) (*Book, error) {
 	if b.lock, err = Lock(stateDir); err != nil {
 		return nil, fmt.Errorf("open address book: %w", err)
 	}
-	if err := b.open(); err != nil {
-		return nil, fmt.Errorf("open address book: %w", errors.Join(err, b.Close()))
-	}
+	b.open()
 	return b, nil
 }
 
@@ -80,7 +75,11 @@ func Lock(stateDir string) (*os.File, error) {
 	if err := os.MkdirAll(stateDir, 0o700); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(stateDir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
+	path := filepath.Join(stateDir, lockFile)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil { // a disk that is full or read-only has the file of an earlier agent
+		f, err = os.Open(path)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -108,84 +107,58 @@ func (b *Book) Close() error { return b.lock.Close() }
 // book was opened.
 func (b *Book) Forgotten() int { return b.forgotten }
 
-func (b *Book) open() error {
+func (b *Book) open() {
 	for _, dir := range []string{b.records(), tombstones(b.dir)} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return err
+			b.suffer(err)
 		}
 	}
-	if err := b.forget(); err != nil {
-		return err
+	b.forget()
+	var err error
+	if b.last, err = readGiven(lastFile(b.dir)); err != nil {
+		b.suffer(err)
 	}
-	b.last = readGiven(lastFile(b.dir))
-	files, err := recordsIn(b.records())
-	if err != nil {
-		return err
-	}
-	for _, file := range files {
-		r, err := readRecord(file)
-		if err != nil {
-			return fmt.Errorf("%s: %w; remove the file if its pod is gone", file, err)
-		}
-		b.list[r.Key()] = r
-	}
+	b.read()
 	b.changed()
-	return nil
 }
 
+func (b *Book) suffer(err error) { b.troubles = append(b.troubles, err) }
+
+// Troubles are what could not be read when the book was opened.
+func (b *Book) Troubles() []error { return b.troubles }
+
 // forget removes what earlier boots left.
-func (b *Book) forget() error {
+func (b *Book) forget() {
 	found, err := os.ReadDir(boots(b.dir))
 	if err != nil {
-		return err
+		b.suffer(err)
 	}
 	for _, d := range found {
 		if d.Name() == b.boot {
 			continue
 		}
 		path := filepath.Join(boots(b.dir), d.Name())
-		old, err := recordsIn(path)
-		if err != nil {
-			return err
-		}
+		old, _ := os.ReadDir(path) // they are only counted
 		if err := os.RemoveAll(path); err != nil {
-			return err
+			b.suffer(err)
+			continue
 		}
-		b.forgotten += len(old)
+		for _, e := range old {
+			if filepath.Ext(e.Name()) == recordEnd {
+				b.forgotten++
+			}
+		}
 	}
-	return nil
 }
 
-// recordsIn are the paths of the records in a folder.
-func recordsIn(folder string) ([]string, error) {
-	found, err := os.ReadDir(folder)
-	if err != nil {
-		return nil, err
-	}
-	var out []string
-	for _, e := range found {
-		if filepath.Ext(e.Name()) == ".json" {
-			out = append(out, filepath.Join(folder, e.Name()))
-		}
-	}
-	return out, nil
-}
+const recordEnd = ".json"
 
 // boots is the folder of all records, with a folder for each boot.
 func boots(stateDir string) string { return filepath.Join(stateDir, "attachments") }
 
 func (b *Book) records() string { return filepath.Join(boots(b.dir), b.boot) }
 
-func (b *Book) record(key string) string { return filepath.Join(b.records(), key+".json") }
-
-func readRecord(file string) (*record, error) {
-	content, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	r := &record{}
-	return r, json.Unmarshal(content, r)
-}
+func (b *Book) record(key string) string { return filepath.Join(b.records(), key+recordEnd) }
 
 // Attachments returns what is in the book now. The value never changes.
 func (b *Book) Attachments() *world.Attachments {
@@ -224,15 +197,9 @@ func (b *Book) Attach(a world.Attachment, network string, cidrs []netip.Prefix) 
 		a.Addresses = append(a.Addresses, addr)
 	}
 	r := &record{a, network}
-	content, err := json.Marshal(r)
-	if err == nil {
-		err = errors.Join(replace.File(b.record(a.Key()), content, 0o600), b.last.write(lastFile(b.dir)))
-	}
-	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(b.record(a.Key())))
-	}
 	b.list[a.Key()] = r
 	b.changed()
+	_ = errors.Join(b.write(a.Key()), b.last.write(lastFile(b.dir))) // Settle tells, and tries again
 	return &r.Attachment, nil
 }
 
@@ -247,9 +214,7 @@ func (b *Book) free(ports []world.HostPort) error {
 			if !b.Gone(&r.Attachment) {
 				return fmt.Errorf("host port %s is taken by pod %s/%s", p, r.Namespace, r.Pod)
 			}
-			if err := b.detach(key); err != nil {
-				return err
-			}
+			b.detach(key)
 			break
 		}
 	}
@@ -258,30 +223,27 @@ func (b *Book) free(ports []world.HostPort) error {
 
 // Detach strikes the attachment out and frees its addresses. One that is not in
 // the book is no error.
-func (b *Book) Detach(key string) error {
+func (b *Book) Detach(key string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.detach(key)
+	b.detach(b.known(key))
 }
 
-func (b *Book) detach(key string) error {
-	if b.list[key] == nil {
-		return nil
-	}
-	if err := os.Remove(b.record(key)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+func (b *Book) detach(key string) {
+	if b.list[key] == nil && !b.damaged[key] {
+		return
 	}
 	delete(b.list, key)
 	delete(b.gone, key)
+	_ = b.erase(key) // Settle tells, and tries again
 	b.changed()
-	return nil
 }
 
 // Find returns the attachment, or nil.
 func (b *Book) Find(key string) *world.Attachment {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if r := b.list[key]; r != nil {
+	if r := b.list[b.known(key)]; r != nil {
 		return &r.Attachment
 	}
 	return nil

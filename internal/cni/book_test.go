@@ -131,8 +131,8 @@ func TestBookKeepsItsViewWhileNothingChanges(t *testing.T) {
 	if b.Attachments() != before {
 		t.Error("the same request again changed the view")
 	}
-	if err := b.Detach("c9@eth0"); err != nil || b.Attachments() != before {
-		t.Errorf("detaching a stranger changed the view, or %v", err)
+	if b.Detach("c9@eth0"); b.Attachments() != before {
+		t.Error("detaching a stranger changed the view")
 	}
 }
 
@@ -148,25 +148,9 @@ func TestBookWhenThePoolIsEmpty(t *testing.T) {
 	if pools := b.Pools(small); pools[0].Used != 1 {
 		t.Errorf("the pod that got nothing holds an address: %+v", pools)
 	}
-	if err := b.Detach("c0@eth0"); err != nil {
-		t.Fatal(err)
-	}
+	b.Detach("c0@eth0")
 	if _, err := b.Attach(request("c9"), "fairlead", small); err != nil {
 		t.Errorf("after one was freed: %v", err)
-	}
-}
-
-func TestBookRefusesADamagedRecord(t *testing.T) {
-	dir := t.TempDir()
-	b := open(t, dir)
-	if err := os.WriteFile(b.record("c1@eth0"), []byte("{"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := OpenBook(dir, boot); err == nil || !strings.Contains(err.Error(), filepath.Base(b.record("c1@eth0"))) {
-		t.Errorf("error %v does not name the file", err)
 	}
 }
 
@@ -184,9 +168,7 @@ func TestBookLetsAddressesRest(t *testing.T) {
 			t.Fatal(err)
 		}
 		given = append(given, a.Addresses[0].String()[len("10.244.1."):])
-		if err := b.Detach(a.Key()); err != nil {
-			t.Fatal(err)
-		}
+		b.Detach(a.Key())
 	}
 	if want := []string{"2", "3", "4", "5", "6", "2", "3"}; !slices.Equal(given, want) {
 		t.Errorf("given %v, want %v", given, want)
@@ -260,9 +242,9 @@ func TestBookKeepsWhatTheRuntimeKnowsOfItsNetwork(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	struck, err := b.Keep("fairlead", map[string]bool{"c1@eth0": true})
-	if err != nil || !slices.Equal(keys(struck), []string{"c2@eth0"}) {
-		t.Errorf("struck out %v, %v", keys(struck), err)
+	struck := b.Keep("fairlead", map[string]bool{"c1@eth0": true})
+	if !slices.Equal(keys(struck), []string{"c2@eth0"}) {
+		t.Errorf("struck out %v", keys(struck))
 	}
 	if left := keys(b.Attachments().List); !slices.Equal(left, []string{"c1@eth0", "c3@eth0"}) {
 		t.Errorf("left %v", left)
@@ -295,9 +277,8 @@ func TestBookCollectsWhatIsGoneAtTwoLooks(t *testing.T) {
 		t.Fatal(err)
 	}
 	for look, want := range [][]string{nil, {"gone@eth0", "reused@eth0"}, nil} {
-		struck, err := b.Collect()
-		if err != nil || !slices.Equal(keys(struck), want) {
-			t.Errorf("look %d: struck out %v, %v; want %v", look, keys(struck), err, want)
+		if struck := b.Collect(); !slices.Equal(keys(struck), want) {
+			t.Errorf("look %d: struck out %v; want %v", look, keys(struck), want)
 		}
 	}
 	if left := keys(b.Attachments().List); !slices.Equal(left, []string{"there@eth0"}) {

@@ -12,16 +12,13 @@ import (
 // Bury strikes out every attachment that has a tombstone.
 func (b *Book) Bury() error {
 	stones, err := os.ReadDir(tombstones(b.dir))
-	if err != nil {
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // nobody has left any
 		return fmt.Errorf("read tombstones: %w", err)
 	}
 	var errs []error
 	for _, s := range stones {
-		err := b.Detach(s.Name())
-		if err == nil {
-			err = os.Remove(filepath.Join(tombstones(b.dir), s.Name()))
-		}
-		if err != nil {
+		b.Detach(s.Name())
+		if err := os.Remove(filepath.Join(tombstones(b.dir), s.Name())); err != nil {
 			errs = append(errs, fmt.Errorf("honour tombstone %s: %w", s.Name(), err))
 		}
 	}
@@ -36,7 +33,7 @@ func (b *Book) Buried(key string) bool {
 
 // Collect strikes out and returns the attachments whose network namespace is known
 // to be gone, and was at the last look too: their DEL never came.
-func (b *Book) Collect() ([]*world.Attachment, error) {
+func (b *Book) Collect() []*world.Attachment {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.strike(func(r *record) bool {
@@ -53,25 +50,20 @@ func (b *Book) Collect() ([]*world.Attachment, error) {
 
 // Keep strikes out and returns all attachments to the network but those whose
 // keys are given.
-func (b *Book) Keep(network string, keys map[string]bool) ([]*world.Attachment, error) {
+func (b *Book) Keep(network string, keys map[string]bool) []*world.Attachment {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.strike(func(r *record) bool { return r.Network == network && !keys[r.Key()] })
+	return b.strike(func(r *record) bool { return r.Wire == "" && r.Network == network && !keys[r.Key()] })
 }
 
-// strike strikes out those that are to go. One that cannot be is passed over.
-func (b *Book) strike(out func(*record) bool) ([]*world.Attachment, error) {
+// strike strikes out those that are to go.
+func (b *Book) strike(out func(*record) bool) []*world.Attachment {
 	var struck []*world.Attachment
-	var errs []error
 	for key, r := range b.list {
-		if !out(r) {
-			continue
+		if out(r) {
+			b.detach(key)
+			struck = append(struck, &r.Attachment)
 		}
-		if err := b.detach(key); err != nil {
-			errs = append(errs, fmt.Errorf("strike out %s: %w", key, err))
-			continue
-		}
-		struck = append(struck, &r.Attachment)
 	}
-	return struck, errors.Join(errs...)
+	return struck
 }

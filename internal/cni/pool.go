@@ -1,7 +1,9 @@
 package cni
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -19,13 +21,19 @@ func lastFile(stateDir string) string { return filepath.Join(stateDir, "last-giv
 
 // readGiven reads what was given last. Where that cannot be read, one begins
 // at the front.
-func readGiven(file string) given {
+func readGiven(file string) (given, error) {
 	out := given{}
 	content, err := os.ReadFile(file)
-	if err != nil || json.Unmarshal(content, &out) != nil {
-		return given{}
+	if errors.Is(err, os.ErrNotExist) {
+		return out, nil
 	}
-	return out
+	if err == nil {
+		err = json.Unmarshal(content, &out)
+	}
+	if err != nil || out == nil {
+		return given{}, replace.Aside(file, cmp.Or(err, errors.New("it is not as it was written")))
+	}
+	return out, nil
 }
 
 func (g given) write(file string) error {

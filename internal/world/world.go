@@ -94,6 +94,9 @@ type Attachment struct {
 	Chained   bool       `json:",omitempty"`
 	HostPorts []HostPort `json:",omitempty"`
 	Bandwidth Bandwidth  `json:",omitzero"`
+	// Wire is the name of the wire of one whose record is lost: all that is known of
+	// it are that and its addresses.
+	Wire string `json:",omitempty"`
 }
 
 // Key names the attachment; no other of the node has the same.

@@ -9,6 +9,7 @@
 package pod
 
 import (
+	"fmt"
 	"net/netip"
 
 	"fairlead.dev/fairlead/internal/datapath"
@@ -51,12 +52,12 @@ func render(w *world.World) feature.Result {
 	}
 	for _, a := range w.Attachments.List {
 		if reason, missed := w.Kernel.Misses(a); missed {
-			problems = append(problems, unseen(a, reason))
+			problems = append(problems, unseen(w.Node, a, reason))
 		}
 		switch {
 		case a.Chained:
 		case !w.Kernel.Sees(a):
-			p.Keep = append(p.Keep, LinkName(a.ContainerID, a.Interface))
+			p.Keep = append(p.Keep, Wire(a))
 		default:
 			wire(&p, a, w.PodMTU())
 			bound(&p, a, w.PodMTU())
@@ -71,12 +72,25 @@ func render(w *world.World) feature.Result {
 
 // unseen is the problem of a pod whose network namespace cannot be seen. Its wire
 // can be neither made nor changed, and whatever there is stays.
-func unseen(a *world.Attachment, reason string) world.Problem {
+func unseen(n *world.Node, a *world.Attachment, reason string) world.Problem {
+	if a.Wire != "" {
+		return world.Problem{Object: "Node " + n.Name, Field: "attachment of container " + a.ContainerID,
+			Reason: fmt.Sprintf("its record is lost; its wire %s and its addresses %v stay as they are", a.Wire, a.Addresses),
+			Hint:   "its host ports and bandwidth limits are not known any more: delete the pod that has the addresses, and it is made anew"}
+	}
 	return world.Problem{Object: "Pod " + a.Namespace + "/" + a.Pod, Field: "network namespace", Reason: "cannot be seen: " + reason,
 		Hint: "its network stays as it is; if the pod is gone, let the runtime remove its sandbox"}
 }
 
-// LinkName is the name of the node's end of an attachment's wire.
+// Wire is the name of the node's end of an attachment's wire.
+func Wire(a *world.Attachment) string {
+	if a.Wire != "" {
+		return a.Wire
+	}
+	return LinkName(a.ContainerID, a.Interface)
+}
+
+// LinkName is the name of the node's end of the wire of a container's interface.
 func LinkName(containerID, ifname string) string {
 	return datapath.LinkPrefix + world.ShortHash(containerID+"/"+ifname)
 }

@@ -26,6 +26,10 @@ type sandbox struct {
 }
 
 func look(a *world.Attachment) sandbox {
+	if a.Wire != "" {
+		wired, err := hasWire(a)
+		return sandbox{gone: !wired && err == nil, reason: "nothing but its wire is known"}
+	}
 	found := netns.Inode(a.Netns)
 	if found != 0 && found == a.Inode {
 		return sandbox{seen: true}
@@ -65,7 +69,7 @@ func hides(a *world.Attachment, found uint64) (bool, string) {
 }
 
 func hasWire(a *world.Attachment) (bool, error) {
-	_, err := netlink.LinkByName(pod.LinkName(a.ContainerID, a.Interface))
+	_, err := netlink.LinkByName(pod.Wire(a))
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
 		return false, nil
 	}

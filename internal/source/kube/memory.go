@@ -30,6 +30,7 @@ type head struct {
 	Version int
 	Kind    string
 	Fields  string // the selector of those that are kept
+	Objects int    // that follow at least: a file that was cut tells of fewer, which are not all there are
 }
 
 const memoryVersion = 1
@@ -44,7 +45,7 @@ type line[T any] struct {
 const mostOutdated = 1000
 
 func newMemory[T any](dir string, kind, resource, fields string) memory[T] {
-	m := memory[T]{head: head{memoryVersion, kind, fields}, stale: map[world.Key]struct{}{}}
+	m := memory[T]{head: head{memoryVersion, kind, fields, 0}, stale: map[world.Key]struct{}{}}
 	if dir != "" {
 		m.path = filepath.Join(dir, resource+".jsonl")
 	}
@@ -64,7 +65,9 @@ func (m *memory[T]) recall(key func(*T) world.Key) ([]*T, error) {
 	defer f.Close()
 	d := json.NewDecoder(bufio.NewReader(f))
 	var h head
-	if err := d.Decode(&h); err != nil || h != m.head {
+	err = d.Decode(&h)
+	objects := h.Objects
+	if h.Objects = 0; err != nil || h != m.head {
 		return nil, fmt.Errorf("%s is of another version or selection", m.path)
 	}
 	found := map[world.Key]*T{}
@@ -82,7 +85,11 @@ func (m *memory[T]) recall(key func(*T) world.Key) ([]*T, error) {
 			delete(found, *l.Gone)
 		case l.Value != nil:
 			found[key(l.Value)] = l.Value
+			objects--
 		}
+	}
+	if objects > 0 {
+		return nil, fmt.Errorf("%s was cut: it lacks %d objects", m.path, objects)
 	}
 	out := make([]*T, 0, len(found))
 	for _, v := range found {
@@ -122,7 +129,9 @@ func (m *memory[T]) rewrite(l *list[T]) error {
 	m.lines = 0
 	return replace.With(m.path, 0o600, func(w io.Writer) error {
 		e := json.NewEncoder(w)
-		if err := e.Encode(m.head); err != nil {
+		h := m.head
+		h.Objects = l.all.Len()
+		if err := e.Encode(h); err != nil {
 			return err
 		}
 		for v := range l.all.All() {

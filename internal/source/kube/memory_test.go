@@ -89,6 +89,27 @@ func TestHalfAMemoryIsNone(t *testing.T) {
 	r.until("all is there", whatever)
 }
 
+// A file that was cut does not tell of all objects, and must not be taken for all.
+func TestACutMemoryIsNone(t *testing.T) {
+	t.Parallel()
+	s, dir := newServer(t), t.TempDir()
+	s.put("nodes", anode("n1", "192.0.2.1"))
+	s.put("nodes", anode("n2", "192.0.2.2"))
+	read(t, s, hurried(dir, world.Needs{})).until("all is there", whatever)
+	s.stop()
+	path := filepath.Join(dir, "nodes.jsonl")
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, int64(strings.LastIndex(strings.TrimSpace(string(content)), "\n")+1)); err != nil {
+		t.Fatal(err)
+	}
+	r := read(t, s, hurried(dir, world.Needs{}))
+	r.logs("was cut")
+	r.fails("waiting for the API server", ": Nodes: ")
+}
+
 // What may not be watched any more is as it was remembered; of what there is no
 // definition there is nothing.
 func TestWhatIsRefusedAtTheStartIsRemembered(t *testing.T) {

@@ -1,0 +1,49 @@
+package kernel
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/datapath/link"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// Wires lists the wires that the kernel of the calling thread's network namespace
+// holds and by which something is reached: veth pairs of ours whose other end is in
+// another namespace, with the addresses that our routes lead to by them.
+func Wires() ([]*world.Attachment, error) { return link.Whole(wires) }
+
+func wires() ([]*world.Attachment, error) {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("list wires: %w", err)
+	}
+	to := map[int][]netip.Addr{}
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		routes, err := netlink.RouteListFiltered(family, &netlink.Route{Protocol: datapath.RouteProtocol}, netlink.RT_FILTER_PROTOCOL)
+		if err != nil {
+			return nil, fmt.Errorf("list routes of wires: %w", err)
+		}
+		for _, r := range routes {
+			if r.Dst == nil {
+				continue
+			}
+			if addr, ok := netip.AddrFromSlice(r.Dst.IP); ok {
+				to[r.LinkIndex] = append(to[r.LinkIndex], addr.Unmap())
+			}
+		}
+	}
+	var out []*world.Attachment
+	for _, l := range links {
+		a := l.Attrs()
+		if strings.HasPrefix(a.Name, datapath.LinkPrefix) && l.Type() == "veth" && a.NetNsID >= 0 && len(to[a.Index]) > 0 {
+			out = append(out, &world.Attachment{Wire: a.Name, Addresses: to[a.Index]})
+		}
+	}
+	return out, nil
+}
