@@ -100,6 +100,16 @@ type AgentConfigSpec struct {
 	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="is no CIDR: write an address and a prefix length, such as 192.0.2.0/24"
 	// +kubebuilder:validation:items:XValidation:rule="!isCIDR(self) || cidr(self).masked() == cidr(self)",message="has bits set behind its prefix: write zeros there, such as in 192.0.2.0/24"
 	NonMasqueradeCIDRs []string `json:"nonMasqueradeCIDRs,omitempty"`
+	// ClusterCIDRs bound what other nodes may have: the pods' networks, and where
+	// this node's address is in them the nodes' networks too; at most 1024. Default:
+	// anything but what the node itself uses.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=1024
+	// +kubebuilder:validation:items:MaxLength=49
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="is no CIDR: write an address and a prefix length, such as 10.244.0.0/16"
+	// +kubebuilder:validation:items:XValidation:rule="!isCIDR(self) || cidr(self).masked() == cidr(self)",message="has bits set behind its prefix: write zeros there, such as in 10.244.0.0/16"
+	ClusterCIDRs []string `json:"clusterCIDRs,omitempty"`
 	// NodePortLocal gives pods that Services select ports of their node.
 	// +optional
 	NodePortLocal *NodePortLocal `json:"nodePortLocal,omitempty"`

@@ -91,6 +91,11 @@ func (in *AgentConfigSpec) DeepCopyInto(out *AgentConfigSpec) {
 		*out = make([]string, len(*in))
 		copy(*out, *in)
 	}
+	if in.ClusterCIDRs != nil {
+		in, out := &in.ClusterCIDRs, &out.ClusterCIDRs
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.NodePortLocal != nil {
 		in, out := &in.NodePortLocal, &out.NodePortLocal
 		*out = new(NodePortLocal)

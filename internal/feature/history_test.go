@@ -92,7 +92,7 @@ func (h *history) nodes(now []*corev1.Node) []*corev1.Node {
 	case 1:
 		cidr = "nowhere"
 	case 2:
-		cidr = "10.244.0.0/16"
+		cidr = []string{"10.244.0.0/16", "10.9.0.0/16", "192.168.0.0/16"}[h.random.IntN(3)]
 	}
 	address := fmt.Sprintf("192.168.%d.%d", []int{100, 100, 101}[h.random.IntN(3)], h.random.IntN(2)*100+i)
 	switch h.random.IntN(8) {
@@ -116,7 +116,7 @@ func (h *history) reports() []*v1alpha1.FairleadNode {
 	var out []*v1alpha1.FairleadNode
 	for i := range 8 {
 		r := &v1alpha1.FairleadNode{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("n%d", i+1)}}
-		r.Status.OverlayAddresses = [][]string{nil, {fmt.Sprintf("10.9.0.%d", i+1)}, {fmt.Sprintf("fd00:100::%d", i+1), "192.168.100.9"}, {"nowhere"}}[h.random.IntN(4)]
+		r.Status.OverlayAddresses = [][]string{nil, {fmt.Sprintf("10.9.0.%d", i+1)}, {fmt.Sprintf("fd00:100::%d", i+1), "192.168.100.9"}, {"nowhere"}, {"192.168.100.2"}}[h.random.IntN(5)]
 		if h.random.IntN(2) == 0 {
 			out = append(out, r)
 		}
@@ -140,6 +140,9 @@ func (h *history) configs() []*v1alpha1.AgentConfig {
 		}
 		block, offload := []int{0, 64, 100_000}[h.random.IntN(3)], h.random.IntN(2) == 0
 		c.Spec.NodeSNATPortBlock, c.Spec.DisableTXChecksumOffload = &block, &offload
+		if h.random.IntN(4) == 0 {
+			c.Spec.ClusterCIDRs = [][]string{{"10.244.0.0/16"}, {"10.244.0.0/16", "fd00::/16", "192.168.100.0/24"}, {"here"}, {}}[h.random.IntN(4)]
+		}
 		if h.random.IntN(2) == 0 {
 			c.Spec.Overlay = h.overlay()
 		}
@@ -210,6 +213,9 @@ func (h *history) kernel() *world.Kernel {
 	}
 	if h.random.IntN(2) == 0 {
 		k.Exits = []world.Exit{{Interface: "eth0", Address: netip.MustParseAddr("192.168.100.1")}}
+	}
+	if h.random.IntN(3) == 0 {
+		k.Resolvers = []netip.Addr{netip.MustParseAddr(fmt.Sprintf("10.244.%d.53", h.random.IntN(8)))}
 	}
 	if h.random.IntN(3) == 0 {
 		k.LocalPorts.High = 50000

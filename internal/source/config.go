@@ -78,7 +78,10 @@ func (o *overlayer) apply(s *v1alpha1.AgentConfigSpec) {
 		o.config.DisableTXChecksumOffload = *s.DisableTXChecksumOffload
 	}
 	if s.NonMasqueradeCIDRs != nil {
-		o.nonMasquerade(s.NonMasqueradeCIDRs)
+		o.cidrs("nonMasqueradeCIDRs", s.NonMasqueradeCIDRs, &o.config.NonMasqueradeCIDRs)
+	}
+	if s.ClusterCIDRs != nil {
+		o.cidrs("clusterCIDRs", s.ClusterCIDRs, &o.config.ClusterCIDRs)
 	}
 	if n := s.NodePortLocal; n != nil {
 		if n.Enabled != nil {
@@ -256,22 +259,22 @@ func ParsePortRange(s string) (r world.PortRange, reason, hint string) {
 // mostCIDRs is the schema's bound.
 const mostCIDRs = 1024
 
-func (o *overlayer) nonMasquerade(cidrs []string) {
+func (o *overlayer) cidrs(field string, cidrs []string, into *[]netip.Prefix) {
 	var out []netip.Prefix
 	if len(cidrs) > mostCIDRs {
-		o.report("nonMasqueradeCIDRs", fmt.Sprintf("has %d items", len(cidrs)), fmt.Sprintf("write at most %d", mostCIDRs))
+		o.report(field, fmt.Sprintf("has %d items", len(cidrs)), fmt.Sprintf("write at most %d", mostCIDRs))
 		return
 	}
 	for i, s := range cidrs {
 		p, reason, hint := parseCIDR(s)
 		if reason != "" {
-			o.report(fmt.Sprintf("nonMasqueradeCIDRs[%d]", i), reason, hint)
+			o.report(fmt.Sprintf("%s[%d]", field, i), reason, hint)
 			continue
 		}
 		out = append(out, p)
 	}
 	slices.SortFunc(out, netip.Prefix.Compare)
-	o.config.NonMasqueradeCIDRs = slices.Compact(out)
+	*into = slices.Compact(out)
 }
 
 // switchable are the features that can be switched off by name.

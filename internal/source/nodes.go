@@ -14,8 +14,8 @@ import (
 	"fairlead.dev/fairlead/internal/world"
 )
 
-// keep puts the last world's parts in the place of equal ones.
-func (b *Builder) keep(w *world.World) {
+// keepNodes puts the last world's nodes in the place of equal ones.
+func (b *Builder) keepNodes(w *world.World) {
 	last := b.last
 	if last.Node != nil && w.Node != nil && last.Node.Equal(w.Node) {
 		w.Node = last.Node
@@ -34,6 +34,11 @@ func (b *Builder) keep(w *world.World) {
 			w.Peers = last.Peers
 		}
 	}
+}
+
+// keep does the same with the world's other parts.
+func (b *Builder) keep(w *world.World) {
+	last := b.last
 	if last.Config != nil && last.Config.Equal(w.Config) {
 		w.Config = last.Config
 	}
@@ -66,22 +71,17 @@ func sameList[T any](last, now *world.Sorted[T]) *world.Sorted[T] {
 }
 
 // parseNodes returns the nodes sorted by name.
-func (b *Builder) parseNodes(t together) ([]meaning, []world.Problem) {
+func (b *Builder) parseNodes(nodes []*corev1.Node) ([]meaning, []world.Problem) {
 	var out []meaning
-	ends, problems := parseReports(t.reports)
-	known := make(map[*corev1.Node]meaning, len(t.nodes))
-	for _, o := range t.nodes {
+	var problems []world.Problem
+	known := make(map[*corev1.Node]meaning, len(nodes))
+	for _, o := range nodes {
 		m, ok := b.nodes[o]
 		if !ok {
 			m = parseNode(o)
 		}
 		known[o] = m
 		problems = append(problems, m.problems...)
-		if reported := ends[o.Name]; reported != nil && o.Name != b.node {
-			n := *m.node
-			n.Ends = reported
-			m.node = &n
-		}
 		out = append(out, m)
 	}
 	b.nodes = known
@@ -97,23 +97,35 @@ func ForOthers(r *v1alpha1.FairleadNode) *v1alpha1.FairleadNode {
 	return out
 }
 
-// parseReports returns what agents say of their nodes' ends of the overlay. A
-// node has no report in its own world: it knows better.
-func parseReports(reports []*v1alpha1.FairleadNode) (map[string][]netip.Addr, []world.Problem) {
-	ends := map[string][]netip.Addr{}
+// reportedEnds gives the peers among the nodes the ends of the overlay that their
+// agents report. A node has no report in its own world: it knows better.
+func (r registrar) reportedEnds(reports []*v1alpha1.FairleadNode, nodes []meaning) []world.Problem {
 	var problems []world.Problem
-	for _, r := range reports {
-		for i, s := range r.Status.OverlayAddresses {
-			a, reason, hint := parseAddress(s)
+	for _, report := range reports {
+		if r.own != nil && report.Name == r.own.Name {
+			continue
+		}
+		i, known := slices.BinarySearchFunc(nodes, report.Name, func(m meaning, name string) int { return strings.Compare(m.node.Name, name) })
+		var ends []netip.Addr
+		for j, s := range report.Status.OverlayAddresses[:min(mostEnds, len(report.Status.OverlayAddresses))] {
+			a, reason, hint := parseNodeAddress(s)
+			if reason == "" && known {
+				reason, hint = r.end(nodes[i].node, a)
+			}
 			if reason != "" {
-				problems = append(problems, world.Problem{Object: "FairleadNode " + r.Name,
-					Field: fmt.Sprintf("status.overlayAddresses[%d]", i), Reason: reason, Hint: hint})
+				problems = append(problems, world.Problem{Object: "FairleadNode " + report.Name,
+					Field: fmt.Sprintf("status.overlayAddresses[%d]", j), Reason: reason, Hint: hint})
 				continue
 			}
-			ends[r.Name] = append(ends[r.Name], a)
+			ends = append(ends, a)
+		}
+		if known && len(ends) > 0 {
+			n := *nodes[i].node
+			n.Ends = ends
+			nodes[i].node = &n
 		}
 	}
-	return ends, problems
+	return problems
 }
 
 func parseAddress(s string) (a netip.Addr, reason, hint string) {
@@ -124,6 +136,34 @@ func parseAddress(s string) (a netip.Addr, reason, hint string) {
 	return a.Unmap(), "", ""
 }
 
+// How much is read of what one node has: the rest is left out.
+const (
+	mostAddresses = 16
+	mostPodCIDRs  = 8
+	mostEnds      = 2 // the schema's bound
+	mostText      = 256
+)
+
+// OfNode is what counts of a Node, and no more than is read of it.
+func OfNode(n *corev1.Node) *corev1.Node {
+	out := &corev1.Node{}
+	out.Name, out.CreationTimestamp = n.Name, n.CreationTimestamp // of two that claim one pod CIDR the older has it
+	for _, a := range n.Status.Addresses {
+		if len(out.Status.Addresses) > mostAddresses {
+			break
+		}
+		if a.Type == corev1.NodeInternalIP || a.Type == corev1.NodeExternalIP {
+			a.Address = quote.Text(a.Address, mostText)
+			out.Status.Addresses = append(out.Status.Addresses, a)
+		}
+	}
+	for _, c := range n.Spec.PodCIDRs[:min(len(n.Spec.PodCIDRs), mostPodCIDRs+1)] {
+		out.Spec.PodCIDRs = append(out.Spec.PodCIDRs, quote.Text(c, mostText))
+	}
+	out.Spec.PodCIDR = quote.Text(n.Spec.PodCIDR, mostText)
+	return out
+}
+
 func parseNode(o *corev1.Node) meaning {
 	object := "Node " + o.Name
 	var problems []world.Problem
@@ -131,11 +171,13 @@ func parseNode(o *corev1.Node) meaning {
 		problems = append(problems, world.Problem{Object: object, Field: field, Reason: reason, Hint: hint})
 	}
 	n := &world.Node{Name: o.Name}
+	o = OfNode(o)
 	for i, a := range o.Status.Addresses {
-		if a.Type != corev1.NodeInternalIP && a.Type != corev1.NodeExternalIP {
-			continue
+		if i == mostAddresses {
+			report("status.addresses", fmt.Sprintf("has more than %d addresses", mostAddresses), "the first of them count")
+			break
 		}
-		addr, reason, hint := parseAddress(a.Address)
+		addr, reason, hint := parseNodeAddress(a.Address)
 		if reason != "" {
 			report(fmt.Sprintf("status.addresses[%d].address", i), reason, hint)
 			continue
@@ -154,6 +196,10 @@ func parseNode(o *corev1.Node) meaning {
 		at := field
 		if field == "spec.podCIDRs" {
 			at = fmt.Sprintf("%s[%d]", field, i)
+		}
+		if i == mostPodCIDRs {
+			report(field, fmt.Sprintf("has more than %d", mostPodCIDRs), "a node has at most one of each family")
+			break
 		}
 		p, reason, hint := parsePodCIDR(s, n.PodCIDRs)
 		if reason != "" {

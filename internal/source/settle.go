@@ -27,18 +27,31 @@ type together struct {
 	reports []*v1alpha1.FairleadNode
 	before  *world.Peers  // in force until now; nil: none
 	claims  *world.Claims // of them that are contested; nil: none
+	limit   *bounds
 }
 
 // decides reports whether s follows from t too. What was in force and is so again
 // leads to nothing new.
 func (s *settled) decides(t together) bool {
-	return s.peers != nil && slices.Equal(s.of.nodes, t.nodes) && slices.Equal(s.of.reports, t.reports) &&
+	return s.peers != nil && s.of.limit == t.limit && slices.Equal(s.of.nodes, t.nodes) && slices.Equal(s.of.reports, t.reports) &&
 		(t.before == s.of.before || t.before == s.peers) && (t.claims == s.of.claims || t.claims == s.claims)
 }
 
 // settleNodes makes of the nodes what they are to one another, sorted by name.
 func (b *Builder) settleNodes(t together) settled {
-	nodes, problems := b.parseNodes(t)
+	nodes, problems := b.parseNodes(t.nodes)
+	bouncer := bouncer{bounds: t.limit}
+	for _, m := range nodes {
+		if m.node.Name == b.node {
+			bouncer.own = m.node
+		}
+	}
+	for i, m := range nodes {
+		if m.node.Name != b.node {
+			n, more := bouncer.peer(m.node)
+			nodes[i].node, problems = n, append(problems, more...)
+		}
+	}
 	r := registry{own: b.node, inForce: map[world.Claim]bool{}}
 	if t.claims != nil {
 		for _, c := range t.claims.List {
@@ -56,6 +69,7 @@ func (b *Builder) settleNodes(t together) settled {
 	problems = append(problems, more...)
 	problems = append(problems, sharedAddresses(nodes)...)
 	problems = append(problems, addressesInPods(nodes)...)
+	problems = append(problems, newRegistrar(bouncer, nodes).reportedEnds(t.reports, nodes)...)
 	out := settled{of: t, peers: &world.Peers{}, claims: t.claims, problems: problems}
 	if now := (&world.Claims{List: contested}); t.claims == nil && len(contested) > 0 || t.claims != nil && !now.Equal(t.claims) {
 		out.claims = now

@@ -33,6 +33,8 @@ type Objects struct {
 	Services       []*world.Service
 	EndpointSlices []*world.EndpointSlice
 
+	APIServer []netip.Addr // where they come from, if it is one
+
 	Problems []world.Problem   // documents and fields that could not be read
 	Files    map[string]string // where each object was read: "Node n1" and its file
 }
@@ -60,6 +62,7 @@ type Builder struct {
 	nodes map[*corev1.Node]meaning
 	read  reading
 	among settled
+	limit *bounds
 	last  world.World
 }
 
@@ -94,13 +97,15 @@ func (b *Builder) Build(in Inputs) (*world.World, []world.Problem) {
 	if w.Allocations == nil {
 		w.Allocations = &world.Allocations{}
 	}
-	nodes := together{in.Objects.Nodes, in.Objects.Reports, in.Before, w.Allocations.Claims}
+	b.keep(&w)
+	b.limit = boundsOf(&w, in.Objects.APIServer).orSame(b.limit)
+	nodes := together{in.Objects.Nodes, in.Objects.Reports, in.Before, w.Allocations.Claims, b.limit}
 	if !b.among.decides(nodes) {
 		b.among = b.settleNodes(nodes)
 	}
 	w.Node, w.Peers = b.among.node, b.among.peers
 	w.Allocations = w.Allocations.With(&world.Allocations{Claims: b.among.claims})
-	b.keep(&w)
+	b.keepNodes(&w)
 	b.among.peers = w.Peers
 	b.read.world, b.last = w, w
 	problems := slices.Concat(in.Objects.Problems, b.among.problems, b.read.problems)

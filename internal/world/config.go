@@ -11,6 +11,7 @@ type Config struct {
 	Overlay            Overlay
 	NodeSNAT           SNAT
 	NonMasqueradeCIDRs []netip.Prefix
+	ClusterCIDRs       []netip.Prefix // what peers may have; none: what the node uses itself they may not
 	NodePortLocal      NodePortLocal
 	DisabledFeatures   []string // sorted
 	// DisableTXChecksumOffload has the CPU fill in the checksums of packets that
@@ -22,7 +23,7 @@ type Config struct {
 func (c *Config) Equal(d *Config) bool {
 	return c.Overlay == d.Overlay && c.NodeSNAT == d.NodeSNAT && c.NodePortLocal == d.NodePortLocal &&
 		c.DisableTXChecksumOffload == d.DisableTXChecksumOffload &&
-		slices.Equal(c.NonMasqueradeCIDRs, d.NonMasqueradeCIDRs) && slices.Equal(c.DisabledFeatures, d.DisabledFeatures)
+		slices.Equal(c.NonMasqueradeCIDRs, d.NonMasqueradeCIDRs) && slices.Equal(c.ClusterCIDRs, d.ClusterCIDRs) && slices.Equal(c.DisabledFeatures, d.DisabledFeatures)
 }
 
 // podNetwork are the features that make pods a network. Where another CNI owns

@@ -13,7 +13,8 @@ type Kernel struct {
 	LocalPorts    PortRange   // net.ipv4.ip_local_port_range
 	ReservedPorts []PortRange // net.ipv4.ip_local_reserved_ports
 	Capabilities  Capabilities
-	Exits         []Exit // at most one of each family
+	Exits         []Exit       // at most one of each family
+	Resolvers     []netip.Addr // whom the node asks for names
 
 	Seen   []string // keys of attachments whose network namespace is seen, sorted
 	Unseen []Unseen // those that are not seen and, for all that is known, there; sorted
@@ -32,6 +33,7 @@ type Unseen struct {
 type Exit struct {
 	Interface string
 	Address   netip.Addr // the source that the kernel gives them
+	Gateway   netip.Addr // the next hop; not valid where there is none
 }
 
 // An Interface is a network device of the node, with its addresses.
@@ -65,7 +67,7 @@ type Capability struct {
 func (k *Kernel) Equal(l *Kernel) bool {
 	return slices.EqualFunc(k.Interfaces, l.Interfaces, Interface.equal) && k.LocalPorts == l.LocalPorts &&
 		slices.Equal(k.ReservedPorts, l.ReservedPorts) && k.Capabilities == l.Capabilities &&
-		slices.Equal(k.Exits, l.Exits) && slices.Equal(k.Seen, l.Seen) && slices.Equal(k.Unseen, l.Unseen) && slices.Equal(k.Blind, l.Blind)
+		slices.Equal(k.Exits, l.Exits) && slices.Equal(k.Seen, l.Seen) && slices.Equal(k.Unseen, l.Unseen) && slices.Equal(k.Blind, l.Blind) && slices.Equal(k.Resolvers, l.Resolvers)
 }
 
 func (i Interface) equal(j Interface) bool {

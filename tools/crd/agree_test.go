@@ -114,6 +114,10 @@ var bad = []struct{ field, spec string }{
 	{"nonMasqueradeCIDRs[0]", `nonMasqueradeCIDRs: ["fe80::%eth0/64"]`},
 	{"nonMasqueradeCIDRs[0]", `nonMasqueradeCIDRs: [""]`},
 	{"nonMasqueradeCIDRs", `nonMasqueradeCIDRs: [` + cidrs(1025) + `]`},
+	{"clusterCIDRs", `clusterCIDRs: 10.0.0.0/8`},
+	{"clusterCIDRs[1]", `clusterCIDRs: [10.0.0.0/8, 10.0.0.1]`},
+	{"clusterCIDRs[0]", `clusterCIDRs: [10.0.0.1/8]`},
+	{"clusterCIDRs", `clusterCIDRs: [` + cidrs(1025) + `]`},
 	{"nodePortLocal.portRange", `nodePortLocal: {portRange: auto}`},
 	{"nodePortLocal.portRange", `nodePortLocal: {portRange: 62000-61000}`},
 	{"nodePortLocal.enabled", `nodePortLocal: {enabled: 1}`},
@@ -144,6 +148,8 @@ var good = []string{
 	`nonMasqueradeCIDRs: []`,
 	`nonMasqueradeCIDRs: [0.0.0.0/0, "::/0", 10.0.0.0/8, 10.0.0.0/8, "64:ff9b::192.0.2.0/120"]`,
 	`nonMasqueradeCIDRs: [` + cidrs(1024) + `]`,
+	`clusterCIDRs: []`,
+	`clusterCIDRs: [10.244.0.0/16, "fd00:10:244::/48", 192.168.100.0/24]`,
 	`nodePortLocal: {enabled: false, portRange: 61000-62000}`,
 	`egressSNATRandomizePorts: false, egressSNATPortRange: auto, policy: {onNewDenial: keep}`,
 	`egressSNATRandomizePorts: null, overlay: null, nodeSNATPortRange: null, nonMasqueradeCIDRs: null, features: null`,
@@ -206,7 +212,7 @@ func FuzzSchemaAndAgent(f *testing.F) {
 		for _, spec := range []string{
 			"overlay: {mode: %s, mtu: %d}", "overlay: {interface: %s, vni: %d}", "overlay: {encryption: %s, port: %d}",
 			"nodeSNATPortRange: %s, nodeSNATPortBlock: %d", "nodePortLocal: {portRange: %s}, overlay: {vni: %d}",
-			"nonMasqueradeCIDRs: [%s], overlay: {port: %d}", "features: {%s: true}, nodeSNATPortBlock: %d", "egressSNATPortRange: %s, overlay: {mtu: %d}",
+			"nonMasqueradeCIDRs: [%s], overlay: {port: %d}", "clusterCIDRs: [%s], overlay: {port: %d}", "features: {%s: true}, nodeSNATPortBlock: %d", "egressSNATPortRange: %s, overlay: {mtu: %d}",
 		} {
 			c := config(fmt.Sprintf(spec, quoted, number))
 			refused, found := s.refuses(t, read(t, c)), problems(t, c)

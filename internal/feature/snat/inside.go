@@ -48,19 +48,26 @@ var notOutside = []netip.Prefix{
 	netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("ff00::/8"),
 }
 
-// insideOf is every destination towards which pods keep their addresses.
+// insideOf is every destination towards which pods keep their addresses. Of a peer's
+// that is one of each family, which carries the overlay: another one in its Node may
+// be anybody's, and all pods would go there unmasked.
 func insideOf(w *world.World) []netip.Prefix {
 	out := append([]netip.Prefix(nil), notOutside...)
 	out = append(out, w.Config.NonMasqueradeCIDRs...)
-	add := func(n *world.Node) {
-		out = append(out, n.PodCIDRs...)
-		for _, a := range n.Addresses {
+	add := func(addresses ...netip.Addr) {
+		for _, a := range addresses {
 			out = append(out, netip.PrefixFrom(a, a.BitLen()))
 		}
 	}
-	add(w.Node)
+	out = append(out, w.Node.PodCIDRs...)
+	add(w.Node.Addresses...)
 	for _, p := range w.Peers.Nodes {
-		add(p)
+		out = append(out, p.PodCIDRs...)
+		for _, like := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+			if ends := w.PeerEnds(p, like); len(ends) > 0 {
+				add(ends[0])
+			}
+		}
 	}
 	return out
 }

@@ -66,7 +66,8 @@ func exit(r *netlink.Route) (world.Exit, bool) {
 	if !ok || address.IsLinkLocalUnicast() {
 		address, ok = globalAddress(l, r.Family)
 	}
-	return world.Exit{Interface: l.Attrs().Name, Address: address.Unmap()}, ok
+	gateway, _ := netip.AddrFromSlice(r.Gw)
+	return world.Exit{Interface: l.Attrs().Name, Address: address.Unmap(), Gateway: gateway.Unmap()}, ok
 }
 
 // globalAddress is the first address of l that others can answer.

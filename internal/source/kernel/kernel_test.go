@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -74,6 +76,7 @@ func TestObserveShowsWhatOthersHave(t *testing.T) {
 	h.Sysctl("net/ipv6/conf/eth0/disable_ipv6", "1", "net/ipv4/ip_local_port_range", "40000 50000",
 		"net/ipv4/ip_local_reserved_ports", "41000,42000-42010")
 	h.Address("eth0", "192.0.2.1/24")
+	h.Run("ip", "route", "add", "default", "via", "192.0.2.254")
 	attachments := &world.Attachments{List: []*world.Attachment{
 		{ContainerID: "there", Netns: pod.Path, Inode: netns.Inode(pod.Path)}, {ContainerID: "another", Netns: far.Path, Inode: 1},
 		{ContainerID: "gone", Netns: "/run/netns/gone", Place: netns.Place(pod.Path)}, {ContainerID: "unknown", Netns: "/run/netns/gone"},
@@ -89,9 +92,15 @@ func TestObserveShowsWhatOthersHave(t *testing.T) {
 		Capabilities:  capabilities,
 		Seen:          []string{"there@"},
 		Unseen:        []world.Unseen{{Attachment: "unknown@", Reason: "there is no /run/netns/gone, and /run/netns is not the directory in which it was"}},
+		Exits:         []world.Exit{{Interface: "eth0", Address: netip.MustParseAddr("192.0.2.1"), Gateway: netip.MustParseAddr("192.0.2.254")}},
+		Resolvers:     []netip.Addr{netip.MustParseAddr("192.0.2.53"), netip.MustParseAddr("fe80::1")},
+	}
+	resolvers := filepath.Join(t.TempDir(), "resolv.conf")
+	if err := os.WriteFile(resolvers, []byte("# a comment\nsearch example\nnameserver 192.0.2.53 \nnameserver\nnameserver nowhere\nnameserver fe80::1%eth0"), 0o644); err != nil {
+		t.Fatal(err)
 	}
 	h.Do(func() error {
-		got, err := (&Observer{Capabilities: capabilities}).Observe(attachments)
+		got, err := (&Observer{Capabilities: capabilities, ResolvConf: resolvers}).Observe(attachments)
 		if err != nil {
 			return err
 		}

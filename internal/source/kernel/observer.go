@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +16,8 @@ import (
 type Observer struct {
 	// Capabilities of the kernel, which do not change while it runs.
 	Capabilities world.Capabilities
+	// ResolvConf is the file that names the resolvers; "": the usual one.
+	ResolvConf string
 
 	watches atomic.Int32 // sockets that hear announcements
 	stale   atomic.Bool  // something was announced since the last listing
@@ -22,6 +25,8 @@ type Observer struct {
 	mu   sync.Mutex
 	last listed
 	at   time.Time
+
+	resolvers atomic.Pointer[[]netip.Addr] // as they were read last
 }
 
 // listed is what announces its changes.

@@ -32,18 +32,7 @@ var nodes = form[corev1.Node]{
 	key:   func(n *corev1.Node) world.Key { return keyOf(n) },
 	equal: func(n, m *corev1.Node) bool { return reflect.DeepEqual(n, m) },
 	into:  func(o *source.Objects, all *list[corev1.Node]) { o.Nodes = all.slice() },
-	parse: func(o runtime.Object) *corev1.Node {
-		n := o.(*corev1.Node)
-		out := &corev1.Node{ObjectMeta: named(n.ObjectMeta)}
-		out.CreationTimestamp = n.CreationTimestamp // of two that claim one pod CIDR the older has it
-		out.Spec.PodCIDRs, out.Spec.PodCIDR = n.Spec.PodCIDRs, n.Spec.PodCIDR
-		for _, a := range n.Status.Addresses {
-			if a.Type == corev1.NodeInternalIP || a.Type == corev1.NodeExternalIP {
-				out.Status.Addresses = append(out.Status.Addresses, a)
-			}
-		}
-		return out
-	},
+	parse: func(o runtime.Object) *corev1.Node { return source.OfNode(o.(*corev1.Node)) },
 }
 
 var configs = form[v1alpha1.AgentConfig]{

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -57,9 +58,10 @@ type Source struct {
 	changed  func()
 	settling bool // changed will be called
 	last     *source.Objects
-	news     bool      // since last was made
-	unkept   error     // why what is known could not be put on disk
-	down     time.Time // when the API server ceased to answer; zero: it answers
+	news     bool         // since last was made
+	unkept   error        // why what is known could not be put on disk
+	server   []netip.Addr // of the API server, as far as it is known
+	down     time.Time    // when the API server ceased to answer; zero: it answers
 }
 
 // A kind is a watched kind of objects, whatever its type.
@@ -115,6 +117,7 @@ func (s *Source) Watch(ctx context.Context, changed func()) error {
 	s.mu.Lock()
 	s.changed = changed
 	s.mu.Unlock()
+	go s.follow(ctx)
 	for _, k := range s.kinds {
 		go k.run(ctx) // may wait for its next try when ctx is done, and then ends
 	}
@@ -175,7 +178,7 @@ func (s *Source) Read() (*source.Objects, error) {
 	if s.last != nil && !s.news && s.unkept != nil && was != nil {
 		return s.last, nil
 	}
-	out := &source.Objects{Revision: 1}
+	out := &source.Objects{Revision: 1, APIServer: s.server}
 	if s.last != nil {
 		out.Revision = s.last.Revision + 1
 	}

@@ -1,0 +1,60 @@
+package kube
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"k8s.io/client-go/rest"
+)
+
+const (
+	lookUpAgain   = 10 * time.Minute // the addresses of an API server that has a name
+	mostAddresses = 16
+)
+
+// follow keeps the addresses of the API server, until ctx is done. A name that cannot
+// be looked up now leaves those that it had.
+func (s *Source) follow(ctx context.Context) {
+	target, _, err := rest.DefaultServerUrlFor(s.config.REST)
+	if err != nil {
+		return // nothing is read from there either
+	}
+	host := target.Hostname()
+	if a, err := netip.ParseAddr(host); err == nil {
+		s.found([]netip.Addr{a})
+		return
+	}
+	tick := time.NewTicker(lookUpAgain)
+	defer tick.Stop()
+	for {
+		if all, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host); err == nil && len(all) > 0 {
+			s.found(all)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// found notes the addresses of the API server.
+func (s *Source) found(all []netip.Addr) {
+	all = slices.Clone(all)
+	for i, a := range all {
+		all[i] = a.WithZone("").Unmap()
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	all = slices.Compact(all)
+	all = all[:min(len(all), mostAddresses)]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slices.Equal(all, s.server) {
+		return
+	}
+	s.server = all
+	s.announce()
+}
