@@ -76,7 +76,7 @@ type AgentConfigList struct {
 // default.
 //
 // +kubebuilder:validation:XValidation:fieldPath=".nodeSNATPortBlock",rule="!has(self.nodeSNATPortBlock) || !has(self.nodeSNATPortRange) || !self.nodeSNATPortRange.matches('^[0-9]{1,5}-[0-9]{1,5}$') || self.nodeSNATPortBlock <= int(self.nodeSNATPortRange.split('-')[1]) - int(self.nodeSNATPortRange.split('-')[0]) + 1",message="is more ports than nodeSNATPortRange has: write a smaller nodeSNATPortBlock, or a wider nodeSNATPortRange"
-// +kubebuilder:validation:XValidation:fieldPath=".features",rule="!has(self.overlay) || !has(self.overlay.mode) || self.overlay.mode != 'none' || !has(self.features) || ['hostport', 'overlay', 'pod'].all(f, !(f in self.features) || !self.features[f])",message="hostport, overlay and pod cannot be on while overlay.mode is none: leave them out, or write another mode"
+// +kubebuilder:validation:XValidation:fieldPath=".features",rule="!has(self.overlay) || !has(self.overlay.mode) || self.overlay.mode != 'none' || !has(self.features) || ['guard', 'hostport', 'overlay', 'pod'].all(f, !(f in self.features) || !self.features[f])",message="guard, hostport, overlay and pod cannot be on while overlay.mode is none: leave them out, or write another mode"
 type AgentConfigSpec struct {
 	// Overlay says how packets travel between nodes.
 	// +optional
@@ -135,11 +135,11 @@ type AgentConfigSpec struct {
 	// Policy says what becomes of connections when policies change.
 	// +optional
 	Policy *Policy `json:"policy,omitempty"`
-	// Features switches single features off: NAME: false. They are hostport,
+	// Features switches single features off: NAME: false. They are guard, hostport,
 	// overlay, pod and snat.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
-	// +kubebuilder:validation:XValidation:rule="self.all(f, f in ['hostport', 'overlay', 'pod', 'snat'])",message="names what is no feature: features are hostport, overlay, pod, snat"
+	// +kubebuilder:validation:XValidation:rule="self.all(f, f in ['guard', 'hostport', 'overlay', 'pod', 'snat'])",message="names what is no feature: features are guard, hostport, overlay, pod, snat"
 	Features map[string]bool `json:"features,omitempty"`
 }
 

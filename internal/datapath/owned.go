@@ -12,6 +12,7 @@ const (
 	SNATTable          = TablePrefix + "snat"
 	HostPortTable      = TablePrefix + "hostport"
 	NodePortLocalTable = TablePrefix + "nodeportlocal"
+	GuardTable         = TablePrefix + "guard"
 
 	// SNATPriority is just before srcnat (100), where kube-proxy and other
 	// networks stand: the first to decide on a connection's source decides.
@@ -30,8 +31,8 @@ const (
 	NodePortLocalSourcePriority = SNATPriority - 1
 	// NodePortLocalInputPriority is that of everybody's filters (0).
 	NodePortLocalInputPriority = 0
-	// LoopbackPriority is raw (-300): before conntrack, and before any translation.
-	LoopbackPriority = -300
+	// GuardPriority is raw (-300): before conntrack, and before any translation.
+	GuardPriority = -300
 
 	// LinkPrefix begins the name of every network device. Behind it a pod's wire
 	// has twelve hex digits, and the IFB device of a wire an i and eleven of these.

@@ -11,12 +11,13 @@ import (
 
 // A line of packets says what is sent, and where and how it is seen:
 //
-//	FROM > TO/PROTOCOL [in vxlan from NODE] OUTCOME
+//	FROM > TO/PROTOCOL [in vxlan from NODE|by POD] OUTCOME
 //
 // FROM and TO are a pod or an address, with a port where the protocol has them,
 // or the identifier of an ICMP echo: default/a:4000, 198.51.100.10:80,
 // [2001:db8::10]:80. Without a port, or with a range of them, FROM stands for
-// many packets, spread over it. OUTCOME is one of
+// many packets, spread over it. By POD it is the pod that sends what seems to come
+// from FROM. OUTCOME is one of
 //
 //	seen as ADDRESS[:PORT|:LOW-HIGH|:kept] [to ADDRESS:PORT] [at random] [on INTERFACE|in vxlan to NODE|at POD] [and back]
 //	unreachable
@@ -31,8 +32,17 @@ type line struct {
 	from, to end
 	protocol protocol
 	wrapped  netip.Addr // the node that sends the packet through the overlay
+	by       string     // the pod that sends it, if not the one it is from
 	seen     *sighting  // nil: dropped or unreachable
 	refused  bool       // unreachable
+}
+
+// sender is the pod that sends the packets, if it is one.
+func (l line) sender() string {
+	if l.by != "" {
+		return l.by
+	}
+	return l.from.pod
 }
 
 // An end is one end of a line.
@@ -101,6 +111,9 @@ func parseLine(s string) (l line, err error) {
 			return l, err
 		}
 		words = words[4:]
+	}
+	if len(words) > 2 && words[0] == "by" {
+		l.by, words = words[1], words[2:]
 	}
 	switch outcome := strings.Join(words, " "); {
 	case outcome == "unreachable":

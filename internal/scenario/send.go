@@ -83,11 +83,11 @@ func (st *stage) emit(l line, p packet) {
 	switch {
 	case l.wrapped.IsValid():
 		st.fromOverlay(l.wrapped, p)
-	case l.from.pod != "":
+	case l.sender() != "":
 		if !st.local(p.to.Addr()) {
 			st.introduce(p.to.Addr())
 		}
-		if err := st.pod(l.from.pod).out.send(p.to.Addr(), p.bytes()); err != nil {
+		if err := st.pod(l.sender()).out.send(p.to.Addr(), p.bytes()); err != nil {
 			st.t.Fatal(err)
 		}
 	default:

@@ -278,7 +278,7 @@ func (o *overlayer) cidrs(field string, cidrs []string, into *[]netip.Prefix) {
 }
 
 // switchable are the features that can be switched off by name.
-var switchable = []string{"hostport", "overlay", "pod", "snat"}
+var switchable = []string{"guard", "hostport", "overlay", "pod", "snat"}
 
 func (o *overlayer) features(s *v1alpha1.AgentConfigSpec) {
 	features := s.Features

@@ -28,7 +28,7 @@ func (c *Config) Equal(d *Config) bool {
 
 // podNetwork are the features that make pods a network. Where another CNI owns
 // it they stay out of its way.
-var podNetwork = []string{"hostport", "overlay", "pod"}
+var podNetwork = []string{"guard", "hostport", "overlay", "pod"}
 
 // IsPodNetwork reports whether the named feature is one of those that make pods
 // a network.

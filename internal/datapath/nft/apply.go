@@ -50,6 +50,9 @@ func addSet(table string, s *Set, id uint32) Change {
 		flags |= unix.NFT_SET_INTERVAL
 		text += "flags interval; "
 	}
+	if s.Counted {
+		text += "counter; "
+	}
 	attrs := []attr{
 		str(unix.NFTA_SET_TABLE, table), str(unix.NFTA_SET_NAME, s.Name),
 		u32(unix.NFTA_SET_KEY_TYPE, uint32(s.Type)), u32(unix.NFTA_SET_KEY_LEN, s.Type.size()), u32(unix.NFTA_SET_ID, id),
@@ -58,10 +61,13 @@ func addSet(table string, s *Set, id uint32) Change {
 		flags |= unix.NFT_SET_MAP
 		attrs = append(attrs, u32(unix.NFTA_SET_DATA_TYPE, uint32(s.Data)), u32(unix.NFTA_SET_DATA_LEN, s.dataSize()))
 	}
-	if s.DataInterval {
-		attrs = append(attrs, raw(unix.NFTA_SET_USERDATA, dataInterval))
+	if notes := s.notes(); notes != nil {
+		attrs = append(attrs, raw(unix.NFTA_SET_USERDATA, notes))
 	}
 	attrs = append(attrs, u32(unix.NFTA_SET_FLAGS, flags))
+	if s.Counted {
+		attrs = append(attrs, nest(nftaSetExpr, str(unix.NFTA_EXPR_NAME, "counter")))
+	}
 	return Change{text: text + "}", send: []step{{unix.NFT_MSG_NEWSET, netlink.Create, attrs}}}
 }
 
@@ -73,8 +79,23 @@ func (s *Set) dataSize() uint32 {
 	return s.Data.size()
 }
 
-// dataInterval is how nft(8) notes for itself, with the kernel, that values are
-// ranges: type, length and the number 1 (NFTNL_UDATA_SET_DATA_INTERVAL of
+// notes are what nft(8) notes for itself, with the kernel, to list a set by.
+func (s *Set) notes() (out []byte) {
+	if s.Type == IfName {
+		out = append(out, hostOrder...)
+	}
+	if s.DataInterval {
+		out = append(out, dataInterval...)
+	}
+	return out
+}
+
+// hostOrder is how it notes that keys are not in network order: type, length and
+// the number 1 (NFTNL_UDATA_SET_KEYBYTEORDER of libnftnl, BYTEORDER_HOST_ENDIAN).
+var hostOrder = append([]byte{0, 4}, host32(1)...)
+
+// dataInterval is how it notes that values are ranges: type, length and the number 1
+// (NFTNL_UDATA_SET_DATA_INTERVAL of
 // libnftnl). For the kernel, values are only twice as long.
 var dataInterval = append([]byte{6, 4}, host32(1)...)
 

@@ -17,6 +17,7 @@ const (
 	FieldDaddr              // destination address: [Family.AddrType]
 	FieldProto              // transport protocol: [InetProto]
 	FieldDport              // destination port of TCP, UDP or SCTP: [InetService]
+	FieldIIF                // link that it came in by: [IfName]
 )
 
 func (f Field) text(family Family) string {
@@ -27,6 +28,8 @@ func (f Field) text(family Family) string {
 		return family.keyword() + " daddr"
 	case FieldProto:
 		return "meta l4proto"
+	case FieldIIF:
+		return "iifname"
 	default:
 		return "th dport"
 	}
@@ -38,6 +41,8 @@ func (f Field) load(family Family, small int) instruction {
 	switch f {
 	case FieldProto:
 		return metaTo(unix.NFT_META_L4PROTO, to)
+	case FieldIIF:
+		return metaTo(unix.NFT_META_IIFNAME, to)
 	case FieldDport:
 		return payloadTo(to, unix.NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2)
 	default:
@@ -64,6 +69,8 @@ func (f Field) typ(family Family) Type {
 		return InetProto
 	case FieldDport:
 		return InetService
+	case FieldIIF:
+		return IfName
 	default:
 		return family.AddrType()
 	}

@@ -49,12 +49,8 @@ func (f FoundRule) is(r Rule) bool {
 // packets returns what the rule's counter has counted, if it has one.
 func (f FoundRule) packets() (packets uint64, ok bool) {
 	list(f, func(_ uint16, body []byte) {
-		expr := decode(body)
-		if expr.str(unix.NFTA_EXPR_NAME) != "counter" {
-			return
-		}
-		if b := decode(expr[unix.NFTA_EXPR_DATA])[unix.NFTA_COUNTER_PACKETS]; len(b) == 8 {
-			packets, ok = binary.BigEndian.Uint64(b), true
+		if n, is := counted(decode(body)); is {
+			packets, ok = n, true
 		}
 	})
 	return packets, ok
@@ -135,6 +131,7 @@ func (c lister) readSets(t *Found) error {
 				Name: a.str(unix.NFTA_SET_NAME), Type: Type(a.u32(unix.NFTA_SET_KEY_TYPE)),
 				Interval: a.u32(unix.NFTA_SET_FLAGS)&unix.NFT_SET_INTERVAL != 0,
 				Data:     Type(a.u32(unix.NFTA_SET_DATA_TYPE)),
+				Counted:  a.counts(),
 			}
 			s.DataInterval = s.Data != 0 && a.u32(unix.NFTA_SET_DATA_LEN) == 2*s.Data.size()
 			t.Sets = append(t.Sets, s)

@@ -39,6 +39,7 @@ type Set struct {
 	Interval     bool // keys are ranges
 	Data         Type // of the values of a map; zero: no map
 	DataInterval bool // values are ranges
+	Counted      bool // each element counts the packets that it matches: see [Counts]
 	Elements     Elements
 }
 
@@ -108,6 +109,9 @@ func (s *Set) block() string {
 	fmt.Fprintf(&b, "\t%s %s {\n\t\ttype %s\n", s.keyword(), s.Name, s.types())
 	if s.Interval {
 		b.WriteString("\t\tflags interval\n")
+	}
+	if s.Counted {
+		b.WriteString("\t\tcounter\n")
 	}
 	if s.Elements.Len() > 0 {
 		fmt.Fprintf(&b, "\t\telements = %s\n", s.list(s.Elements.list.Slice()))

@@ -65,6 +65,11 @@ func TestEverySetIsTheSameInTextAndNetlink(t *testing.T) {
 			{Key: Tuple(Proto(6), Addr(addr("192.0.2.1")), Port(80)), Data: Endpoint(netip.MustParseAddrPort("10.0.0.1:8080"))}})},
 		"IPv6 endpoints to endpoints": {Type: Concat(InetProto, IPv6Addr, InetService), Data: Concat(IPv6Addr, InetService), Elements: Sorted([]Element{
 			{Key: Tuple(Proto(6), Addr(addr("fd00::2")), Port(80)), Data: Endpoint(netip.MustParseAddrPort("[fd00::1]:8080"))}})},
+		"links":         {Type: IfName, Elements: Sorted([]Element{{Key: Link("lo")}, {Key: Link("fifteen-letters")}})},
+		"counted links": {Type: IfName, Counted: true, Elements: Sorted([]Element{{Key: Link("lo")}, {Key: Link("eth0")}})},
+		"links and addresses": {Type: Concat(IfName, IPv4Addr), Elements: Sorted([]Element{
+			{Key: Tuple(Link("fl-0123456789ab"), Addr(addr("10.0.0.1")))}, {Key: Tuple(Link("lo"), Addr(addr("127.0.0.1")))}})},
+		"links and IPv6 addresses": {Type: Concat(IfName, IPv6Addr), Elements: Sorted([]Element{{Key: Tuple(Link("eth0"), Addr(addr("fe80::1")))}})},
 		"blocks": {Type: IPv4Addr, Data: Concat(IPv4Addr, InetService), DataInterval: true, Elements: Sorted([]Element{
 			{Key: Addr(addr("10.0.0.1")), Data: Block(addr("192.0.2.1"), 1024, 1535)},
 			{Key: Addr(addr("10.0.0.2")), Data: Block(addr("192.0.2.1"), 1536, 1536)},

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Type is what the keys of a set, or the values of a map, are.
@@ -18,6 +20,7 @@ const (
 	IPv6Addr    Type = 8
 	InetProto   Type = 12
 	InetService Type = 13 // a port
+	IfName      Type = 41 // of a link
 )
 
 // typeBits is how much room each type has in the number of a concatenation.
@@ -59,6 +62,8 @@ func (t Type) fieldName() string {
 		return "inet_proto"
 	case InetService:
 		return "inet_service"
+	case IfName:
+		return "ifname"
 	default:
 		return fmt.Sprintf("type%d", uint32(t))
 	}
@@ -81,7 +86,7 @@ func (t Type) fieldSize() uint32 {
 	switch t {
 	case IPv4Addr:
 		return 4
-	case IPv6Addr:
+	case IPv6Addr, IfName:
 		return 16
 	case InetService:
 		return 2
@@ -130,6 +135,8 @@ func (t Type) fieldText(b string) string {
 	case IPv4Addr, IPv6Addr:
 		a, _ := netip.AddrFromSlice([]byte(b))
 		return a.String()
+	case IfName:
+		return strconv.Quote(strings.TrimRight(b, "\x00"))
 	case InetProto:
 		return strconv.Itoa(int(b[0]))
 	case InetService:
@@ -151,6 +158,13 @@ func Addr(a netip.Addr) string {
 
 // Proto is a transport protocol, by its IANA number, as a key or a field of one.
 func Proto(number byte) string { return string([]byte{number}) }
+
+// Link is the name of a link as a key or a field of one.
+func Link(name string) string {
+	var b [unix.IFNAMSIZ]byte
+	copy(b[:], name)
+	return string(b[:])
+}
 
 // Port is a port as a field of a key or a value.
 func Port(number uint16) string { return string([]byte{byte(number >> 8), byte(number)}) }

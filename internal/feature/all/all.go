@@ -4,6 +4,7 @@ package all
 
 import (
 	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/feature/guard"
 	"fairlead.dev/fairlead/internal/feature/hostport"
 	"fairlead.dev/fairlead/internal/feature/nodeportlocal"
 	"fairlead.dev/fairlead/internal/feature/overlay"
@@ -13,6 +14,7 @@ import (
 
 // Features is every feature there is.
 var Features = []feature.Feature{
+	guard.Feature,
 	pod.Feature,
 	hostport.Feature,
 	nodeportlocal.Feature,

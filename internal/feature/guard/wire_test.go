@@ -173,7 +173,35 @@ func newSite(t *testing.T, spec v1alpha1.AgentConfigSpec) site {
 	}
 	s.a, s.b, s.c = s.n1.NewPod(), s.n1.NewPod(), s.n2.NewPod()
 	s.apply(spec)
+	for i := range s.c.Addresses {
+		meet(t, s.c.Host, s.b.Host, s.b.Addresses[i])
+		meet(t, s.b.Host, s.c.Host, s.c.Addresses[i])
+	}
+	meet(t, s.stranger, s.n1.Host, s.n1.Addresses[0])
 	return s
+}
+
+// meet returns once what one host sends is heard by the other: links come up in
+// their own time.
+func meet(t *testing.T, from, to *netnstest.Host, address netip.Addr) {
+	t.Helper()
+	var l net.PacketConn
+	to.Do(func() (err error) {
+		l, err = net.ListenPacket("udp", ":0")
+		return err
+	})
+	defer l.Close()
+	port := l.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+	for began := time.Now(); time.Since(began) < within; {
+		say(from, netip.AddrPortFrom(address, port), "ready")
+		if err := l.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := l.ReadFrom(make([]byte, 10)); err == nil {
+			return
+		}
+	}
+	t.Fatalf("nothing comes to %s", address)
 }
 
 func (s site) apply(spec v1alpha1.AgentConfigSpec) {

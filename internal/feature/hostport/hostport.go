@@ -12,10 +12,9 @@
 //
 // The node's 127.0.0.1 leads out by a pod's wire only with route_localnet on it
 // (Linux Documentation/networking/ip-sysctl.rst), which would open the node's
-// loopback to that pod as well (CVE-2020-8558): nothing that comes in by a link of
-// ours passes with a loopback address. Package pod sets route_localnet, with the
-// rest of the wire. IPv6 has no such setting, so [::1] is left to what listens on
-// the node.
+// loopback to that pod as well (CVE-2020-8558). Package pod sets route_localnet,
+// with the rest of the wire, and only where package guard keeps that loopback
+// closed. IPv6 has no such setting, so [::1] is left to what listens on the node.
 package hostport
 
 import (
@@ -178,13 +177,6 @@ var (
 func table(families map[nft.Family]*family) *nft.Table {
 	t := &nft.Table{Name: datapath.HostPortTable}
 	ours := datapath.LinkPrefix + "*"
-	guard := &nft.Chain{
-		Name: "loopback", Type: nft.Filter, Hook: nft.Prerouting, Priority: datapath.LoopbackPriority,
-		Rules: []nft.Rule{
-			{nft.IIFName(ours), nft.Daddr(loopback4), nft.Drop()},
-			{nft.IIFName(ours), nft.Saddr(loopback4), nft.Drop()},
-		},
-	}
 	toNode := nft.Rule{nft.DaddrLocal(), nft.Goto("ports")}
 	in := &nft.Chain{Name: "prerouting", Type: nft.NAT, Hook: nft.Prerouting, Priority: datapath.HostPortPriority, Rules: []nft.Rule{toNode}}
 	out := &nft.Chain{Name: "output", Type: nft.NAT, Hook: nft.Output, Priority: datapath.HostPortPriority,
@@ -204,6 +196,6 @@ func table(families map[nft.Family]*family) *nft.Table {
 		back.Rules = append(back.Rules, nft.Rule{nft.In(f, "self"+n, nft.FieldSaddr, nft.FieldDaddr), nft.Masquerade{}})
 	}
 	back.Rules = append(back.Rules, nft.Rule{nft.OIFName(ours), nft.Saddr(loopback4), nft.Masquerade{}})
-	t.Chains = append(t.Chains, guard, in, out, dnat, back)
+	t.Chains = append(t.Chains, in, out, dnat, back)
 	return t
 }

@@ -83,22 +83,13 @@ func unseen(n *world.Node, a *world.Attachment, reason string) world.Problem {
 }
 
 // Wire is the name of the node's end of an attachment's wire.
-func Wire(a *world.Attachment) string {
-	if a.Wire != "" {
-		return a.Wire
-	}
-	return LinkName(a.ContainerID, a.Interface)
-}
+func Wire(a *world.Attachment) string { return feature.Wire(a) }
 
 // LinkName is the name of the node's end of the wire of a container's interface.
-func LinkName(containerID, ifname string) string {
-	return datapath.LinkPrefix + world.ShortHash(containerID+"/"+ifname)
-}
+func LinkName(containerID, ifname string) string { return feature.LinkName(containerID, ifname) }
 
 // MAC is the hardware address of the pod's end of an attachment's wire.
-func MAC(containerID, ifname string) world.MAC {
-	return world.HashMAC("pod " + containerID + "/" + ifname)
-}
+func MAC(containerID, ifname string) world.MAC { return feature.PodMAC(containerID, ifname) }
 
 // keepRoutes lets interfaces go on taking routes from router advertisements,
 // which forwarding of IPv6 would end: the node would lose its default route.
@@ -118,7 +109,7 @@ func keepRoutes(w *world.World) []sysctl.Setting {
 // pods with host ports. It is taken back when these are switched off, since what
 // keeps pods out of that loopback then goes.
 func localnet(w *world.World) string {
-	if w.Config.Enabled("hostport") {
+	if w.Config.Enabled("hostport") && w.Config.Enabled("guard") {
 		return "1"
 	}
 	return "0"

@@ -1,0 +1,190 @@
+package guard
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/datapath/nft"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// The kernel takes what comes to the overlay's UDP port out of its wrapping, from
+// whomever and at whichever address of the node it comes, and it is then a packet
+// of the pod network. So that port takes packets of peers only, sent to an address
+// by which they know this node, and nothing that was led there by a translation
+// (as by a Service whose endpoint is a node) or that comes out of a pod or of the
+// tunnel itself. What pods send to the port of another node is stopped here
+// already: there, it would seem to be this node's.
+
+// Names of sets.
+func peers(f nft.Family) string  { return fmt.Sprintf("peers%d", f) }  // whose packets the tunnel takes
+func ends(f nft.Family) string   { return fmt.Sprintf("ends%d", f) }   // where it takes them
+func inside(f nft.Family) string { return fmt.Sprintf("inside%d", f) } // who may speak through it
+
+// madeOf is all that the tunnel's part of the table depends on. There is no tunnel
+// without a port.
+type madeOf struct {
+	node   *world.Node
+	peers  *world.Peers
+	config *world.Config
+	ends   string
+	port   int
+}
+
+func tunnelOf(w *world.World) madeOf {
+	of := madeOf{node: w.Node, peers: w.Peers, config: w.Config, ends: fmt.Sprint(addresses(w.Ends()))}
+	if w.Config.Enabled("overlay") && len(w.Ends()) > 0 {
+		of.port = w.Config.Overlay.Port
+	}
+	return of
+}
+
+func addresses(ends []world.End) (out []netip.Addr) {
+	for _, e := range ends {
+		out = append(out, e.Address)
+	}
+	return out
+}
+
+type setsMade struct {
+	of   madeOf
+	sets []*nft.Set
+}
+
+// lastSets is what tunnelSets made last, in whichever rendering.
+var lastSets atomic.Pointer[setsMade]
+
+// tunnelSets are the sets of nodes. While nothing that they are made of changes
+// they are the same values: a pod that comes renders the table anew, and in a large
+// cluster these are nearly all of it.
+func tunnelSets(w *world.World) []*nft.Set {
+	of := tunnelOf(w)
+	if last := lastSets.Load(); last != nil && last.of == of {
+		return last.sets
+	}
+	var all []netip.Addr
+	for _, p := range w.Peers.Nodes {
+		all = append(all, p.Addresses...)
+		all = append(all, p.Ends...)
+	}
+	own := ownAddresses(w)
+	all = slices.DeleteFunc(all, func(a netip.Addr) bool { return slices.Contains(own, a) })
+	speakers := insideOf(w, own)
+	var sets []*nft.Set
+	for _, f := range nft.Families {
+		sets = append(sets,
+			&nft.Set{Name: peers(f), Type: f.AddrType(), Elements: elements(f, all)},
+			&nft.Set{Name: ends(f), Type: f.AddrType(), Elements: elements(f, own)},
+			&nft.Set{Name: inside(f), Type: f.AddrType(), Interval: true, Elements: nft.Prefixes(ofFamily(f, speakers))})
+	}
+	lastSets.Store(&setsMade{of, sets})
+	return sets
+}
+
+// ownAddresses are those by which peers may know this node.
+func ownAddresses(w *world.World) []netip.Addr {
+	return append(slices.Clone(w.Node.Addresses), addresses(w.Ends())...)
+}
+
+// elements are the addresses of a family, each once.
+func elements(f nft.Family, all []netip.Addr) nft.Elements {
+	var out []nft.Element
+	for _, a := range all {
+		if familyOf(a) == f {
+			out = append(out, nft.Element{Key: nft.Addr(a)})
+		}
+	}
+	slices.SortFunc(out, func(a, b nft.Element) int { return slices.Compare([]byte(a.Key), []byte(b.Key)) })
+	return nft.Sorted(slices.Compact(out))
+}
+
+func ofFamily(f nft.Family, ps []netip.Prefix) []netip.Prefix {
+	return slices.DeleteFunc(slices.Clone(ps), func(p netip.Prefix) bool { return familyOf(p.Addr()) != f })
+}
+
+// nobody is what no packet from elsewhere has as its source: this network, loopback,
+// link-local, multicast and broadcast (RFC 6890, RFC 4291).
+var nobody = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"), loopback4, netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("224.0.0.0/4"),
+	netip.MustParsePrefix("255.255.255.255/32"), netip.MustParsePrefix("::/127"), netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("ff00::/8"),
+}
+
+// insideOf is whose packets peers may pass on: their pods, whose network has an
+// address of the node too, the nodes themselves, and those whom pods reach without
+// translation, whose answers come by whichever node they find. Nothing of that is
+// this node's own.
+func insideOf(w *world.World, own []netip.Addr) []netip.Prefix {
+	out := slices.Clone(w.Config.NonMasqueradeCIDRs)
+	for _, p := range w.Peers.Nodes {
+		out = append(out, p.PodCIDRs...)
+		out = append(out, single(p.Addresses)...)
+		out = append(out, single(p.Ends)...)
+	}
+	for _, not := range slices.Concat(nobody, w.Node.PodCIDRs, single(own), single(w.Node.External)) {
+		out = without(out, not)
+	}
+	return out
+}
+
+func single(all []netip.Addr) (out []netip.Prefix) {
+	for _, a := range all {
+		out = append(out, netip.PrefixFrom(a, a.BitLen()))
+	}
+	return out
+}
+
+// without is ps less not: of a prefix around it remain the halves beside it.
+func without(ps []netip.Prefix, not netip.Prefix) []netip.Prefix {
+	if !slices.ContainsFunc(ps, not.Overlaps) {
+		return ps
+	}
+	var out []netip.Prefix
+	for _, p := range ps {
+		if !p.Overlaps(not) {
+			out = append(out, p)
+			continue
+		}
+		for bits := p.Bits() + 1; bits <= not.Bits(); bits++ {
+			out = append(out, sibling(netip.PrefixFrom(not.Addr(), bits).Masked()))
+		}
+	}
+	return out
+}
+
+// sibling is the other half of the prefix that p is half of.
+func sibling(p netip.Prefix) netip.Prefix {
+	b := p.Addr().AsSlice()
+	b[(p.Bits()-1)/8] ^= 0x80 >> ((p.Bits() - 1) % 8)
+	a, _ := netip.AddrFromSlice(b)
+	return netip.PrefixFrom(a, p.Bits())
+}
+
+// tunnelChains are what comes through the tunnel, and what comes to its port or
+// passes by to that of another node.
+func tunnelChains(port int) []*nft.Chain {
+	wrapped := nft.Rule{nft.L4Proto(unix.IPPROTO_UDP), nft.Dport(uint16(port), uint16(port))}
+	fromOurs := nft.IIFName(datapath.LinkPrefix + "*")
+	tunnel, wrapping, passing := &nft.Chain{Name: "tunnel"}, &nft.Chain{Name: "wrapping"}, &nft.Chain{Name: "passing"}
+	wrapping.Rules = []nft.Rule{{fromOurs, nft.Goto("injected")}, {nft.CTStatus(nft.DestinationNATed), nft.Goto("injected")}}
+	for _, f := range nft.Families {
+		tunnel.Rules = append(tunnel.Rules, nft.Rule{nft.SaddrIn(f, inside(f)), nft.Accept()})
+		wrapping.Rules = append(wrapping.Rules, nft.Rule{nft.SaddrIn(f, peers(f)), nft.DaddrIn(f, ends(f)), nft.Accept()})
+		passing.Rules = append(passing.Rules,
+			nft.Rule{fromOurs, nft.DaddrIn(f, peers(f)), nft.Goto("injected")},
+			nft.Rule{nft.CTStatus(nft.DestinationNATed), nft.DaddrIn(f, peers(f)), nft.Goto("injected")})
+	}
+	tunnel.Rules = append(tunnel.Rules, nft.Rule{nft.Goto("foreign")})
+	wrapping.Rules = append(wrapping.Rules, nft.Rule{nft.Goto("injected")})
+	return []*nft.Chain{
+		tunnel, wrapping, passing, refused("injected"), {Name: "foreign", Rules: []nft.Rule{{nft.Counter(), nft.Drop()}}},
+		{Name: "input", Type: nft.Filter, Hook: nft.Input, Priority: datapath.GuardPriority,
+			Rules: []nft.Rule{slices.Concat(wrapped, nft.Rule{nft.Goto("wrapping")})}},
+		{Name: "forward", Type: nft.Filter, Hook: nft.Forward, Priority: datapath.GuardPriority,
+			Rules: []nft.Rule{slices.Concat(wrapped, nft.Rule{nft.Goto("passing")})}},
+	}
+}
