@@ -253,6 +253,8 @@ type FairleadNodeStatus struct {
 	// +kubebuilder:validation:MaxItems=2
 	// +kubebuilder:validation:items:MaxLength=64
 	OverlayAddresses []string `json:"overlayAddresses,omitempty"`
+	// Overlay is what is in force on the node. Other agents compare it with theirs.
+	Overlay *OverlayInForce `json:"overlay,omitempty"`
 	// Version of the agent.
 	//
 	// +kubebuilder:validation:MaxLength=64
@@ -288,6 +290,31 @@ type FairleadNodeStatus struct {
 	//
 	// +optional
 	Counters Counters `json:"counters,omitzero"`
+}
+
+// OverlayInForce is how a node's packets travel to others: its settings, with every
+// default filled in.
+type OverlayInForce struct {
+	// Mode is the way to other nodes' pods. With "none" there is nothing else.
+	//
+	// +kubebuilder:validation:Enum=vxlan;direct;hybrid;none
+	Mode string `json:"mode"`
+	// Port is the UDP port of the tunnel.
+	//
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	Port int `json:"port,omitempty"`
+	// VNI is the VXLAN network identifier.
+	//
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=16777215
+	VNI int `json:"vni,omitempty"`
+	// MTU of the pod network in bytes.
+	MTU int `json:"mtu,omitempty"`
+	// Encryption of the tunnel.
+	//
+	// +kubebuilder:validation:Enum=none
+	Encryption string `json:"encryption,omitempty"`
 }
 
 // An ObservedConfig is an AgentConfig that an agent has read.

@@ -74,6 +74,9 @@ func nodeReport(name string, s *Snapshot) *v1alpha1.FairleadNode {
 			n.Status.OverlayAddresses = append(n.Status.OverlayAddresses, e.Address.String())
 		}
 	}
+	if s.World != nil && s.World.Node != nil {
+		n.Status.Overlay = inForce(s.World)
+	}
 	n.Status.ObservedConfigs = s.Configs
 	n.Status.ObservedRevision, n.Status.AppliedRevision = s.Observed, s.Applied
 	ready := metav1.Condition{Type: "Ready", Status: metav1.ConditionTrue, Reason: "Applied", Message: "the kernel holds what it should"}
@@ -89,6 +92,15 @@ func nodeReport(name string, s *Snapshot) *v1alpha1.FairleadNode {
 		n.Status.Conditions = append(n.Status.Conditions, c)
 	}
 	return n
+}
+
+// inForce is w's overlay as others are told of it.
+func inForce(w *world.World) *v1alpha1.OverlayInForce {
+	o := w.Config.Overlay
+	if !w.Config.Enabled(overlay.Feature.Name) {
+		return &v1alpha1.OverlayInForce{Mode: string(world.None)}
+	}
+	return &v1alpha1.OverlayInForce{Mode: string(o.Mode), Port: o.Port, VNI: o.VNI, MTU: w.PodMTU(), Encryption: "none"}
 }
 
 // capabilities are c in the words of the API, sorted by name.

@@ -118,6 +118,9 @@ func (h *history) reports() []*v1alpha1.FairleadNode {
 		r := &v1alpha1.FairleadNode{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("n%d", i+1)}}
 		r.Status.OverlayAddresses = [][]string{nil, {fmt.Sprintf("10.9.0.%d", i+1)}, {fmt.Sprintf("fd00:100::%d", i+1), "192.168.100.9"}, {"nowhere"}, {"192.168.100.2"}}[h.random.IntN(5)]
 		if h.random.IntN(2) == 0 {
+			r.Status.Overlay = &v1alpha1.OverlayInForce{Mode: []string{"vxlan", "direct", "hybrid", "none", "?"}[h.random.IntN(5)], Port: 4789 + h.random.IntN(2), VNI: 1 + h.random.IntN(2)}
+		}
+		if h.random.IntN(2) == 0 {
 			out = append(out, r)
 		}
 	}

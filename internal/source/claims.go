@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -156,14 +157,10 @@ func keepersOf(claims []claim, i int) []claim {
 	return out
 }
 
-// mostNamed is how many nodes a sentence names, and how many nodes are told what
-// one other does.
-const mostNamed = 8
-
 // overlap tells the node whose claim is lost, and those that keep theirs.
 func overlap(lost claim, keepers []claim) []world.Problem {
 	const field, hint = "spec.podCIDRs", "give every node a pod CIDR of its own"
-	named := keepers[:min(len(keepers), mostNamed)]
+	named := keepers[:min(len(keepers), quote.Few)]
 	var with []string
 	var out []world.Problem
 	for _, k := range named {
@@ -176,5 +173,5 @@ func overlap(lost claim, keepers []claim) []world.Problem {
 		keeps = "which keep theirs"
 	}
 	return append(out, world.Problem{Object: "Node " + lost.Node, Field: field, Hint: hint,
-		Reason: fmt.Sprintf("%s overlaps %s, %s", lost.CIDR, listed(with, len(keepers)), keeps)})
+		Reason: fmt.Sprintf("%s overlaps %s, %s", lost.CIDR, quote.Some(with, len(keepers)), keeps)})
 }

@@ -10,6 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"fairlead.dev/fairlead/api/v1alpha1"
+	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -121,7 +123,25 @@ func TestOneNodeThatClaimsAllIsToldShortly(t *testing.T) {
 			fmt.Sprintf("10.%d.%d.0/24", i/250, i%250)))
 	}
 	_, problems := NewBuilder("n1").Build(Inputs{Objects: objects, Kernel: &world.Kernel{}, Attachments: &world.Attachments{}})
-	if len(problems) != mostNamed+1 || !strings.Contains(said(problems), "and 492 more, which keep theirs") || len(said(problems)) > 2500 {
+	if len(problems) != quote.Few+1 || !strings.Contains(said(problems), "and 492 more, which keep theirs") || len(said(problems)) > 2500 {
 		t.Errorf("%d problems in %d bytes:\n%s", len(problems), len(said(problems)), said(problems))
+	}
+}
+
+// A node that leaves the pod network to another says which peers do not.
+func TestANodeBesideAnotherNetworkNamesPeersThatAreNot(t *testing.T) {
+	t.Parallel()
+	none := "none"
+	c := &v1alpha1.AgentConfig{ObjectMeta: metav1.ObjectMeta{Name: "n1"}, Spec: v1alpha1.AgentConfigSpec{Overlay: &v1alpha1.Overlay{Mode: &none}}}
+	o := &Objects{Configs: []*v1alpha1.AgentConfig{c}}
+	for i, mode := range []string{"none", "vxlan", "", "direct", "none"} {
+		name := fmt.Sprintf("n%d", i+1)
+		o.Nodes = append(o.Nodes, clusterNode(name, "192.168.100."+name[1:], 0))
+		r := &v1alpha1.FairleadNode{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: v1alpha1.FairleadNodeStatus{Overlay: &v1alpha1.OverlayInForce{Mode: mode}}}
+		o.Reports = append(o.Reports, ForOthers(r))
+	}
+	_, problems := NewBuilder("n1").Build(Inputs{Objects: o, Kernel: &world.Kernel{}, Attachments: &world.Attachments{}})
+	if len(problems) != 1 || !strings.HasPrefix(problems[0].String(), "Node n1: overlay.mode: is none, and another on n2 and n4: ") {
+		t.Errorf("said is %s", said(problems))
 	}
 }

@@ -93,7 +93,13 @@ func (b *Builder) parseNodes(nodes []*corev1.Node) ([]meaning, []world.Problem) 
 // changes all the time, and another version of the agent may say more.
 func ForOthers(r *v1alpha1.FairleadNode) *v1alpha1.FairleadNode {
 	out := &v1alpha1.FairleadNode{}
-	out.Name, out.Status.OverlayAddresses = r.Name, r.Status.OverlayAddresses
+	out.Name = r.Name
+	for _, a := range r.Status.OverlayAddresses[:min(mostEnds, len(r.Status.OverlayAddresses))] {
+		out.Status.OverlayAddresses = append(out.Status.OverlayAddresses, quote.Text(a, mostText))
+	}
+	if o := r.Status.Overlay; o != nil && slices.Contains(overlayModes, world.OverlayMode(o.Mode)) {
+		out.Status.Overlay = &v1alpha1.OverlayInForce{Mode: o.Mode, Port: o.Port, VNI: o.VNI}
+	}
 	return out
 }
 
@@ -107,7 +113,7 @@ func (r registrar) reportedEnds(reports []*v1alpha1.FairleadNode, nodes []meanin
 		}
 		i, known := slices.BinarySearchFunc(nodes, report.Name, func(m meaning, name string) int { return strings.Compare(m.node.Name, name) })
 		var ends []netip.Addr
-		for j, s := range report.Status.OverlayAddresses[:min(mostEnds, len(report.Status.OverlayAddresses))] {
+		for j, s := range report.Status.OverlayAddresses {
 			a, reason, hint := parseNodeAddress(s)
 			if reason == "" && known {
 				reason, hint = r.end(nodes[i].node, a)
@@ -119,9 +125,12 @@ func (r registrar) reportedEnds(reports []*v1alpha1.FairleadNode, nodes []meanin
 			}
 			ends = append(ends, a)
 		}
-		if known && len(ends) > 0 {
+		if in := report.Status.Overlay; known && (len(ends) > 0 || in != nil) {
 			n := *nodes[i].node
 			n.Ends = ends
+			if in != nil {
+				n.InForce = world.InForce{Mode: world.OverlayMode(in.Mode), Port: in.Port, VNI: in.VNI}
+			}
 			nodes[i].node = &n
 		}
 	}

@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
+	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -139,13 +139,21 @@ func around(claims []claim, a netip.Addr) *claim {
 	return nil
 }
 
-// listed is a few of so many things, as they stand in a sentence.
-func listed(few []string, all int) string {
-	switch left := all - len(few); {
-	case left > 0:
-		return fmt.Sprintf("%s and %d more", strings.Join(few, ", "), left)
-	case len(few) > 1:
-		return strings.Join(few[:len(few)-1], ", ") + " and " + few[len(few)-1]
+// besideOthers tells of peers that make the pod network where this node leaves it to
+// another: packets between the two are lost.
+func besideOthers(w *world.World, node string) []world.Problem {
+	if w.Config.Overlay.Mode != world.None {
+		return nil
 	}
-	return strings.Join(few, ", ")
+	var names []string
+	for _, p := range w.Peers.Nodes {
+		if m := p.InForce.Mode; m != "" && m != world.None {
+			names = append(names, p.Name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return []world.Problem{{Object: "Node " + node, Field: "overlay.mode", Hint: "set overlay.mode to none on all nodes or on no node",
+		Reason: "is none, and another on " + quote.Some(names, len(names)) + ": packets between their pods and those of this node are lost"}}
 }

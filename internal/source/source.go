@@ -108,7 +108,7 @@ func (b *Builder) Build(in Inputs) (*world.World, []world.Problem) {
 	b.keepNodes(&w)
 	b.among.peers = w.Peers
 	b.read.world, b.last = w, w
-	problems := slices.Concat(in.Objects.Problems, b.among.problems, b.read.problems)
+	problems := slices.Concat(in.Objects.Problems, b.among.problems, b.read.problems, besideOthers(&w, b.node))
 	for i, p := range problems {
 		if p.Source == "" {
 			p.Source = in.Objects.Files[p.Object]

@@ -46,6 +46,14 @@ type Node struct {
 	// Ends are a peer's ends of the overlay, as its agent reports them: at most
 	// one of each family, that of the tunnel first. None: its Addresses serve.
 	Ends []netip.Addr
+	// InForce is the overlay of a peer, as its agent reports it.
+	InForce InForce
+}
+
+// InForce is what two nodes must have alike to understand each other.
+type InForce struct {
+	Mode      OverlayMode // "": not known
+	Port, VNI int
 }
 
 // Address returns n's first address of the family of like.
@@ -74,7 +82,7 @@ func Gateway(podCIDR netip.Prefix) netip.Addr { return podCIDR.Masked().Addr().N
 // Equal reports whether n and m say the same.
 func (n *Node) Equal(m *Node) bool {
 	return n.Name == m.Name && slices.Equal(n.Addresses, m.Addresses) && slices.Equal(n.External, m.External) &&
-		slices.Equal(n.PodCIDRs, m.PodCIDRs) && slices.Equal(n.Ends, m.Ends)
+		slices.Equal(n.PodCIDRs, m.PodCIDRs) && slices.Equal(n.Ends, m.Ends) && n.InForce == m.InForce
 }
 
 // Peers are the other nodes of the cluster, sorted by name.

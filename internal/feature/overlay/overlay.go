@@ -63,7 +63,9 @@ func render(w *world.World) feature.Result {
 	r.Part.Settings = append(r.Part.Settings, sysctl.Setting{Key: datapath.ReversePathFilter(datapath.VXLANLink), Value: "2"})
 	for _, p := range w.Peers.Nodes {
 		r.peer(p)
+		r.compare(p)
 	}
+	r.Problems = append(r.Problems, r.differs.problems(w.Node.Name)...)
 	return r.Result
 }
 
@@ -73,8 +75,9 @@ func MAC(node string) world.MAC { return world.HashMAC("vxlan " + node) }
 // A renderer adds up what leads to the peers.
 type renderer struct {
 	feature.Result
-	world *world.World
-	ends  []world.End
+	world   *world.World
+	ends    []world.End
+	differs differences
 }
 
 // peer adds what leads to the pods of p: of each family directly or through the
@@ -104,18 +107,10 @@ func (r *renderer) peer(p *world.Node) {
 // node's link to it, in the family of like; neither where there is none, or where
 // everything is to be wrapped.
 func (r *renderer) nextHop(p *world.Node, like netip.Addr) (netip.Addr, string) {
-	e, ok := usable(r.ends, like)
-	if !ok || r.world.Config.Overlay.Mode == world.VXLAN {
+	if r.world.Config.Overlay.Mode == world.VXLAN {
 		return netip.Addr{}, ""
 	}
-	for _, a := range r.world.PeerEnds(p, like) {
-		for _, network := range e.Interface.Addresses {
-			if network.Contains(a) && !r.own(a) {
-				return a, e.Interface.Name
-			}
-		}
-	}
-	return netip.Addr{}, ""
+	return r.shared(p, like)
 }
 
 // own reports whether a is one of this node's addresses, whoever else claims it.
