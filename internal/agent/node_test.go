@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"log/slog"
@@ -45,11 +46,12 @@ spec: {nodeSNATRandomizePorts: true}
 // the host.
 type node struct {
 	*Agent
-	host *netnstest.Host
-	far  *netnstest.Host // where its only interface leads
-	dir  string
-	log  *logBuffer
-	boot string // "": the machine's own
+	host  *netnstest.Host
+	far   *netnstest.Host // where its only interface leads
+	dir   string
+	log   *logBuffer
+	boot  string // "": the machine's own
+	state string // the state directory
 }
 
 type logBuffer struct {
@@ -104,7 +106,7 @@ func (n *node) restart(t *testing.T) {
 	log := slog.New(slog.NewTextHandler(n.log, nil))
 	a, err := New(Config{
 		Node: "n1", Objects: dir.New(filepath.Join(n.dir, "objects")), Status: status.NewFiles(filepath.Join(n.dir, "n1.json"), log),
-		StateDir: filepath.Join(n.dir, "state"), BootID: n.boot, Log: log,
+		StateDir: cmp.Or(n.state, filepath.Join(n.dir, "state")), BootID: n.boot, Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)
