@@ -115,8 +115,11 @@ func TestAllocationsThatCannotBeWritten(t *testing.T) {
 		return err
 	}
 	for range 2 {
-		if err := turn(); err == nil || !strings.Contains(err.Error(), "what was given out is not on the disk") {
+		if err := turn(); err != nil || !n.snapshot.Load().Ready {
 			t.Errorf("the turn says %v", err)
+		}
+		if problem := n.problemOf("Node n1"); !strings.Contains(problem, "what was given out is not on the disk") {
+			t.Errorf("the problem of the node is %q", problem)
 		}
 		if ports := n.portsOf(t, "a"); ports != "32768-33279" {
 			t.Errorf("the pod has %q", ports)

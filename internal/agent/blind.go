@@ -18,8 +18,8 @@ func blind(k *world.Kernel) string {
 		strings.Join(k.Blind, ", "), len(k.Unseen), strings.Join(k.Blind, ", "))
 }
 
-// judge takes readiness back from an agent that is blind, and tells it once.
-func (a *Agent) judge(last, now *Snapshot) {
+// see takes readiness back from an agent that is blind, and tells it once.
+func (a *Agent) see(last, now *Snapshot) {
 	reason := blind(now.World.Kernel)
 	if reason == "" {
 		return

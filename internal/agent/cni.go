@@ -205,8 +205,8 @@ func (s *Snapshot) failure(link string) error {
 			return f.Err
 		}
 	}
-	if len(s.Failures) == 0 && s.Reason != "" {
-		return fmt.Errorf("not applied: %s", s.Reason)
+	if len(s.Failures) == 0 && s.unapplied != "" {
+		return fmt.Errorf("not applied: %s", s.unapplied)
 	}
 	return nil
 }
@@ -238,7 +238,7 @@ func (a *Agent) ready(context.Context, cni.Request) (any, error) {
 		return nil, refuse(types.ErrPluginNotAvailable, "%v", err)
 	}
 	if !s.Ready {
-		return nil, refuse(types.ErrLimitedConnectivity, "the kernel does not hold what it should: %s", s.Reason)
+		return nil, refuse(types.ErrLimitedConnectivity, "pods would not get what they should: %s", s.Reason)
 	}
 	for _, p := range a.pools(s) {
 		if p.Used >= p.Size {

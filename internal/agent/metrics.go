@@ -69,7 +69,7 @@ func (m *metrics) turn(s *Snapshot, c datapath.Changes, took time.Duration) {
 		m.ready.Set(1)
 		m.applied.SetToCurrentTime()
 	}
-	if s.Reason != "" && s.World != nil && s.World.Node != nil {
+	if s.unapplied != "" && s.World != nil && s.World.Node != nil {
 		m.errors.Inc()
 	}
 	m.blocks.set(snatBlocks(s.World))

@@ -1,13 +1,10 @@
 package agent
 
 import (
-	"slices"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
-	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/feature/overlay"
 	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/status"
@@ -120,21 +117,12 @@ func network(s *Snapshot) status.Network {
 		return status.Network{State: status.NetworkNotOurs}
 	}
 	switch unready := s.unready(); {
-	case s.broken():
+	case !s.Ready:
 		return status.Network{State: status.NetworkBroken, Message: short(s.Reason)}
 	case unready != nil:
 		return status.Network{State: status.NetworkBroken, Message: short(unready.Error())}
 	}
 	return status.Network{State: status.NetworkWorks, Message: "the pod network works on this node"}
-}
-
-// broken reports whether what failed concerns every pod: not one wire or route
-// among others, for which nobody should leave the node.
-func (s *Snapshot) broken() bool {
-	everyone := func(f datapath.Failure) bool {
-		return f.Kind == datapath.KindRules || f.Kind == datapath.KindLink && f.Link == datapath.VXLANLink
-	}
-	return !s.Ready && (len(s.Failures) == 0 || slices.ContainsFunc(s.Failures, everyone))
 }
 
 // longest is how long a message may be that the cluster is told, in bytes.

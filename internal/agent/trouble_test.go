@@ -69,6 +69,7 @@ func TestAPodThatReplacesItsInterfaceIsItsOwnProblem(t *testing.T) {
 			}
 			n.serves(t, dir, "b")
 			if fails {
+				n.loop.drift.Store(true)
 				n.running(t, func() {
 					before := n.turnsTaken()
 					time.Sleep(3 * time.Second)

@@ -10,7 +10,6 @@ import (
 	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/feature"
-	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/reserve"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/world"
@@ -30,9 +29,10 @@ type Snapshot struct {
 	Configs  []v1alpha1.ObservedConfig // that Problems are about
 	Failures datapath.Failures
 
-	given givenOut
-	held  reserve.Held  // of the ports that lead to pods
-	next  chan struct{} // closed when the next snapshot is there
+	unapplied string // what is tried again; what concerns everybody is Reason too
+	given     givenOut
+	held      reserve.Held  // of the ports that lead to pods
+	next      chan struct{} // closed when the next snapshot is there
 }
 
 // turn goes once through the whole line: objects, world, state, changes, kernel.
@@ -44,20 +44,7 @@ func (a *Agent) turn() error {
 	s := &Snapshot{Turn: a.asked.Load(), Applied: last.Applied, Observed: last.Observed, World: last.World,
 		Rendered: last.Rendered, Problems: last.Problems, Configs: last.Configs, given: a.given, held: a.ports.held, next: make(chan struct{})}
 	changes, err := a.reconcile(s)
-	s.Ready = err == nil && s.World != nil && s.World.Node != nil
-	if err == nil && s.Ready {
-		s.Applied = s.Observed
-		a.judge(last, s)
-	} else if err != nil {
-		s.Reason = quote.Errors(err)
-		switch {
-		case last.Reason == s.Reason:
-		case errors.Is(err, source.ErrWaiting):
-			a.config.Log.Info("nothing applied yet", "reason", err)
-		default:
-			a.config.Log.Error("not applied; trying again", "error", err)
-		}
-	}
+	a.judge(last, s, err)
 	a.tell(last, s)
 	a.metrics.turn(s, changes, time.Since(began))
 	a.metrics.addresses.set(a.pools(s))
@@ -76,7 +63,7 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 	if err := a.adopt(); err != nil {
 		return none, err
 	}
-	uncollected := a.collect() // one more turn, and no reason to leave the rest undone
+	uncollected := a.collect()
 	in := source.Inputs{Attachments: a.book.Attachments(), Allocations: a.given.allocations, Taken: a.ports.others(), Metrics: a.metricsAt}
 	if s.World != nil {
 		in.Before = s.World.Peers
@@ -114,7 +101,8 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 	}
 	a.tellHeld()
 	s.held = a.ports.held
-	return changes, errors.Join(err, uncollected, unwritten)
+	s.Problems = append(s.Problems, a.ofDisk(uncollected, unwritten)...)
+	return changes, err
 }
 
 // rulesHold reports whether what failed was something else than the rules.

@@ -3,6 +3,7 @@ package datapath
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"fairlead.dev/fairlead/internal/datapath/link"
@@ -63,7 +64,8 @@ func read(want State, tables func(prefix string) ([]*nft.Found, error)) (Kernel,
 // a route to nowhere, is the node's alone.
 type Failure struct {
 	Kind Kind
-	Link string // the link it was about, ours or not; "" for none
+	Link string     // the link it was about, ours or not; "" for none
+	Addr netip.Addr // where the route or neighbour would have led; zero for none
 	Err  error
 }
 
@@ -195,5 +197,5 @@ func (a *applying) send(c *rtnl.Conn, steps []step) {
 }
 
 func (a *applying) fail(s step, err error) {
-	a.failed = append(a.failed, Failure{Kind: s.kind, Link: s.link, Err: err})
+	a.failed = append(a.failed, Failure{Kind: s.kind, Link: s.link, Addr: s.addr, Err: err})
 }

@@ -2,6 +2,7 @@ package datapath
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -42,7 +43,8 @@ type step struct {
 	kind   Kind
 	link   string // what it hangs on
 	makes  bool   // the link itself
-	late   bool   // packets that are on the way may need what it takes away
+	addr   netip.Addr
+	late   bool // packets that are on the way may need what it takes away
 	change fmt.Stringer
 	apply  func() error // nil: change is a rtnl.Change
 }
@@ -97,17 +99,17 @@ func diffRest(have, want Part) []step {
 	}
 	own := &route.Networks{}
 	for _, n := range addNeighbours {
-		out = append(out, step{kind: kindOf(n), link: n.Link, change: neigh.Add(n)})
+		out = append(out, step{kind: kindOf(n), link: n.Link, addr: n.Addr, change: neigh.Add(n)})
 	}
 	for _, r := range addRoutes {
-		out = append(out, step{kind: KindRoute, link: r.Link, change: route.Add{Route: r, Protocol: RouteProtocol, Own: own}})
+		out = append(out, step{kind: KindRoute, link: r.Link, addr: r.Dst.Addr(), change: route.Add{Route: r, Protocol: RouteProtocol, Own: own}})
 	}
 	for _, r := range delRoutes {
-		out = append(out, step{kind: KindRoute, link: r.Link, change: route.Delete{Route: r, Protocol: RouteProtocol}})
+		out = append(out, step{kind: KindRoute, link: r.Link, addr: r.Dst.Addr(), change: route.Delete{Route: r, Protocol: RouteProtocol}})
 	}
 	turned := leadElsewhere(have.Routes, addRoutes)
 	for _, n := range delNeighbours {
-		out = append(out, step{kind: kindOf(n), link: n.Link, change: neigh.Delete(n), late: turned})
+		out = append(out, step{kind: kindOf(n), link: n.Link, addr: n.Addr, change: neigh.Delete(n), late: turned})
 	}
 	for _, q := range slices.Concat(unlead, unshape) {
 		out = append(out, step{kind: KindQdisc, link: q.Link, change: q.Change})
