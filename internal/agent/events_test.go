@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/validation"
+
 	"fairlead.dev/fairlead/internal/status"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -100,5 +102,27 @@ func TestEventsOutliveABrokenFile(t *testing.T) {
 	again.flush()
 	if !strings.Contains(log.String(), "earlier events are lost") || len(again.all().Items) != 1 {
 		t.Errorf("%s %v", log, again.all())
+	}
+}
+
+// An event's name is one that an API server takes, whatever its object is called.
+func TestEventsHaveNamesThatAreNames(t *testing.T) {
+	e, _ := eventsIn(t.TempDir())
+	seen := map[string]string{}
+	for _, object := range []string{
+		"Pod default/a", "Node n1", "Pod default/" + strings.Repeat("x", 253), "Pod default/" + strings.Repeat("x", 252) + "y",
+		"Node " + strings.Repeat("a.", 126) + "a", "Node My_Node", "Node n1.", "Node -", "Node a..b", "Node .-.", "Node a b", "Node \u00e4\xff", "Node ",
+	} {
+		name := e.event(world.Event{Object: object, Type: world.Warning, Reason: "Scarce"}, time.Now()).Name
+		if wrong := validation.IsDNS1123Subdomain(name); len(wrong) > 0 {
+			t.Errorf("%q: %q: %v", object, name, wrong)
+		}
+		if other, there := seen[name]; there {
+			t.Errorf("%q and %q have the name %s", object, other, name)
+		}
+		seen[name] = object
+	}
+	if name := e.event(scarce(""), time.Now()).Name; !strings.HasPrefix(name, "n1.") {
+		t.Errorf("a name that is one is %s", name)
 	}
 }

@@ -170,3 +170,26 @@ func TestEventsOfANamespaceThatGoesAreForNobody(t *testing.T) {
 		}
 	})
 }
+
+// What the API server will never take is not sent to it for ever.
+func TestAnEventThatIsRefusedForGoodIsDropped(t *testing.T) {
+	for _, code := range []int{400, 413, 422} {
+		told(t, func(s *APIServer, srv *server) {
+			srv.failing(eventPath, code)
+			s.Events([]corev1.Event{happened("a", 1), happened("b", 1)})
+			time.Sleep(time.Hour)
+			if n := len(srv.lines("")); n != 2 {
+				t.Errorf("%d: tried %d times", code, n)
+			}
+			if n := testutil.ToFloat64(s.metrics.dropped); n != 2 {
+				t.Errorf("%d: %v counted as dropped", code, n)
+			}
+			srv.failing(eventPath, none)
+			s.Events([]corev1.Event{happened("a", 2), happened("b", 1)})
+			time.Sleep(2 * eventAgain)
+			if n := len(srv.lines("POST " + eventPath)); n != 3 {
+				t.Errorf("%d: tried %d times, although it happened again", code, n)
+			}
+		})
+	}
+}

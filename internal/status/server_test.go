@@ -54,7 +54,7 @@ func (s *server) RoundTrip(r *http.Request) (*http.Response, error) {
 	return s.serve(r, q), nil
 }
 
-var reasonsOf = map[int]metav1.StatusReason{403: metav1.StatusReasonForbidden, 404: metav1.StatusReasonNotFound,
+var reasonsOf = map[int]metav1.StatusReason{400: metav1.StatusReasonBadRequest, 413: metav1.StatusReasonRequestEntityTooLarge, 403: metav1.StatusReasonForbidden, 404: metav1.StatusReasonNotFound,
 	409: metav1.StatusReasonConflict, 422: metav1.StatusReasonInvalid, 503: metav1.StatusReasonServiceUnavailable}
 
 func (s *server) serve(r *http.Request, q request) *http.Response {
