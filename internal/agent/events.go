@@ -83,13 +83,32 @@ func (e *events) event(happened world.Event, now time.Time) Event {
 	fmt.Fprintf(key, "%s\x00%s\x00%s\x00%s\x00%s", e.node, happened.Object, happened.Type, happened.Reason, happened.Subject)
 	return Event{
 		TypeMeta:       metav1.TypeMeta{APIVersion: "v1", Kind: "Event"},
-		ObjectMeta:     metav1.ObjectMeta{Namespace: cmp.Or(object.Namespace, eventsSpace), Name: fmt.Sprintf("%s.%016x", object.Name, key.Sum64())},
+		ObjectMeta:     metav1.ObjectMeta{Namespace: cmp.Or(object.Namespace, eventsSpace), Name: eventName(object.Name, key.Sum64())},
 		InvolvedObject: object,
 		Type:           string(happened.Type), Reason: happened.Reason, Message: happened.Message,
 		Source:         corev1.EventSource{Component: status.Component, Host: e.node},
 		FirstTimestamp: metav1.NewTime(now), LastTimestamp: metav1.NewTime(now), Count: 1,
 		ReportingController: status.Component, ReportingInstance: e.node,
 	}
+}
+
+// eventName is a name for an event of the named object: a DNS subdomain as RFC 1123
+// has them, of which the key alone tells it from others.
+func eventName(object string, key uint64) string {
+	const longest, ofKey = 253, len(".0123456789abcdef")
+	name := []byte(strings.ToLower(object[:min(len(object), longest-ofKey)]))
+	for i, c := range name {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '.' {
+			name[i] = '-'
+		}
+	}
+	var labels []string
+	for label := range strings.SplitSeq(string(name), ".") {
+		if label = strings.Trim(label, "-"); label != "" {
+			labels = append(labels, label)
+		}
+	}
+	return strings.Join(append(labels, fmt.Sprintf("%016x", key)), ".")
 }
 
 // involved understands "Pod default/a" and "Node n1". A Node's UID is its name in

@@ -73,6 +73,9 @@ func (e *event) write(ctx context.Context) error {
 	switch {
 	case err == nil:
 		s.metrics.writes.WithLabelValues(e.kind.name).Inc()
+	// What is refused for what it says is so for good. It may be told when it happens again.
+	case reasonOf(err) == refused:
+		s.drop(e, err)
 	// Events of a namespace that goes, or went, are for nobody.
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) || apierrors.IsNotFound(err):
 	default:
@@ -83,6 +86,16 @@ func (e *event) write(ctx context.Context) error {
 	}
 	e.told, e.next = want.Count, time.Now().Add(about(eventAgain))
 	return nil
+}
+
+// drop gives up an event, and says so now and then.
+func (s *APIServer) drop(e *event, err error) {
+	s.metrics.dropped.Inc()
+	s.metrics.failures.WithLabelValues(e.kind.name, refused).Inc()
+	if now := time.Now(); e.kind.by == nil && now.Sub(e.kind.at) >= complainOther {
+		e.kind.at = now
+		s.log.Warn("an Event that the API server refuses is dropped", "event", e.want.Name, "error", err)
+	}
 }
 
 // tell creates the event, or counts it up. The API server forgets events after an
