@@ -103,8 +103,12 @@ func (o *objectsFlags) fromServer(c *agent.Config) error {
 	if err != nil {
 		return err
 	}
-	c.Status, err = status.NewAPIServer(rest, c.Node, c.Log)
-	return err
+	writer, err := status.NewAPIServer(rest, c.Node, c.Log)
+	if err != nil {
+		return err
+	}
+	c.Status = writer
+	return writer.Beat(rest, ownNamespace())
 }
 
 func (o *objectsFlags) fromDirectory(c *agent.Config) error {

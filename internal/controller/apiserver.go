@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -42,17 +43,25 @@ type apiServer struct {
 	nodes   *kept[*corev1.Node]
 	configs *kept[*v1alpha1.AgentConfig]
 	reports *kept[*v1alpha1.FairleadNode]
+	leases  *kept[*coordinationv1.Lease] // of agents, and our own
+	ear     *ear
+
+	namespace string // of Leases
 
 	mu      sync.Mutex // guards what is below, and what is kept
 	changed func()
 }
 
-func newAPIServer(config *rest.Config, log *slog.Logger) (*apiServer, error) {
+func newAPIServer(config *rest.Config, namespace string, log *slog.Logger) (*apiServer, error) {
 	core, err := kube.Client(config, corev1.SchemeGroupVersion)
 	if err != nil {
 		return nil, err
 	}
-	s := &apiServer{host: config.Host, log: log, changed: func() {}}
+	leases, err := kube.Client(config, coordinationv1.SchemeGroupVersion)
+	if err != nil {
+		return nil, err
+	}
+	s := &apiServer{host: config.Host, log: log, namespace: namespace, ear: newEar(), changed: func() {}}
 	if s.client, err = kube.Client(config, ours); err != nil {
 		return nil, err
 	}
@@ -61,6 +70,9 @@ func newAPIServer(config *rest.Config, log *slog.Logger) (*apiServer, error) {
 	}}
 	s.configs = &kept[*v1alpha1.AgentConfig]{store: s, client: s.client, resource: "agentconfigs", strip: func(c *v1alpha1.AgentConfig) *v1alpha1.AgentConfig {
 		return &v1alpha1.AgentConfig{ObjectMeta: metav1.ObjectMeta{Name: c.Name, UID: c.UID, Generation: c.Generation}, Spec: c.Spec, Status: c.Status}
+	}}
+	s.leases = &kept[*coordinationv1.Lease]{store: s, client: leases, namespace: namespace, resource: "leases", hear: s.ear, strip: func(l *coordinationv1.Lease) *coordinationv1.Lease {
+		return &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: l.Name}, Spec: coordinationv1.LeaseSpec{RenewTime: l.Spec.RenewTime, LeaseDurationSeconds: l.Spec.LeaseDurationSeconds}}
 	}}
 	s.reports = &kept[*v1alpha1.FairleadNode]{store: s, client: s.client, resource: "fairleadnodes", strip: stripReport}
 	return s, nil
@@ -117,8 +129,11 @@ func (s *apiServer) Watch(ctx context.Context, changed func()) error {
 	s.mu.Lock()
 	s.changed = changed
 	s.nodes.all, s.configs.all, s.reports.all = nil, nil, nil // what was known when this last led
+	s.leases.all = nil
 	s.mu.Unlock()
+	s.ear.forget()
 	var running sync.WaitGroup
+	running.Go(func() { s.leases.run(ctx) })
 	running.Go(func() { s.nodes.run(ctx) })
 	running.Go(func() { s.configs.run(ctx) })
 	running.Go(func() { s.reports.run(ctx) })
@@ -160,6 +175,11 @@ type kept[T object] struct {
 	strip    func(T) T
 	all      map[string]T
 	err      error // of the last request
+
+	namespace string // "": they are in none
+	// hear, where it is not nil, has each of them told as it comes; then there is
+	// nothing to be made of them at once.
+	hear *ear
 }
 
 func (k *kept[T]) missing() []string {
@@ -196,7 +216,7 @@ func (k *kept[T]) run(ctx context.Context) {
 }
 
 func (k *kept[T]) request(options metav1.ListOptions) *rest.Request {
-	return k.client.Get().Resource(k.resource).VersionedParams(&options, metav1.ParameterCodec)
+	return k.client.Get().Namespace(k.namespace).Resource(k.resource).VersionedParams(&options, metav1.ParameterCodec)
 }
 
 // answered notes how a request went, and logs what is new about that.
@@ -234,10 +254,18 @@ func (k *kept[T]) Update(o any) error {
 	}
 	k.store.mu.Lock()
 	defer k.store.mu.Unlock()
-	if k.put(k.all, v) {
+	if news := k.put(k.all, v); k.tells(v) && news {
 		k.store.announce()
 	}
 	return nil
+}
+
+// tells tells who listens, and reports whether anybody else does.
+func (k *kept[T]) tells(v T) bool {
+	if l, ok := any(v).(*coordinationv1.Lease); ok && k.hear != nil {
+		k.hear.hear(l)
+	}
+	return k.hear == nil
 }
 
 // put puts v into all, unless what counts is there already, and reports whether it
@@ -261,6 +289,10 @@ func (k *kept[T]) Delete(o any) error {
 	k.store.mu.Lock()
 	defer k.store.mu.Unlock()
 	delete(k.all, m.GetName())
+	if k.hear != nil {
+		k.hear.gone(m.GetName())
+		return nil
+	}
 	k.store.announce()
 	return nil
 }
@@ -276,9 +308,17 @@ func (k *kept[T]) Replace(all []any, _ string) error {
 			return fmt.Errorf("%T among %s", o, k.resource)
 		}
 		k.put(next, v)
+		k.tells(v)
+	}
+	for name := range k.all {
+		if _, there := next[name]; !there && k.hear != nil {
+			k.hear.gone(name)
+		}
 	}
 	k.all, k.err = next, nil
-	k.store.announce()
+	if k.hear == nil {
+		k.store.announce()
+	}
 	return nil
 }
 

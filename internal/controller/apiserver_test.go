@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -48,6 +49,8 @@ func (a *apiFake) lists(resource string) any {
 	case "nodes":
 		n := corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}
 		return &corev1.NodeList{TypeMeta: kind("NodeList", "v1"), ListMeta: head, Items: []corev1.Node{n}}
+	case "leases":
+		return &coordinationv1.LeaseList{TypeMeta: kind("LeaseList", "coordination.k8s.io/v1"), ListMeta: head}
 	case "agentconfigs":
 		return &v1alpha1.AgentConfigList{TypeMeta: kind("AgentConfigList", v1alpha1.APIVersion), ListMeta: head, Items: []v1alpha1.AgentConfig{*a.config}}
 	}
@@ -104,7 +107,7 @@ func TestConditionsOfAnAPIServer(t *testing.T) {
 	fake.config.UID = "u1"
 	server := httptest.NewServer(fake)
 	defer server.Close()
-	store, err := newAPIServer(&rest.Config{Host: server.URL, QPS: -1}, slog.New(slog.DiscardHandler))
+	store, err := newAPIServer(&rest.Config{Host: server.URL, QPS: -1}, "fairlead-system", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

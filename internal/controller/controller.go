@@ -8,6 +8,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -28,6 +29,11 @@ type Store interface {
 	Read() (*Cluster, error)
 	// Write gives the AgentConfig the condition.
 	Write(ctx context.Context, config *v1alpha1.AgentConfig, condition metav1.Condition) error
+	// Silent counts the nodes whose agents have not been heard of for too long, and
+	// returns those of which that is to be written.
+	Silent() (all int, news []Silence)
+	// Doubt has the conditions of a node say that nobody knows how it is.
+	Doubt(ctx context.Context, silence Silence) error
 	// Watch calls changed whenever something may have changed, until ctx is done.
 	Watch(ctx context.Context, changed func()) error
 }
@@ -158,6 +164,28 @@ func (l *loop) turn(ctx context.Context) error {
 		}
 		l.told[config.Name] = written{config, condition}
 		l.log.Info("condition", "config", config.Name, "accepted", condition.Status, "reason", condition.Reason, "message", condition.Message)
+		sleep(ctx, between)
+	}
+	return errors.Join(err, l.listen(ctx))
+}
+
+// listen has it said of nodes whose agents are silent.
+func (l *loop) listen(ctx context.Context) error {
+	all, news := l.store.Silent()
+	l.count.silent.Set(float64(all))
+	var err error
+	for _, s := range news {
+		if ctx.Err() != nil {
+			break
+		}
+		undone := l.store.Doubt(ctx, s)
+		l.beat(undone)
+		l.count.wrote(undone)
+		if undone != nil {
+			err = undone // the others are no worse for it
+			continue
+		}
+		l.log.Warn("an agent is silent", "node", s.Node, "renewed", s.Renewed.Time, "for", s.Lasts)
 		sleep(ctx, between)
 	}
 	return err

@@ -56,6 +56,10 @@ func (m *memory) Write(_ context.Context, config *v1alpha1.AgentConfig, conditio
 	return nil
 }
 
+func (m *memory) Silent() (int, []Silence) { return 0, nil }
+
+func (m *memory) Doubt(context.Context, Silence) error { return nil }
+
 func (m *memory) set(change func(*Cluster)) {
 	m.mu.Lock()
 	change(&m.cluster)

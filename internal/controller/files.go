@@ -143,6 +143,13 @@ func (f *files) Write(_ context.Context, config *v1alpha1.AgentConfig, condition
 	return err
 }
 
+// Silent is nobody: a report in a directory is what an agent last made of its node,
+// and says no more.
+func (f *files) Silent() (all int, news []Silence) { return 0, nil }
+
+// Doubt has nothing to write.
+func (f *files) Doubt(context.Context, Silence) error { return nil }
+
 // lockFile is what the controllers of one directory take turns at.
 const lockFile = "controller.lock"
 

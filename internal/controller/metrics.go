@@ -13,6 +13,7 @@ type metrics struct {
 	configs  *prometheus.GaugeVec
 	writes   prometheus.Counter
 	errors   prometheus.Counter
+	silent   prometheus.Gauge
 }
 
 func newMetrics() *metrics {
@@ -24,8 +25,9 @@ func newMetrics() *metrics {
 		writes: prometheus.NewCounter(prometheus.CounterOpts{Name: "fairlead_controller_writes_total", Help: "Conditions written."}),
 		errors: prometheus.NewCounter(prometheus.CounterOpts{Name: "fairlead_controller_write_errors_total", Help: "Conditions that could not be written."}),
 	}
+	m.silent = prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_controller_silent_agents", Help: "Agents that have not renewed their Lease in time; those of the leader count."})
 	m.look(nil)
-	m.registry.MustRegister(m.leader, m.configs, m.writes, m.errors)
+	m.registry.MustRegister(m.leader, m.configs, m.writes, m.errors, m.silent)
 	return m
 }
 

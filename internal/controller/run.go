@@ -68,7 +68,7 @@ func (c Config) open(l *loop, h *health) (func(context.Context, func(context.Con
 		l.store = f
 		return f.run, nil
 	}
-	store, err := newAPIServer(c.REST, c.Log)
+	store, err := newAPIServer(c.REST, c.Namespace, c.Log)
 	if err != nil {
 		return nil, err
 	}

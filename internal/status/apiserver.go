@@ -49,6 +49,7 @@ type APIServer struct {
 	network *nodeCondition
 	pods    map[types.UID]*pod
 	events  map[string]*event
+	heart   *heartbeat // nil: it is not said that the agent is there
 
 	away away // Run's own
 }
@@ -79,6 +80,9 @@ func (s *APIServer) Report(r Report) {
 	defer s.mu.Unlock()
 	now := time.Now()
 	turn := now.Add(turnAmong(r.Node.Status.Counters.Peers))
+	if s.heart != nil {
+		s.heart.reported = now
+	}
 	s.report.set(r.Node.Status, turn)
 	s.network.set(r.Network, turn)
 	s.setPods(r.Pods, now)
@@ -117,6 +121,9 @@ type object interface {
 func (s *APIServer) objects(each func(object)) {
 	each(s.report)
 	each(s.network)
+	if s.heart != nil {
+		each(s.heart)
+	}
 	for _, p := range s.pods {
 		each(p)
 	}
@@ -196,6 +203,15 @@ func patch(client rest.Interface, body any) *rest.Request {
 		panic(err) // body is a map of strings and API types
 	}
 	return client.Patch(types.ApplyPatchType).Param("fieldManager", Component).Param("force", "true").Body(content).MaxRetries(0)
+}
+
+// mergePatch is a request that changes fields of one object.
+func mergePatch(client rest.Interface, body any) *rest.Request {
+	content, err := json.Marshal(body)
+	if err != nil {
+		panic(err) // body is a map of strings and API types
+	}
+	return client.Patch(types.MergePatchType).Param("fieldManager", Component).Body(content).MaxRetries(0)
 }
 
 // getNode reads the Node.

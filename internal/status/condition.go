@@ -9,11 +9,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// The reasons of our condition. By their beginning we know it to be ours.
+// The reasons of our condition. By their beginning, ReasonOurs, we know it to be ours.
 const (
-	reasonOurs   = "Fairlead"
-	reasonWorks  = reasonOurs + "Ready"
-	reasonBroken = reasonOurs + "NotReady"
+	ReasonOurs   = "Fairlead"
+	reasonWorks  = ReasonOurs + "Ready"
+	reasonBroken = ReasonOurs + "NotReady"
 )
 
 // nodeCondition is the Node's condition NetworkUnavailable.
@@ -55,7 +55,7 @@ func (n *nodeCondition) due() time.Time {
 // settled reports whether the condition is as it should be.
 func (n *nodeCondition) settled() bool {
 	if n.want.State == NetworkNotOurs {
-		return n.have == nil || !strings.HasPrefix(n.have.Reason, reasonOurs)
+		return n.have == nil || !strings.HasPrefix(n.have.Reason, ReasonOurs)
 	}
 	c := n.want.condition()
 	return n.have != nil && n.have.Status == c.Status && n.have.Reason == c.Reason && n.have.Message == c.Message

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 )
 
 // annotated are pods of this node: name and UID are the same, as is the annotation.
@@ -192,4 +193,82 @@ func TestAnEventThatIsRefusedForGoodIsDropped(t *testing.T) {
 			}
 		})
 	}
+}
+
+const leasePath = "/apis/coordination.k8s.io/v1/namespaces/fairlead-system/leases"
+
+// beating is a writer that says that its agent is there, which reports while the
+// test says so.
+func beating(t *testing.T, test func(s *APIServer, srv *server, reports func(long time.Duration))) {
+	told(t, func(s *APIServer, srv *server) {
+		if err := s.Beat(&rest.Config{Host: "http://api", QPS: -1, Transport: srv}, "fairlead-system"); err != nil {
+			t.Fatal(err)
+		}
+		test(s, srv, func(long time.Duration) {
+			for end := time.Now().Add(long); time.Now().Before(end); time.Sleep(5 * time.Second) {
+				s.Report(realReportOf(s.node))
+			}
+		})
+	})
+}
+
+func realReportOf(node string) Report {
+	r := report(metav1.ConditionTrue)
+	r.Node.Name, r.Network = node, Network{State: NetworkWorks, Message: "works"}
+	return r
+}
+
+func TestAnAgentSaysThatItIsThereWhileItTurns(t *testing.T) {
+	beating(t, func(_ *APIServer, srv *server, reports func(time.Duration)) {
+		reports(10 * time.Minute)
+		made, renewed := srv.lines("POST "+leasePath), srv.lines("PATCH "+leasePath+"/agent-n1")
+		if len(made) != 1 || len(renewed) < 50 || len(renewed) > 65 {
+			t.Fatalf("made %d times and renewed %d times in ten minutes", len(made), len(renewed))
+		}
+		spec := renewed[len(renewed)-1].body["spec"].(map[string]any)
+		if spec["leaseDurationSeconds"] != 40.0 || spec["renewTime"] == nil || spec["holderIdentity"] != "n1" {
+			t.Errorf("%v", spec)
+		}
+		owner := made[0].body["metadata"].(map[string]any)["ownerReferences"].([]any)[0].(map[string]any)
+		if owner["kind"] != "Node" || owner["uid"] != "u1" {
+			t.Errorf("its owner is %v", owner)
+		}
+		time.Sleep(10 * time.Minute) // it hangs
+		if n := len(srv.lines("PATCH "+leasePath)) - len(renewed); n > 7 {
+			t.Errorf("an agent that hangs renewed %d times", n)
+		}
+	})
+}
+
+// All agents together write no more than a hundred times a second, and say how long
+// that may take.
+func TestHeartbeatsOfManyNodesAreFew(t *testing.T) {
+	for peers, want := range map[int64]time.Duration{0: 10 * time.Second, 999: 10 * time.Second, 4999: 49990 * time.Millisecond} {
+		if pace := beatPace(peers); pace != want || float64(peers+1)/pace.Seconds() > 101 {
+			t.Errorf("%d peers: every %s", peers, pace)
+		}
+	}
+}
+
+// An agent that could not be heard of may find that it was said to be gone: it looks
+// at once, and not after minutes.
+func TestAnAgentThatIsHeardOfAgainSaysHowItIs(t *testing.T) {
+	beating(t, func(_ *APIServer, srv *server, reports func(time.Duration)) {
+		reports(time.Minute)
+		srv.failing("/", 0)
+		reports(2 * time.Minute)
+		node := &corev1.Node{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"}, ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: "u1"}}
+		node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeNetworkUnavailable, Status: corev1.ConditionUnknown, Reason: "FairleadSilent"}}
+		srv.set(nodePath, node)
+		before := len(srv.lines("PATCH " + nodePath + "/status"))
+		srv.failing("/", none)
+		reports(time.Minute)
+		written := srv.lines("PATCH " + nodePath + "/status")[before:]
+		if len(written) != 1 {
+			t.Errorf("written %d times: %v", len(written), written)
+		}
+		if n := len(srv.lines("GET /apis/fairlead.dev/v1alpha1/fairleadnodes/n1")); n != 2 {
+			t.Errorf("the FairleadNode was looked at %d times", n)
+		}
+	})
 }

@@ -12,6 +12,7 @@ const (
 	reports = "/apis/fairlead.dev/v1alpha1/fairleadnodes"
 	pods    = "/api/v1/namespaces/default/pods"
 	events  = "/api/v1/namespaces/default/events"
+	leases  = "/apis/coordination.k8s.io/v1/namespaces/fairlead-system/leases"
 
 	ready = `{"type": "Ready", "status": "True"}`
 	ours  = `{"type": "NetworkUnavailable", "status": "False", "reason": "FairleadReady"}`
@@ -24,6 +25,10 @@ func fairleadNode(name string) string {
 func eventOf(host, name string) string {
 	return fmt.Sprintf(`{"apiVersion": "v1", "kind": "Event", "metadata": {"name": %q}, "involvedObject": {"kind": "Node", "name": "policy1"},
 		"reason": "Test", "source": {"component": "fairlead-agent", "host": %q}}`, name, host)
+}
+
+func leaseOf(name string) string {
+	return fmt.Sprintf(`{"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": %q}}`, name)
 }
 
 func conditions(list string) string { return `{"status": {"conditions": [` + list + `]}}` }
@@ -78,6 +83,13 @@ var requests = []struct {
 	{"PATCH", events + "/own", `{"source": {"host": "policy2"}}`, "no other's events"},
 	{"PATCH", events + "/other", `{"source": {"host": "policy1"}}`, "no other's events"},
 	{"DELETE", events + "/own", "", "deletes nothing"},
+
+	{"POST", leases, leaseOf("agent-policy1"), ""},
+	{"PATCH", leases + "/agent-policy1", `{"spec": {"leaseDurationSeconds": 40}}`, ""},
+	{"POST", leases, leaseOf("agent-policy2"), "no Lease but agent-policy1"},
+	{"PATCH", leases + "/agent-other", `{"spec": {"leaseDurationSeconds": 4000}}`, "no Lease but agent-policy1"},
+	{"PATCH", leases + "/fairlead-controller", `{"spec": {"holderIdentity": "policy1"}}`, "no Lease but agent-policy1"},
+	{"DELETE", leases + "/agent-policy1", "", "deletes nothing"},
 }
 
 // An agent that may do everything but for the policy may write only what is its
@@ -100,7 +112,9 @@ func TestThePolicyHoldsAnAgentToItsNode(t *testing.T) {
 	})
 	admin.make(reports, fairleadNode("policy2"))
 	admin.make(events, eventOf("policy2", "other"))
+	admin.make(leases, leaseOf("agent-other"))
 	t.Cleanup(func() {
+		admin.remove(leases + "/agent-policy1")
 		admin.remove(reports + "/policy1")
 		admin.remove(events + "/own")
 	})

@@ -22,7 +22,7 @@ type kind struct {
 	at        time.Time // when
 }
 
-type kinds struct{ report, node, pod, event *kind }
+type kinds struct{ report, node, pod, event, lease *kind }
 
 func newKinds() kinds {
 	slowly := func() *rate.Limiter { return rate.NewLimiter(rate.Every(10*time.Second), 3) }
@@ -33,6 +33,8 @@ func newKinds() kinds {
 			rule: `{apiGroups: [""], resources: [nodes, nodes/status], verbs: [get, patch]}`},
 		pod: &kind{name: "Pod", bucket: rate.NewLimiter(5, 50),
 			rule: `{apiGroups: [""], resources: [pods], verbs: [get, patch]}`},
+		lease: &kind{name: "Lease", bucket: rate.NewLimiter(rate.Every(beatEvery/2), 3),
+			rule: `{apiGroups: [coordination.k8s.io], resources: [leases], verbs: [create, patch]}`},
 		event: &kind{name: "Event", bucket: rate.NewLimiter(rate.Every(10*time.Second), 25),
 			rule: `{apiGroups: [""], resources: [events], verbs: [create, patch]}`},
 	}

@@ -170,19 +170,24 @@ func TestAccountsMayDoWhatIsListed(t *testing.T) {
 		have = append(have, permissions(r.Namespace+"/"+r.Name, r.Rules)...)
 	}
 	want := `
-fairlead-agent nodes,namespaces,pods,services: get,list,watch
-fairlead-agent discovery.k8s.io endpointslices: get,list,watch
-fairlead-agent fairlead.dev agentconfigs,fairleadnodes: get,list,watch
+fairlead-agent nodes,pods,services: list,watch
+fairlead-agent fairlead.dev agentconfigs,fairleadnodes: list,watch
+fairlead-agent nodes,pods: get
+fairlead-agent fairlead.dev fairleadnodes: get
 fairlead-agent fairlead.dev fairleadnodes: create,patch
 fairlead-agent fairlead.dev fairleadnodes/status: patch
 fairlead-agent nodes/status: patch
 fairlead-agent pods: patch
 fairlead-agent events: create,patch
-fairlead-controller nodes: list,watch
-fairlead-controller fairlead.dev agentconfigs,fairleadnodes: list,watch
+fairlead-controller nodes: get,list,watch
+fairlead-controller fairlead.dev agentconfigs: list,watch
+fairlead-controller fairlead.dev fairleadnodes: get,list,watch
 fairlead-controller fairlead.dev agentconfigs/status: patch
-fairlead-system/fairlead-controller coordination.k8s.io leases: create
-fairlead-system/fairlead-controller coordination.k8s.io leases fairlead-controller: get,update
+fairlead-controller nodes/status: patch
+fairlead-controller fairlead.dev fairleadnodes/status: patch
+fairlead-system/fairlead-agent coordination.k8s.io leases: create,patch
+fairlead-system/fairlead-controller coordination.k8s.io leases: create,get,list,watch
+fairlead-system/fairlead-controller coordination.k8s.io leases fairlead-controller: update
 `
 	if have := strings.Join(have, "\n"); have != strings.TrimSpace(want) {
 		t.Errorf("accounts may\n%s\nand should\n%s", have, want)
