@@ -142,6 +142,15 @@ func linkOf(s sysctl.Setting) string {
 // Settled reports whether the kernel's settings are those of s. Settings
 // announce no change, so one has to look.
 func (s State) Settled() (bool, error) {
+	var links []*link.Link
+	for _, p := range s {
+		links = append(links, p.Links...)
+	}
+	if len(links) > 0 {
+		if settled, err := link.Settled(links); err != nil || !settled {
+			return false, err
+		}
+	}
 	for _, p := range s {
 		for _, v := range p.Settings {
 			value, err := sysctl.Read(v.Key)

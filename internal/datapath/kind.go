@@ -12,7 +12,7 @@ const (
 	KindLink       Kind = link.Itself  // a network device: whether it is there, up, and its MTU
 	KindAddress    Kind = link.Address // an address on a device
 	KindOffload    Kind = link.Offload // what a device leaves to hardware
-	KindSetting    Kind = "setting"    // a file under /proc/sys
+	KindSetting    Kind = link.Setting // a file under /proc/sys
 	KindQdisc      Kind = "qdisc"      // how packets are queued at a device
 	KindNeighbour  Kind = "neighbour"  // a hardware address of an IP address
 	KindForwarding Kind = "forwarding" // a tunnel endpoint of a hardware address

@@ -131,9 +131,11 @@ func (s *side) nft(script string) {
 // for it.
 func (s *side) command(words []string) {
 	s.t.Helper()
-	if len(words) == 3 && words[0] == "sysctl" {
-		key, value, _ := strings.Cut(words[2], "=")
-		s.node.Do(func() error { return sysctl.Apply(sysctl.Setting{Key: key, Value: value}) })
+	if len(words) > 2 && words[0] == "sysctl" {
+		for _, word := range words[2:] {
+			key, value, _ := strings.Cut(word, "=")
+			s.node.Do(func() error { return sysctl.Apply(sysctl.Setting{Key: key, Value: value}) })
+		}
 		return
 	}
 	if len(words) == 5 && words[0] == "ethtool" {

@@ -38,7 +38,12 @@ func Read(prefix string) ([]*Link, error) {
 			out = append(out, from(f, on[f.Attrs().Index]))
 		}
 	}
+	confs, err := readConfs()
+	if err != nil {
+		return nil, err
+	}
 	for _, l := range out {
+		l.conf = confs[l.Name]
 		if l.VXLAN == nil {
 			continue
 		}
@@ -94,6 +99,9 @@ func build(l *Link) error {
 			return err
 		}
 	}
+	if err := believe(l); err != nil {
+		return err
+	}
 	return setMTU(l)
 }
 
@@ -104,12 +112,12 @@ func makeDevice(l *Link) error {
 	case l.VXLAN != nil:
 		return makeVXLAN(l)
 	default:
-		return netlink.LinkAdd(&netlink.Ifb{LinkAttrs: attributes(l)})
+		return netlink.LinkAdd(&netlink.Ifb{LinkAttrs: newAttributes(l)})
 	}
 }
 
-// attributes are what any link is made with; the rest is the kernel's choice.
-func attributes(l *Link) netlink.LinkAttrs {
+// newAttributes are what any link is made with; the rest is the kernel's choice.
+func newAttributes(l *Link) netlink.LinkAttrs {
 	a := netlink.NewLinkAttrs()
 	a.Name, a.MTU, a.HardwareAddr = l.Name, l.MTU, l.MAC[:]
 	return a
@@ -117,7 +125,7 @@ func attributes(l *Link) netlink.LinkAttrs {
 
 func vxlan(l *Link) *netlink.Vxlan {
 	return &netlink.Vxlan{
-		LinkAttrs: attributes(l),
+		LinkAttrs: newAttributes(l),
 		VxlanId:   l.VXLAN.VNI, Port: l.VXLAN.Port, SrcAddr: l.VXLAN.Local.AsSlice(), UDPCSum: true,
 	}
 }
@@ -141,7 +149,7 @@ func makeVeth(l *Link) error {
 	}
 	defer ns.Close()
 	err = netlink.LinkAdd(&netlink.Veth{
-		LinkAttrs:        attributes(l),
+		LinkAttrs:        newAttributes(l),
 		PeerName:         l.Veth.Peer.Name,
 		PeerHardwareAddr: l.Veth.Peer.MAC[:],
 		PeerMTU:          uint32(l.MTU),

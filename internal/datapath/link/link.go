@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"fairlead.dev/fairlead/internal/datapath/ethtool"
+	"fairlead.dev/fairlead/internal/datapath/sysctl"
 	"fairlead.dev/fairlead/internal/netns"
 )
 
@@ -32,6 +33,10 @@ type Link struct {
 	// NoTXChecksumOffload: the CPU makes the checksums of what the link sends. Only
 	// a VXLAN device can be told; with others it is the kernel's choice.
 	NoTXChecksumOffload bool
+	// RouteLocalnet: connections of the node's loopback may leave by the link.
+	RouteLocalnet bool
+
+	conf conf // as the kernel was found to have it; nil: as it should
 }
 
 // VXLAN is a tunnel device (RFC 7348) without learning and without multicast:
@@ -58,7 +63,8 @@ type Peer struct {
 
 // Equal reports whether l and m are the same on the node.
 func (l *Link) Equal(m *Link) bool {
-	return !l.differs(m) && l.MTU == m.MTU && l.NoTXChecksumOffload == m.NoTXChecksumOffload && slices.Equal(l.Addresses, m.Addresses)
+	return !l.differs(m) && l.MTU == m.MTU && l.NoTXChecksumOffload == m.NoTXChecksumOffload && slices.Equal(l.Addresses, m.Addresses) &&
+		len(l.strayed(m)) == 0
 }
 
 // differs reports whether l can only become m by being made anew.
@@ -74,7 +80,7 @@ type Change struct {
 	text  []string
 	apply func() error
 	Link  string
-	About string // Itself, Address or Offload
+	About string // Itself, Address, Offload or Setting
 	New   bool   // the link is made anew: what hung on it is gone
 	Gone  bool   // the link goes: see [Remove]
 }
@@ -84,6 +90,7 @@ const (
 	Itself  = "link"
 	Address = "address"
 	Offload = "offload"
+	Setting = "setting"
 )
 
 // String is the change as commands of ip(8), one a line.
@@ -141,11 +148,14 @@ func recreate(l *Link) Change {
 	return c
 }
 
-// alter changes in place what can be: MTU, offload and addresses.
+// alter changes in place what can be: settings, MTU, offload and addresses.
 func alter(have, want *Link) []Change {
 	var out []Change
 	step := func(about, text string, apply func() error) {
 		out = append(out, Change{Link: want.Name, About: about, text: []string{text}, apply: apply})
+	}
+	for _, s := range have.strayed(want) {
+		step(Setting, s.String(), func() error { return sysctl.Apply(s) })
 	}
 	if have.MTU != want.MTU {
 		out = append(out, resize(have, want))
@@ -211,7 +221,7 @@ func (l *Link) commands() []string {
 	for _, a := range l.Addresses {
 		out = append(out, addressText(a, l.Name))
 	}
-	return append(out, fmt.Sprintf("ip link set %s up", l.Name))
+	return append(out, l.settingsText(), fmt.Sprintf("ip link set %s up", l.Name))
 }
 
 // inside are the commands that set up the end inside the pod.

@@ -32,7 +32,7 @@ var Feature = feature.Feature{
 			attachments *world.Attachments
 			kernel      *world.Kernel
 			mtu         int
-			localnet    string
+			localnet    bool
 		}{w.Node, w.Attachments, w.Kernel, w.PodMTU(), localnet(w)}
 	},
 	Checks: []doctor.Check{addressPools},
@@ -59,12 +59,8 @@ func render(w *world.World) feature.Result {
 		case !w.Kernel.Sees(a):
 			p.Keep = append(p.Keep, Wire(a))
 		default:
-			wire(&p, a, w.PodMTU())
+			wire(&p, w, a)
 			bound(&p, a, w.PodMTU())
-			if len(a.HostPorts) > 0 {
-				key := "net/ipv4/conf/" + LinkName(a.ContainerID, a.Interface) + "/route_localnet"
-				p.Settings = append(p.Settings, sysctl.Setting{Key: key, Value: localnet(w)})
-			}
 		}
 	}
 	return feature.Result{Part: p, Problems: problems}
@@ -108,14 +104,9 @@ func keepRoutes(w *world.World) []sysctl.Setting {
 // localnet is whether connections of the node's loopback may leave by the wires of
 // pods with host ports. It is taken back when these are switched off, since what
 // keeps pods out of that loopback then goes.
-func localnet(w *world.World) string {
-	if w.Config.Enabled("hostport") && w.Config.Enabled("guard") {
-		return "1"
-	}
-	return "0"
-}
+func localnet(w *world.World) bool { return w.Config.Enabled("hostport") && w.Config.Enabled("guard") }
 
-func wire(p *datapath.Part, a *world.Attachment, mtu int) {
+func wire(p *datapath.Part, w *world.World, a *world.Attachment) {
 	name, mac := LinkName(a.ContainerID, a.Interface), MAC(a.ContainerID, a.Interface)
 	peer := link.Peer{Name: a.Interface, MAC: mac, Addresses: a.Addresses}
 	for _, addr := range a.Addresses {
@@ -124,8 +115,9 @@ func wire(p *datapath.Part, a *world.Attachment, mtu int) {
 		p.Routes = append(p.Routes, route.Route{Dst: netip.PrefixFrom(addr, addr.BitLen()), Link: name})
 	}
 	p.Links = append(p.Links, &link.Link{
-		Name: name, MTU: mtu, MAC: datapath.WireMAC,
-		Veth: &link.Veth{Netns: a.Netns, Peer: peer},
+		Name: name, MTU: w.PodMTU(), MAC: datapath.WireMAC,
+		Veth:          &link.Veth{Netns: a.Netns, Peer: peer},
+		RouteLocalnet: len(a.HostPorts) > 0 && localnet(w),
 	})
 }
 
