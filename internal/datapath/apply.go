@@ -49,6 +49,14 @@ func read(want State, tables func(prefix string) ([]*nft.Found, error)) (Kernel,
 	if k.rest.Shapers, k.rest.Redirects, err = tc.Read(c, LinkPrefix, FilterPref); err != nil {
 		return k, err
 	}
+	k.open = map[nft.Place]bool{}
+	for _, p := range AcceptPlaces {
+		guests, open, err := p.Guests(AcceptMark)
+		if err != nil {
+			return k, err
+		}
+		k.rest.Guests, k.open[p] = append(k.rest.Guests, guests...), open
+	}
 	for _, s := range want.settings() {
 		value, err := sysctl.Read(s.Key)
 		if err != nil {

@@ -24,7 +24,7 @@ import (
 type State []*Part
 
 // A Part is what one feature needs in the kernel. No two parts hold the same
-// table, link, route or neighbour, or say how the same link queues; they may agree
+// table, link, route, neighbour or guest, or say how the same link queues; they may agree
 // on a setting.
 type Part struct {
 	Tables     []*nft.Table
@@ -34,6 +34,7 @@ type Part struct {
 	Settings   []sysctl.Setting
 	Shapers    []tc.Shaper
 	Redirects  []tc.Redirect
+	Guests     []nft.Guest
 	// Keep names links that are left alone with all that is on them: what is there
 	// stays, and nothing is made.
 	Keep []string
@@ -66,6 +67,9 @@ func (s State) IP() string {
 	for _, r := range whole.Redirects {
 		lines = append(lines, r.Commands(FilterPref)...)
 	}
+	for _, g := range whole.Guests {
+		lines = append(lines, g.String())
+	}
 	for _, n := range whole.Neighbours {
 		lines = append(lines, neigh.Add(n).String())
 	}
@@ -93,6 +97,7 @@ func (s State) flatten() Part {
 		out.Routes = append(out.Routes, p.Routes...)
 		out.Shapers = append(out.Shapers, p.Shapers...)
 		out.Redirects = append(out.Redirects, p.Redirects...)
+		out.Guests = append(out.Guests, p.Guests...)
 	}
 	return out
 }

@@ -18,6 +18,7 @@ import (
 type Kernel struct {
 	tables []*nft.Found
 	rest   Part
+	open   map[nft.Place]bool // chains of others that there are
 }
 
 // Wires is the number of pods' wires that the kernel holds.
@@ -52,6 +53,7 @@ type step struct {
 // Diff returns the changes from what the kernel was found to hold.
 func Diff(have Kernel, want State) Changes {
 	whole := want.flatten()
+	whole.Guests = slices.DeleteFunc(slices.Clone(whole.Guests), func(g nft.Guest) bool { return !have.open[g.Place] })
 	return Changes{nft.Diff(have.tables, whole.Tables), diffRest(have.rest.but(want.keeps()), whole)}
 }
 
@@ -97,6 +99,7 @@ func diffRest(have, want Part) []step {
 	for _, q := range slices.Concat(shape, lead) {
 		out = append(out, step{kind: KindQdisc, link: q.Link, change: q.Change})
 	}
+	out = append(out, diffGuests(have.Guests, want.Guests)...)
 	own := &route.Networks{}
 	for _, n := range addNeighbours {
 		out = append(out, step{kind: kindOf(n), link: n.Link, addr: n.Addr, change: neigh.Add(n)})
@@ -116,6 +119,19 @@ func diffRest(have, want Part) []step {
 	}
 	for _, l := range delLinks {
 		out = append(out, linkStep(l))
+	}
+	return out
+}
+
+// diffGuests returns the steps that make our rules in others' chains those wanted.
+func diffGuests(have, want []nft.Guest) []step {
+	var out []step
+	come, gone := diffBy(have, want, func(g nft.Guest) nft.Guest { return g }, func(nft.Guest) bool { return true })
+	for _, g := range come {
+		out = append(out, step{kind: KindGuest, change: g, apply: g.Insert})
+	}
+	for _, g := range gone {
+		out = append(out, step{kind: KindGuest, change: nft.Gone{Guest: g}, apply: g.Delete})
 	}
 	return out
 }

@@ -17,7 +17,8 @@ const (
 	KindNeighbour  Kind = "neighbour"  // a hardware address of an IP address
 	KindForwarding Kind = "forwarding" // a tunnel endpoint of a hardware address
 	KindRoute      Kind = "route"
+	KindGuest      Kind = "guest" // a rule of ours in a chain that is somebody else's
 )
 
 // Kinds are all there are.
-var Kinds = []Kind{KindRules, KindLink, KindAddress, KindOffload, KindSetting, KindQdisc, KindNeighbour, KindForwarding, KindRoute}
+var Kinds = []Kind{KindRules, KindLink, KindAddress, KindOffload, KindSetting, KindQdisc, KindNeighbour, KindForwarding, KindRoute, KindGuest}

@@ -1,6 +1,10 @@
 package datapath
 
-import "strings"
+import (
+	"strings"
+
+	"fairlead.dev/fairlead/internal/datapath/nft"
+)
 
 // The ledger: everything of the kernel's that Fairlead takes for itself. What is
 // listed here is ours to change and delete, on every node, also after a crash;
@@ -50,6 +54,16 @@ const (
 	// use by others are in iproute2's rt_protos.
 	RouteProtocol = 157
 )
+
+// AcceptMark is the comment by which our rules in AcceptPlaces are known.
+const AcceptMark = TablePrefix + "forward"
+
+// AcceptPlaces are the chains of iptables-nft(8) in which rules with AcceptMark are
+// ours. The chains, and all other rules in them, are somebody else's.
+var AcceptPlaces = []nft.Place{
+	{Family: nft.IPv4, Table: "filter", Chain: "FORWARD"},
+	{Family: nft.IPv6, Table: "filter", Chain: "FORWARD"},
+}
 
 // IFBLink is the name of the device that takes what enters by a pod's wire.
 func IFBLink(wire string) string {

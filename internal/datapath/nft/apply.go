@@ -12,9 +12,10 @@ import (
 
 // A step is one message of a transaction.
 type step struct {
-	msg   uint16
-	flags netlink.HeaderFlags
-	attrs []attr
+	msg    uint16
+	flags  netlink.HeaderFlags
+	attrs  []attr
+	family Family // of a table that is not ours; 0: inet
 }
 
 // elementsPerMessage keeps the list of elements below 64 KiB, the size of the
@@ -23,7 +24,7 @@ const elementsPerMessage = 500
 
 func addTable(t *Table) []Change {
 	out := []Change{{text: "add table inet " + t.Name, send: []step{
-		{unix.NFT_MSG_NEWTABLE, netlink.Create, []attr{str(unix.NFTA_TABLE_NAME, t.Name)}},
+		{msg: unix.NFT_MSG_NEWTABLE, flags: netlink.Create, attrs: []attr{str(unix.NFTA_TABLE_NAME, t.Name)}},
 	}}}
 	for i, s := range t.Sets {
 		out = append(out, addSet(t.Name, s, uint32(i+1)))
@@ -40,7 +41,7 @@ func addTable(t *Table) []Change {
 }
 
 func deleteTable(name string) Change {
-	return Change{text: "delete table inet " + name, send: []step{{unix.NFT_MSG_DELTABLE, 0, []attr{str(unix.NFTA_TABLE_NAME, name)}}}}
+	return Change{text: "delete table inet " + name, send: []step{{msg: unix.NFT_MSG_DELTABLE, attrs: []attr{str(unix.NFTA_TABLE_NAME, name)}}}}
 }
 
 func addSet(table string, s *Set, id uint32) Change {
@@ -68,7 +69,7 @@ func addSet(table string, s *Set, id uint32) Change {
 	if s.Counted {
 		attrs = append(attrs, nest(nftaSetExpr, str(unix.NFTA_EXPR_NAME, "counter")))
 	}
-	return Change{text: text + "}", send: []step{{unix.NFT_MSG_NEWSET, netlink.Create, attrs}}}
+	return Change{text: text + "}", send: []step{{msg: unix.NFT_MSG_NEWSET, flags: netlink.Create, attrs: attrs}}}
 }
 
 // dataSize is the size of a value in bytes: of a range, first and last.
@@ -100,7 +101,7 @@ var hostOrder = append([]byte{0, 4}, host32(1)...)
 var dataInterval = append([]byte{6, 4}, host32(1)...)
 
 func deleteSet(table string, s *Set) Change {
-	return Change{text: fmt.Sprintf("delete %s inet %s %s", s.keyword(), table, s.Name), send: []step{{unix.NFT_MSG_DELSET, 0, []attr{
+	return Change{text: fmt.Sprintf("delete %s inet %s %s", s.keyword(), table, s.Name), send: []step{{msg: unix.NFT_MSG_DELSET, attrs: []attr{
 		str(unix.NFTA_SET_TABLE, table), str(unix.NFTA_SET_NAME, s.Name),
 	}}}}
 }
@@ -132,7 +133,7 @@ func (v elementVerb) changes(table string, s *Set, elements []Element) []Change 
 			raw(unix.NFTA_SET_ELEM_LIST_ELEMENTS|unix.NLA_F_NESTED, slices.Clip(items)),
 		}
 		text := fmt.Sprintf("%s element inet %s %s", v.word, table, s.Name)
-		out = append(out, Change{text: text, send: []step{{v.msg, v.flags, attrs}}, of: s, list: chunk})
+		out = append(out, Change{text: text, send: []step{{msg: v.msg, flags: v.flags, attrs: attrs}}, of: s, list: chunk})
 	}
 	return out
 }
@@ -169,17 +170,17 @@ func addChain(table string, c *Chain) Change {
 				u32(unix.NFTA_HOOK_HOOKNUM, c.Hook.number()), u32(unix.NFTA_HOOK_PRIORITY, uint32(int32(c.Priority)))),
 			u32(unix.NFTA_CHAIN_POLICY, nfAccept), str(unix.NFTA_CHAIN_TYPE, string(c.Type)))
 	}
-	return Change{text: text, send: []step{{unix.NFT_MSG_NEWCHAIN, netlink.Create, attrs}}}
+	return Change{text: text, send: []step{{msg: unix.NFT_MSG_NEWCHAIN, flags: netlink.Create, attrs: attrs}}}
 }
 
 func deleteChain(table, chain string) Change {
-	return Change{text: fmt.Sprintf("delete chain inet %s %s", table, chain), send: []step{{unix.NFT_MSG_DELCHAIN, 0, []attr{
+	return Change{text: fmt.Sprintf("delete chain inet %s %s", table, chain), send: []step{{msg: unix.NFT_MSG_DELCHAIN, attrs: []attr{
 		str(unix.NFTA_CHAIN_TABLE, table), str(unix.NFTA_CHAIN_NAME, chain),
 	}}}}
 }
 
 func flushChain(table, chain string) Change {
-	return Change{text: fmt.Sprintf("flush chain inet %s %s", table, chain), send: []step{{unix.NFT_MSG_DELRULE, 0, []attr{
+	return Change{text: fmt.Sprintf("flush chain inet %s %s", table, chain), send: []step{{msg: unix.NFT_MSG_DELRULE, attrs: []attr{
 		str(unix.NFTA_RULE_TABLE, table), str(unix.NFTA_RULE_CHAIN, chain),
 	}}}}
 }
@@ -188,7 +189,7 @@ func addRules(table string, c *Chain) []Change {
 	var out []Change
 	for _, r := range c.Rules {
 		out = append(out, Change{text: fmt.Sprintf("add rule inet %s %s %s", table, c.Name, r), send: []step{
-			{unix.NFT_MSG_NEWRULE, netlink.Create | netlink.Append, []attr{
+			{msg: unix.NFT_MSG_NEWRULE, flags: netlink.Create | netlink.Append, attrs: []attr{
 				str(unix.NFTA_RULE_TABLE, table), str(unix.NFTA_RULE_CHAIN, c.Name),
 				nest(unix.NFTA_RULE_EXPRESSIONS, r.expressions()...),
 			}},
@@ -228,6 +229,9 @@ func send(steps []step) error {
 			flags |= netlink.Acknowledge
 		}
 		m := message(s.msg, flags, s.attrs)
+		if s.family != 0 {
+			m.Data[0] = s.family.Number()
+		}
 		size += len(m.Data) + unix.NLMSG_HDRLEN
 		batch = append(batch, m)
 	}

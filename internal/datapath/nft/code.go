@@ -90,6 +90,7 @@ func raw(typ uint16, b []byte) attr       { return attr{typ: typ, data: b} }
 func nest(typ uint16, inner ...attr) attr { return attr{typ: typ, nested: inner} }
 func data(typ uint16, value []byte) attr  { return nest(typ, raw(unix.NFTA_DATA_VALUE, value)) }
 func be32(v uint32) []byte                { return binary.BigEndian.AppendUint32(nil, v) }
+func be64(v uint64) []byte                { return binary.BigEndian.AppendUint64(nil, v) }
 func be16(v uint16) []byte                { return binary.BigEndian.AppendUint16(nil, v) }
 
 // host32 is a number that the kernel keeps in the host's order.
@@ -170,6 +171,13 @@ func (s attrSet) u32(typ uint16) uint32 {
 		return 0
 	}
 	return binary.BigEndian.Uint32(s[typ])
+}
+
+func (s attrSet) u64(typ uint16) uint64 {
+	if len(s[typ]) < 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(s[typ])
 }
 
 func (s attrSet) str(typ uint16) string { return string(bytes.TrimRight(s[typ], "\x00")) }

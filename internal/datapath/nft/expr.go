@@ -59,12 +59,14 @@ var Families = []Family{IPv4, IPv6}
 // AddrType is the set type that holds addresses of family f.
 func (f Family) AddrType() Type { return map[Family]Type{IPv4: IPv4Addr, IPv6: IPv6Addr}[f] }
 
-func (f Family) keyword() string { return map[Family]string{IPv4: "ip", IPv6: "ip6"}[f] }
+// Keyword is the family as nft(8) has it.
+func (f Family) Keyword() string { return map[Family]string{IPv4: "ip", IPv6: "ip6"}[f] }
 
-func (f Family) number() byte {
+// Number is the family as the kernel counts (NFPROTO_IPV4, NFPROTO_IPV6).
+func (f Family) Number() byte {
 	return map[Family]byte{IPv4: unix.NFPROTO_IPV4, IPv6: unix.NFPROTO_IPV6}[f]
 }
 
 func isFamily(f Family) []instruction {
-	return []instruction{meta(unix.NFT_META_NFPROTO), cmp([]byte{f.number()})}
+	return []instruction{meta(unix.NFT_META_NFPROTO), cmp([]byte{f.Number()})}
 }

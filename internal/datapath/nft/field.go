@@ -23,9 +23,9 @@ const (
 func (f Field) text(family Family) string {
 	switch f {
 	case FieldSaddr:
-		return family.keyword() + " saddr"
+		return family.Keyword() + " saddr"
 	case FieldDaddr:
-		return family.keyword() + " daddr"
+		return family.Keyword() + " daddr"
 	case FieldProto:
 		return "meta l4proto"
 	case FieldIIF:

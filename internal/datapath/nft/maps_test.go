@@ -62,7 +62,7 @@ func TestIPv6BlocksAreListedAsTheyAreWritten(t *testing.T) {
 func TestOnlyTheChangedElementOfAMapIsSent(t *testing.T) {
 	t.Parallel()
 	for _, f := range Families {
-		t.Run(f.keyword(), func(t *testing.T) {
+		t.Run(f.Keyword(), func(t *testing.T) {
 			t.Parallel()
 			h := netnstest.New(t)
 			before := blocksTable(f, blocks(f, 100))

@@ -74,7 +74,7 @@ type SNAT struct {
 }
 
 func (e SNAT) text() string {
-	s := fmt.Sprintf("snat %s to %s map @%s", e.Family.keyword(), FieldSaddr.text(e.Family), e.Map)
+	s := fmt.Sprintf("snat %s to %s map @%s", e.Family.Keyword(), FieldSaddr.text(e.Family), e.Map)
 	if e.FullyRandom {
 		s += " fully-random"
 	}
@@ -111,7 +111,7 @@ type dnat struct {
 }
 
 func (e dnat) text() string {
-	return fmt.Sprintf("dnat %s to %s map @%s", e.key.family.keyword(), e.key.text(), e.set)
+	return fmt.Sprintf("dnat %s to %s map @%s", e.key.family.Keyword(), e.key.text(), e.set)
 }
 
 func (e dnat) code() []instruction {
@@ -126,7 +126,7 @@ func KeepSource(f Family) Expr { return keepSource{f} }
 type keepSource struct{ family Family }
 
 func (e keepSource) text() string {
-	return fmt.Sprintf("snat %s to %s", e.family.keyword(), FieldSaddr.text(e.family))
+	return fmt.Sprintf("snat %s to %s", e.family.Keyword(), FieldSaddr.text(e.family))
 }
 
 func (e keepSource) code() []instruction {
@@ -147,7 +147,7 @@ type natOf struct {
 
 func (n natOf) instruction() instruction {
 	attrs := []attr{
-		u32(unix.NFTA_NAT_TYPE, n.kind), u32(unix.NFTA_NAT_FAMILY, uint32(n.family.number())),
+		u32(unix.NFTA_NAT_TYPE, n.kind), u32(unix.NFTA_NAT_FAMILY, uint32(n.family.Number())),
 		u32(unix.NFTA_NAT_REG_ADDR_MIN, register(n.address.first)), u32(unix.NFTA_NAT_REG_ADDR_MAX, register(n.address.last)),
 	}
 	flags := n.flags | natRangeAddress

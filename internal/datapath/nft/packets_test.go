@@ -119,7 +119,7 @@ func ask(h *netnstest.Host, protocol byte, port uint16, to netip.AddrPort) (who 
 func forEachFlow(t *testing.T, run func(t *testing.T, f Family, protocol byte)) {
 	for _, f := range Families {
 		for protocol, name := range map[byte]string{unix.IPPROTO_TCP: "tcp", unix.IPPROTO_UDP: "udp"} {
-			t.Run(f.keyword()+" "+name, func(t *testing.T) {
+			t.Run(f.Keyword()+" "+name, func(t *testing.T) {
 				t.Parallel()
 				run(t, f, protocol)
 			})
