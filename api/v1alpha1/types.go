@@ -123,6 +123,11 @@ type AgentConfigSpec struct {
 	// enter the tunnel, for interfaces that get them wrong. Default false.
 	// +optional
 	DisableTXChecksumOffload *bool `json:"disableTXChecksumOffload,omitempty"`
+	// AcceptForwarding keeps two rules at the head of each family's FORWARD chain of
+	// nftables-backed iptables, which accept what comes from pods and what goes to
+	// them: for nodes whose policy there is to drop, as Docker makes it. Default false.
+	// +optional
+	AcceptForwarding *bool `json:"acceptForwarding,omitempty"`
 	// EgressSNATRandomizePorts is a name that is settled for what is still to come:
 	// only false so far.
 	// +optional

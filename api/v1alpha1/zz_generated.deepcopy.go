@@ -111,6 +111,11 @@ func (in *AgentConfigSpec) DeepCopyInto(out *AgentConfigSpec) {
 		*out = new(bool)
 		**out = **in
 	}
+	if in.AcceptForwarding != nil {
+		in, out := &in.AcceptForwarding, &out.AcceptForwarding
+		*out = new(bool)
+		**out = **in
+	}
 	if in.EgressSNATRandomizePorts != nil {
 		in, out := &in.EgressSNATRandomizePorts, &out.EgressSNATRandomizePorts
 		*out = new(bool)

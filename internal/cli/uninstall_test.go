@@ -79,6 +79,14 @@ func (s *site) attach(conf string) *netnstest.Host {
 	return pod
 }
 
+// dropForwarding is what others may have in the FORWARD chain.
+func (s *site) dropForwarding() {
+	s.t.Helper()
+	s.Run("iptables-nft", "-P", "FORWARD", "DROP")
+	s.Run("iptables-nft", "-A", "FORWARD", "-i", "docker0", "-j", "ACCEPT")
+	s.Run("iptables-nft", "-A", "FORWARD", "-i", "fl-+", "-m", "comment", "--comment", "mine", "-j", "ACCEPT")
+}
+
 // After a whole life on a node that had settings and routes of its own, there is
 // nothing to see of Fairlead.
 func TestUninstallLeavesTheNodeAsItWas(t *testing.T) {
@@ -89,6 +97,7 @@ func TestUninstallLeavesTheNodeAsItWas(t *testing.T) {
 	s.Run("ip", "-6", "route", "add", "default", "via", "fe80::1", "dev", "eth1", "metric", "2000", "proto", "ra")
 	s.Run("ip", "route", "add", "blackhole", "203.0.113.0/28", "proto", "99")
 	s.Run("nft", "add table inet others; add chain inet others forward { type filter hook forward priority 0; policy accept; }")
+	s.dropForwarding()
 	before := s.list()
 
 	s.start()
@@ -102,8 +111,11 @@ func TestUninstallLeavesTheNodeAsItWas(t *testing.T) {
 		{"hybrid", "10.244.2.0/24 via 192.0.2.2 dev eth0 proto 157"},
 		{"vxlan", "10.244.2.0/24 via 10.244.2.1 dev fl-vxlan proto 157"},
 	} {
-		s.configure(fmt.Sprintf("{overlay: {mode: %s}}", m.mode))
-		s.until("mode "+m.mode, func() bool { return strings.Contains(s.Run("ip", "route"), m.way) })
+		s.configure(fmt.Sprintf("{overlay: {mode: %s}, acceptForwarding: true}", m.mode))
+		s.until("mode "+m.mode, func() bool {
+			accepted := strings.Contains(s.Run("iptables-nft", "-S", "FORWARD"), "fairlead-forward")
+			return strings.Contains(s.Run("ip", "route"), m.way) && accepted == (m.mode != "none")
+		})
 		s.stop(syscall.SIGTERM)
 		s.start()
 	}
@@ -128,6 +140,8 @@ func TestUninstallAfterAnAgentWasKilledAtAnyMoment(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.Sysctl("net/ipv4/ip_forward", "0", "net/ipv6/conf/all/forwarding", "0")
+	s.dropForwarding()
+	s.configure("{acceptForwarding: true}")
 	before := s.list()
 	for i := range 12 {
 		s.launch()

@@ -146,6 +146,8 @@ func (h *history) configs() []*v1alpha1.AgentConfig {
 		if h.random.IntN(4) == 0 {
 			c.Spec.ClusterCIDRs = [][]string{{"10.244.0.0/16"}, {"10.244.0.0/16", "fd00::/16", "192.168.100.0/24"}, {"here"}, {}}[h.random.IntN(4)]
 		}
+		accept := h.random.IntN(2) == 0
+		c.Spec.AcceptForwarding = &accept
 		if h.random.IntN(2) == 0 {
 			c.Spec.Overlay = h.overlay()
 		}

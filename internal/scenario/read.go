@@ -39,6 +39,28 @@ type kernel struct {
 	Lacks         map[string]string `json:"lacks"`      // capability and reason
 	TakenPorts    []string          `json:"takenPorts"` // those that others hold, as 61000/tcp or 61000/tcp6
 	Metrics       netip.AddrPort    `json:"metrics"`    // where the agent serves them
+	Drops         []drop            `json:"drops"`
+}
+
+// drop is a filter of others, with all that it drops.
+type drop struct {
+	Family string   `json:"family"`
+	Table  string   `json:"table"`
+	Chain  string   `json:"chain"`
+	Legacy bool     `json:"legacy"`
+	IPv6   bool     `json:"ipv6"`
+	Ways   []string `json:"ways"`
+	By     string   `json:"by"`
+
+	Accepting bool `json:"accepting"` // our rules are in it
+}
+
+func (d drop) world() (out []world.ForwardDrop) {
+	for _, way := range d.Ways {
+		filter := world.Filter{Family: d.Family, Table: d.Table, Chain: d.Chain, Legacy: d.Legacy}
+		out = append(out, world.ForwardDrop{Filter: filter, IPv6: d.IPv6, Way: world.Way(way), By: d.By, Accepting: d.Accepting})
+	}
+	return out
 }
 
 type device struct {
@@ -226,6 +248,9 @@ func (s *scenario) observe(t *testing.T, n *world.Node) *world.Kernel {
 	}
 	for _, r := range s.kernel.ReservedPorts {
 		k.ReservedPorts = append(k.ReservedPorts, ports(r))
+	}
+	for _, d := range s.kernel.Drops {
+		k.ForwardDrops = append(k.ForwardDrops, d.world()...)
 	}
 	for name, reason := range s.kernel.Lacks {
 		if name != "fullyRandomPorts" {

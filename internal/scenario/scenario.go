@@ -7,7 +7,7 @@
 //	node              the name of this node, if not that of the first Node
 //	kernel.yaml       what the node's kernel shows, where it is not ordinary
 //	attachments.yaml  the pods wired to this node
-//	foreign.nft       somebody else's tables, which packets meet too
+//	foreign.nft       somebody else's tables, which are there before ours, and which packets meet too
 //	want.nft          the tables, in nft(8) syntax
 //	want.ip           the rest, as commands
 //	want.reports      reports and problems, one a line

@@ -33,6 +33,8 @@ func (s *scenario) twin(t *testing.T, features []feature.Feature) {
 		byText.stub(i)
 		byNetlink.stub(i)
 	}
+	byText.nft(s.want("foreign.nft"))
+	byNetlink.nft(s.want("foreign.nft"))
 	loadable, unloadable := split(s.want("want.nft"))
 	byText.nft(loadable)
 	for line := range strings.Lines(s.want("want.ip")) {

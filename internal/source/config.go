@@ -77,6 +77,9 @@ func (o *overlayer) apply(s *v1alpha1.AgentConfigSpec) {
 	if s.DisableTXChecksumOffload != nil {
 		o.config.DisableTXChecksumOffload = *s.DisableTXChecksumOffload
 	}
+	if s.AcceptForwarding != nil {
+		o.config.AcceptForwarding = *s.AcceptForwarding
+	}
 	if s.NonMasqueradeCIDRs != nil {
 		o.cidrs("nonMasqueradeCIDRs", s.NonMasqueradeCIDRs, &o.config.NonMasqueradeCIDRs)
 	}

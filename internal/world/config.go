@@ -17,18 +17,21 @@ type Config struct {
 	// DisableTXChecksumOffload has the CPU fill in the checksums of packets that
 	// enter the tunnel, for interfaces that get them wrong.
 	DisableTXChecksumOffload bool
+	// AcceptForwarding keeps rules in the FORWARD chains of iptables-nft that accept
+	// pods' packets.
+	AcceptForwarding bool
 }
 
 // Equal reports whether c and d say the same.
 func (c *Config) Equal(d *Config) bool {
-	return c.Overlay == d.Overlay && c.NodeSNAT == d.NodeSNAT && c.NodePortLocal == d.NodePortLocal &&
+	return c.Overlay == d.Overlay && c.AcceptForwarding == d.AcceptForwarding && c.NodeSNAT == d.NodeSNAT && c.NodePortLocal == d.NodePortLocal &&
 		c.DisableTXChecksumOffload == d.DisableTXChecksumOffload &&
 		slices.Equal(c.NonMasqueradeCIDRs, d.NonMasqueradeCIDRs) && slices.Equal(c.ClusterCIDRs, d.ClusterCIDRs) && slices.Equal(c.DisabledFeatures, d.DisabledFeatures)
 }
 
 // podNetwork are the features that make pods a network. Where another CNI owns
 // it they stay out of its way.
-var podNetwork = []string{"guard", "hostport", "overlay", "pod"}
+var podNetwork = []string{"forward", "guard", "hostport", "overlay", "pod"}
 
 // IsPodNetwork reports whether the named feature is one of those that make pods
 // a network.

@@ -15,6 +15,7 @@ type Kernel struct {
 	Capabilities  Capabilities
 	Exits         []Exit       // at most one of each family
 	Resolvers     []netip.Addr // whom the node asks for names
+	ForwardDrops  []ForwardDrop
 
 	Seen   []string // keys of attachments whose network namespace is seen, sorted
 	Unseen []Unseen // those that are not seen and, for all that is known, there; sorted
@@ -67,7 +68,8 @@ type Capability struct {
 func (k *Kernel) Equal(l *Kernel) bool {
 	return slices.EqualFunc(k.Interfaces, l.Interfaces, Interface.equal) && k.LocalPorts == l.LocalPorts &&
 		slices.Equal(k.ReservedPorts, l.ReservedPorts) && k.Capabilities == l.Capabilities &&
-		slices.Equal(k.Exits, l.Exits) && slices.Equal(k.Seen, l.Seen) && slices.Equal(k.Unseen, l.Unseen) && slices.Equal(k.Blind, l.Blind) && slices.Equal(k.Resolvers, l.Resolvers)
+		slices.Equal(k.Exits, l.Exits) && slices.Equal(k.Seen, l.Seen) && slices.Equal(k.Unseen, l.Unseen) && slices.Equal(k.Blind, l.Blind) && slices.Equal(k.Resolvers, l.Resolvers) &&
+		slices.Equal(k.ForwardDrops, l.ForwardDrops)
 }
 
 func (i Interface) equal(j Interface) bool {

@@ -4,6 +4,7 @@ package all
 
 import (
 	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/feature/forward"
 	"fairlead.dev/fairlead/internal/feature/guard"
 	"fairlead.dev/fairlead/internal/feature/hostport"
 	"fairlead.dev/fairlead/internal/feature/nodeportlocal"
@@ -18,6 +19,7 @@ var Features = []feature.Feature{
 	pod.Feature,
 	hostport.Feature,
 	nodeportlocal.Feature,
+	forward.Feature,
 	overlay.Feature,
 	snat.Feature,
 }

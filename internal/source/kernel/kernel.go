@@ -22,7 +22,8 @@ func (o *Observer) Observe(attachments *world.Attachments) (*world.Kernel, error
 	if err != nil {
 		return nil, err
 	}
-	k := &world.Kernel{Capabilities: o.Capabilities, Interfaces: seen.interfaces, Exits: seen.exits, Resolvers: o.lookForResolvers()}
+	k := &world.Kernel{Capabilities: o.Capabilities, Interfaces: seen.interfaces, Exits: seen.exits, Resolvers: o.lookForResolvers(),
+		ForwardDrops: o.drops(seen.exits)}
 	if k.LocalPorts, err = localPorts(); err != nil {
 		return nil, err
 	}

@@ -22,6 +22,8 @@ type Observer struct {
 	watches atomic.Int32 // sockets that hear announcements
 	stale   atomic.Bool  // something was announced since the last listing
 
+	filters filters
+
 	mu   sync.Mutex
 	last listed
 	at   time.Time

@@ -71,6 +71,7 @@ func (o *Observer) watch(ctx context.Context, i int, changed func()) error {
 	o.watches.Add(1)
 	defer o.watches.Add(-1)
 	o.stale.Store(true)
+	o.filters.stale.Store(true)
 	changed() // whatever came before the watch stood
 	for {
 		messages, err := c.Receive()
@@ -84,9 +85,12 @@ func (o *Observer) watch(ctx context.Context, i int, changed func()) error {
 		if protocol == unix.NETLINK_ROUTE && (err != nil || slices.ContainsFunc(messages, o.lists)) {
 			o.stale.Store(true)
 		}
+		if protocol == unix.NETLINK_NETFILTER && (err != nil || slices.ContainsFunc(messages, o.filters.concern)) {
+			o.filters.stale.Store(true)
+		}
 		matter := o.mattersOfLinks
 		if protocol == unix.NETLINK_NETFILTER {
-			matter = mattersOfRules
+			matter = o.mattersOfRules
 		}
 		if err != nil || slices.ContainsFunc(messages, matter) {
 			changed()
@@ -149,14 +153,15 @@ func (o *Observer) mattersOfLinks(m netlink.Message) bool {
 
 // mattersOfRules reports whether an announcement of nftables is about one of our
 // tables, whose name is the first attribute of every kind of object
-// (include/uapi/linux/netfilter/nf_tables.h), and somebody else's doing. Others
-// change theirs all the time.
-func mattersOfRules(m netlink.Message) bool {
-	const table = 1 // NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE, NFTA_SET_TABLE, ...
-	if m.Header.Type == unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWGEN || len(m.Data) < sizeofNfgenmsg || nft.Announced(m) {
+// (include/uapi/linux/netfilter/nf_tables.h), or a chain in which we have rules, and
+// somebody else's doing; or about what decides on pods' packets. Others change
+// theirs all the time.
+func (o *Observer) mattersOfRules(m netlink.Message) bool {
+	if !ofRules(m) {
 		return false
 	}
-	return strings.HasPrefix(name(m.Data[sizeofNfgenmsg:], table), datapath.TablePrefix)
+	about := chainOf(m)
+	return o.filters.concern(m) || !nft.Announced(m) && (strings.HasPrefix(about.Table, datapath.TablePrefix) || isOpen(about))
 }
 
 const sizeofNfgenmsg = 4
