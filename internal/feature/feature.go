@@ -36,6 +36,9 @@ type Result struct {
 	Notes []world.Note
 	// Events are of what holds now: each is told once, when it begins.
 	Events []world.Event
+	// Counts are what metrics tell of the feature, by name: counted once, however
+	// often they are asked for.
+	Counts map[string]int
 }
 
 // Needs is what all the given features need together.

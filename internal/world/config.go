@@ -127,6 +127,9 @@ const (
 type NodePortLocal struct {
 	Enabled bool
 	Ports   PortRange
+	// At most so many mappings of one pod, and of all pods that a namespace has on the
+	// node. Those of each family and protocol count.
+	MaxPerPod, MaxPerNamespace int
 }
 
 // A PortRange is an inclusive range of ports.
