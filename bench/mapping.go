@@ -87,6 +87,7 @@ const (
 	podsMapped  = 100  // so many pods share the mappings
 	mappedPort  = 8000 // of a pod, the first that is mapped
 	mappedRange = "10000-65535"
+	mappedMost  = 65535 // all of them in one namespace
 )
 
 func mappedPod(i int) netip.Addr {

@@ -207,6 +207,18 @@ type NodePortLocal struct {
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9]{1,5}-[0-9]{1,5}$')",message="is no port range: write LOW-HIGH, such as 61000-62000"
 	PortRange *PortRange `json:"portRange,omitempty"`
+	// MaxPerPod is how many mappings a pod has at most, 1 to 2000; those of each family
+	// and protocol count. Default 100.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=2000
+	MaxPerPod *int `json:"maxPerPod,omitempty"`
+	// MaxPerNamespace is how many mappings the pods of one namespace have at most on
+	// each node, 1 to 393210. Default 1000.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=393210
+	MaxPerNamespace *int `json:"maxPerNamespace,omitempty"`
 }
 
 // Policy says what becomes of connections when policies change.

@@ -76,7 +76,7 @@ func (a *Agent) serveNodePorts(w http.ResponseWriter, _ *http.Request) {
 var nodePortCount = prometheus.NewDesc("fairlead_nodeportlocal_ports",
 	"Ports of the node that lead to pods, and what became of others.", []string{"state"}, nil)
 
-// nodePortCollector counts ports when it is asked.
+// nodePortCollector tells what the last turn counted.
 type nodePortCollector struct{ *Agent }
 
 // Describe is part of prometheus.Collector.
@@ -85,12 +85,17 @@ func (nodePortCollector) Describe(ch chan<- *prometheus.Desc) { ch <- nodePortCo
 // Collect is part of prometheus.Collector.
 func (c nodePortCollector) Collect(ch chan<- prometheus.Metric) {
 	s := c.snapshot.Load()
-	d := s.decided()
-	if d == nil {
+	counts := s.Rendered.Counts[nodeportlocal.Feature.Name]
+	if counts == nil {
 		return
 	}
-	for state, n := range map[string]int{"allocated": len(d.Ports.List), "reserved": s.held.Reserved, "unreserved": len(s.held.Unreserved),
-		"unreleased": len(s.held.Unreleased), "waiting": len(d.Waiting()), "free": d.Free} {
+	tell := func(state string, n int) {
 		ch <- prometheus.MustNewConstMetric(nodePortCount, prometheus.GaugeValue, float64(n), state)
 	}
+	for state, n := range counts {
+		tell(state, n)
+	}
+	tell("reserved", s.held.Reserved)
+	tell("unreserved", len(s.held.Unreserved))
+	tell("unreleased", len(s.held.Unreleased))
 }

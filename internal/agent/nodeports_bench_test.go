@@ -31,9 +31,9 @@ func (s *objectsOf) Watch(ctx context.Context, _ func()) error {
 
 // wide is a configuration with room for many mappings.
 func wide() []*v1alpha1.AgentConfig {
-	ports := "20000-60000"
+	ports, most := "20000-60000", 40_001
 	c := &v1alpha1.AgentConfig{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.DefaultConfig}}
-	c.Spec.NodePortLocal = &v1alpha1.NodePortLocal{PortRange: &ports}
+	c.Spec.NodePortLocal = &v1alpha1.NodePortLocal{PortRange: &ports, MaxPerNamespace: &most}
 	return []*v1alpha1.AgentConfig{c}
 }
 

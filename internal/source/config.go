@@ -19,7 +19,7 @@ import (
 func Defaults() *world.Config {
 	return &world.Config{
 		Overlay:       world.Overlay{Mode: world.VXLAN, VNI: 1, Port: 4789},
-		NodePortLocal: world.NodePortLocal{Enabled: true, Ports: world.PortRange{Low: 61000, High: 62000}},
+		NodePortLocal: world.NodePortLocal{Enabled: true, Ports: world.PortRange{Low: 61000, High: 62000}, MaxPerPod: 100, MaxPerNamespace: 1000},
 	}
 }
 
@@ -86,17 +86,8 @@ func (o *overlayer) apply(s *v1alpha1.AgentConfigSpec) {
 	if s.ClusterCIDRs != nil {
 		o.cidrs("clusterCIDRs", s.ClusterCIDRs, &o.config.ClusterCIDRs)
 	}
-	if n := s.NodePortLocal; n != nil {
-		if n.Enabled != nil {
-			o.config.NodePortLocal.Enabled = *n.Enabled
-		}
-		if n.PortRange != nil {
-			if r, reason, hint := ParsePortRange(*n.PortRange); reason != "" {
-				o.report("nodePortLocal.portRange", reason, hint)
-			} else {
-				o.config.NodePortLocal.Ports = r
-			}
-		}
+	if s.NodePortLocal != nil {
+		o.nodePortLocal(s.NodePortLocal)
 	}
 	o.settled(s)
 	o.features(s)
@@ -165,28 +156,50 @@ func (o *overlayer) overlay(s *v1alpha1.Overlay) {
 	if s.Interface != nil {
 		o.overlayInterface(*s.Interface)
 	}
-	for _, n := range []struct {
-		field     string
-		value     *int
-		into      *int
-		low, high int
-	}{
-		{"overlay.vni", s.VNI, &o.config.Overlay.VNI, 1, 1<<24 - 1},
-		{"overlay.port", s.Port, &o.config.Overlay.Port, 1, 1<<16 - 1},
-		// 1280 is the least that IPv6 works with (RFC 8200 section 5); 0 derives it.
-		{"overlay.mtu", unlessZero(s.MTU), &o.config.Overlay.MTU, 1280, 1<<16 - 1},
-	} {
-		switch {
-		case n.value == nil:
-		case *n.value < n.low || *n.value > n.high:
-			o.report(n.field, fmt.Sprintf("%d is out of range", *n.value), fmt.Sprintf("write %d to %d", n.low, n.high))
-		default:
-			*n.into = *n.value
-		}
-	}
+	o.number("overlay.vni", s.VNI, limits{1, 1<<24 - 1}, &o.config.Overlay.VNI)
+	o.number("overlay.port", s.Port, limits{1, 1<<16 - 1}, &o.config.Overlay.Port)
+	// 1280 is the least that IPv6 works with (RFC 8200 section 5); 0 derives it.
+	o.number("overlay.mtu", unlessZero(s.MTU), limits{1280, 1<<16 - 1}, &o.config.Overlay.MTU)
 	if s.MTU != nil && *s.MTU == 0 {
 		o.config.Overlay.MTU = 0
 	}
+}
+
+// limits are the least and the most that a number may be.
+type limits struct{ low, high int }
+
+// number takes a number where one is written.
+func (o *overlayer) number(field string, value *int, l limits, into *int) {
+	switch {
+	case value == nil:
+	case *value < l.low || *value > l.high:
+		o.report(field, fmt.Sprintf("%d is out of range", *value), fmt.Sprintf("write %d to %d", l.low, l.high))
+	default:
+		*into = *value
+	}
+}
+
+// Of 2000 mappings an annotation says what takes less than the 256 KiB that Kubernetes
+// allows; there are six times 65535 ports.
+const (
+	mostPerPod       = 2000
+	mostPerNamespace = 6 * (1<<16 - 1)
+)
+
+func (o *overlayer) nodePortLocal(s *v1alpha1.NodePortLocal) {
+	into := &o.config.NodePortLocal
+	if s.Enabled != nil {
+		into.Enabled = *s.Enabled
+	}
+	if s.PortRange != nil {
+		if r, reason, hint := ParsePortRange(*s.PortRange); reason != "" {
+			o.report("nodePortLocal.portRange", reason, hint)
+		} else {
+			into.Ports = r
+		}
+	}
+	o.number("nodePortLocal.maxPerPod", s.MaxPerPod, limits{1, mostPerPod}, &into.MaxPerPod)
+	o.number("nodePortLocal.maxPerNamespace", s.MaxPerNamespace, limits{1, mostPerNamespace}, &into.MaxPerNamespace)
 }
 
 // What no name of an interface has (dev_valid_name in net/core/dev.c), and the

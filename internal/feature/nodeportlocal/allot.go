@@ -13,8 +13,11 @@ type Decision struct {
 	Mappings []Mapping        // sorted by pod, port, protocol and family
 	Ports    *world.NodePorts // those that are given out
 	Free     int              // numbers left, of the protocol and family that has fewest
+	Waiting  int              // mappings that no port is left for
+	Left     int              // mappings that the bounds of a pod or a namespace leave out
 
-	waiting  []Mapping
+	waiting  []Mapping // some of them
+	over     []excess  // some of what is left out
 	spaces   spaces
 	settings world.NodePortLocal
 	closed   bool
@@ -22,9 +25,6 @@ type Decision struct {
 	lacking  []string // families that the node lacks
 	mistakes []world.Problem
 }
-
-// Waiting are the mappings that no port is left for.
-func (d *Decision) Waiting() []Mapping { return d.waiting }
 
 // Decide chooses the ports of w's pods that are to be reached by the node, and
 // gives each a port. Who has one keeps it, also one that only the pod's annotation
@@ -44,16 +44,15 @@ func Decide(w *world.World) *Decision {
 	if w.Allocations.NodePorts != nil { // about as many as last time
 		d.Mappings = make([]Mapping, 0, len(w.Allocations.NodePorts.List)+8)
 	}
-	for _, p := range w.LocalPods.List {
-		if !d.settings.Enabled {
-			break
+	for pods := w.LocalPods.List; d.settings.Enabled && len(pods) > 0; {
+		n := 0
+		for ; n < len(pods) && pods[n].Namespace == pods[0].Namespace; n++ {
+			taken = append(taken, hosted(w, pods[n])...)
 		}
-		taken = append(taken, hosted(w, p)...)
-		if !p.HostNetwork && len(p.Addresses) > 0 {
-			d.Mappings = c.mappings(d.Mappings, p)
-		}
+		d.Mappings = c.mappings(d.Mappings, pods[:n])
+		pods = pods[n:]
 	}
-	d.mistakes = c.mistakes
+	d.mistakes, d.over, d.Left = c.mistakes, c.over, c.left
 	for _, ipv6 := range []bool{false, true} {
 		if c.lacking[ipv6] {
 			d.lacking = append(d.lacking, familyName(ipv6))
@@ -108,7 +107,9 @@ func (d *Decision) allot(last *world.NodePorts, taken []world.Port) {
 		switch {
 		case m.HostPort:
 		case m.Port.Number == 0:
-			d.waiting = append(d.waiting, *m)
+			if d.Waiting++; len(d.waiting) < mostTold {
+				d.waiting = append(d.waiting, *m)
+			}
 		default:
 			now.List = append(now.List, world.NodePort{Port: m.Port, Pod: m.Pod.Key, UID: m.Pod.Local.UID, PodPort: m.PodPort})
 		}

@@ -18,7 +18,7 @@ func many(pods int) *world.World {
 	n := &world.Node{Name: "n1", Addresses: []netip.Addr{netip.MustParseAddr("192.168.100.1")}}
 	w := &world.World{Node: n, Peers: &world.Peers{}, Config: source.Defaults(), Attachments: &world.Attachments{}, Kernel: source.PlainKernel(n),
 		Allocations: &world.Allocations{}, LocalPods: &world.Sorted[world.Pod]{}, Services: &world.Sorted[world.Service]{}}
-	w.Config.NodePortLocal.Ports = world.PortRange{Low: 1024, High: 65535}
+	w.Config.NodePortLocal.Ports, w.Config.NodePortLocal.MaxPerNamespace = world.PortRange{Low: 1024, High: 65535}, pods
 	w.Services.List = []*world.Service{{Key: world.Key{Namespace: "default", Name: "s"}, Type: "ClusterIP", IPv4: true,
 		Selector: world.NewLabels(map[string]string{"app": "web"}), Annotations: world.NewLabels(map[string]string{world.NodePortLocalEnabled: "true"}),
 		Ports: []world.ServicePort{{Port: 80, Protocol: 6, TargetPort: 8080}}}}

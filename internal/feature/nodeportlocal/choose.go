@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -27,180 +26,300 @@ func (m Mapping) kind() string {
 }
 
 func familyName(ipv6 bool) string {
-	return map[bool]string{false: "IPv4", true: "IPv6"}[ipv6]
+	if ipv6 {
+		return "IPv6"
+	}
+	return "IPv4"
 }
 
-// label is one that Services select pods by.
-type label struct{ namespace, name, value string }
-
-// chooser finds the ports that Services choose.
+// chooser finds the ports that Services choose, as many as the settings allow. What
+// is left out is counted and never made: a tenant's Services may ask for millions.
 type chooser struct {
-	// by are the Services that select pods, each by the first label that it asks for:
-	// a pod is compared with those that have one of its labels.
-	by       map[label][]*world.Service
 	world    *world.World
+	settings world.NodePortLocal
+	by       map[label][]*group
 	nodeIPs  map[bool]netip.Addr // by whether the family is IPv6
 	lacking  map[bool]bool       // families that are asked for and the node lacks
 	mistakes []world.Problem
-	targets  []target // of one pod
-	// alone are lists of one Service, which most ports of pods have, each made once.
-	alone map[*world.Service][]world.Key
+	last     []world.NodePort // of what was given out, what no pod was compared with
+	over     []excess
+	left     int // mappings that were left out
+
+	found   []choice // of one namespace
+	added   int      // of found, those that are new
+	names   map[portName]uint16
+	hosts   map[portKey][]world.HostPort
+	matched []*group
 }
 
-// target is a port of one pod that a Service chooses.
-type target struct {
-	port       uint16
-	protocol   byte
-	ipv4, ipv6 bool
-	service    *world.Service
+// A choice is a port of a pod that is to be mapped in one family.
+type choice struct {
+	portKey
+	ipv6, had bool // had: it has a port of the node
+	pod       *world.Pod
+	services  []world.Key
 }
 
 func newChooser(w *world.World) *chooser {
-	c := &chooser{world: w, by: map[label][]*world.Service{}, nodeIPs: map[bool]netip.Addr{}, lacking: map[bool]bool{}, alone: map[*world.Service][]world.Key{}}
+	c := &chooser{world: w, settings: w.Config.NodePortLocal, nodeIPs: map[bool]netip.Addr{}, lacking: map[bool]bool{},
+		names: map[portName]uint16{}, hosts: map[portKey][]world.HostPort{}}
 	for _, a := range slices.Concat(w.Node.External, w.Node.Addresses) {
 		if _, better := c.nodeIPs[a.Is6()]; !better {
 			c.nodeIPs[a.Is6()] = a
 		}
 	}
-	for _, s := range w.Services.List {
-		if !c.selects(s) {
-			continue
-		}
-		for name, value := range s.Selector.All() {
-			first := label{s.Namespace, name, value}
-			c.by[first], c.alone[s] = append(c.by[first], s), []world.Key{s.Key}
-			break
-		}
+	if w.Allocations.NodePorts != nil {
+		c.last = w.Allocations.NodePorts.List
 	}
+	c.groups(w.Services.List)
 	return c
 }
 
-// selects reports whether s chooses ports of pods. One that asks for it and
-// cannot is a mistake.
-func (c *chooser) selects(s *world.Service) bool {
-	value, asks := s.Annotations.Get(world.NodePortLocalEnabled)
-	if !asks || value == "false" {
-		return false
-	}
-	var reason, hint string
-	switch {
-	case value != "true":
-		reason, hint = quote.Of(value)+" is neither true nor false", `write "true", or remove the annotation`
-	case s.Type != "" && s.Type != "ClusterIP" && s.Type != "LoadBalancer":
-		reason, hint = fmt.Sprintf("a Service of type %s selects no pods for it", s.Type), "make the Service one of type ClusterIP or LoadBalancer, or remove the annotation"
-	case s.Selector == (world.Labels{}):
-		reason, hint = "a Service without a selector selects no pods", "give the Service a selector, or remove the annotation"
-	default:
-		return true
-	}
-	c.mistakes = append(c.mistakes, world.Problem{Object: "Service " + s.Namespace + "/" + s.Name,
-		Field: "metadata.annotations[" + world.NodePortLocalEnabled + "]", Reason: reason, Hint: hint})
-	return false
-}
-
-// mappings appends those of one pod, sorted by port, protocol and family. Those
-// that need a port of ours have none yet.
-func (c *chooser) mappings(to []Mapping, p *world.Pod) []Mapping {
-	c.targets = c.targets[:0]
-	for name, value := range p.Labels.All() {
-		for _, s := range c.by[label{p.Namespace, name, value}] {
-			if isSelected(p, s) {
-				c.target(p, s)
-			}
+// mappings appends those of the pods of one namespace, in the order of pods, ports,
+// protocols and families. Those that need a port of ours have none yet.
+func (c *chooser) mappings(to []Mapping, pods []*world.Pod) []Mapping {
+	c.found, c.added = slices.Grow(c.found[:0], min(len(pods), c.settings.MaxPerNamespace)), 0
+	for _, p := range pods {
+		if !p.HostNetwork && len(p.Addresses) > 0 {
+			c.choose(p)
 		}
 	}
-	slices.SortFunc(c.targets, func(a, b target) int {
-		return cmp.Or(cmp.Compare(a.port, b.port), cmp.Compare(a.protocol, b.protocol), a.service.Compare(b.service.Key))
-	})
-	for i := 0; i < len(c.targets); {
-		whole := c.targets[i]
-		services := c.alone[whole.service]
-		for ; i < len(c.targets) && c.targets[i].port == whole.port && c.targets[i].protocol == whole.protocol; i++ {
-			whole.ipv4, whole.ipv6 = whole.ipv4 || c.targets[i].ipv4, whole.ipv6 || c.targets[i].ipv6
-			if k := c.targets[i].service.Key; services[len(services)-1] != k {
-				services = append(slices.Clip(services), k)
-			}
+	c.boundNamespace()
+	for i := 0; i < len(c.found); {
+		n := i
+		for n < len(c.found) && c.found[n].pod == c.found[i].pod {
+			n++
 		}
-		to = c.lead(to, p, whole, services)
+		to = c.lead(to, c.found[i:n])
+		i = n
 	}
 	return to
 }
 
-// isSelected reports whether p has all that s asks for.
-func isSelected(p *world.Pod, s *world.Service) bool {
-	for name, value := range s.Selector.All() {
-		if has, ok := p.Labels.Get(name); !ok || has != value {
-			return false
+// choose adds what Services choose of p to what was found, in order.
+func (c *chooser) choose(p *world.Pod) {
+	c.matched = c.matched[:0]
+	for name, value := range p.Labels.All() {
+		for _, g := range c.by[label{p.Namespace, name, value}] {
+			if isSelected(p, g.selector) {
+				g.prepare()
+				c.matched = append(c.matched, g)
+			}
 		}
+	}
+	if len(c.matched) == 0 {
+		return
+	}
+	g := gathering{chooser: c, pod: p, had: c.recorded(p), from: len(c.found)}
+	for _, group := range c.matched {
+		g.add(group)
+	}
+	g.prune()
+	left := g.asked - (len(c.found) - g.from)
+	if left > 0 {
+		c.leave(p, left, fmt.Sprintf("nodePortLocal.maxPerPod is %d", c.settings.MaxPerPod))
+	}
+	// New ones of a namespace are taken in order, so that more than it may have in all
+	// need not be remembered.
+	kept := g.from
+	for _, f := range c.found[g.from:] {
+		if !f.had {
+			if c.added++; c.added > c.settings.MaxPerNamespace {
+				continue
+			}
+		}
+		c.found[kept] = f
+		kept++
+	}
+	if dropped := len(c.found) - kept; dropped > 0 {
+		c.leave(p, dropped, c.namespaceBound())
+	}
+	c.found = c.found[:kept]
+}
+
+// recorded are the ports that p has, in the order of ports. Pods come in order.
+func (c *chooser) recorded(p *world.Pod) []world.NodePort {
+	first := world.NodePort{Pod: p.Key, UID: p.Local.UID}
+	i := 0
+	for i < len(c.last) && cmp.Or(c.last[i].Pod.Compare(first.Pod), cmp.Compare(c.last[i].UID, first.UID)) < 0 {
+		i++
+	}
+	n := i
+	for n < len(c.last) && c.last[n].Pod == first.Pod && c.last[n].UID == first.UID {
+		n++
+	}
+	out := c.last[i:n]
+	c.last = c.last[n:]
+	return out
+}
+
+// A gathering collects what groups choose of one pod, and keeps no more than the pod
+// may have: of those that have a port first, then in order.
+type gathering struct {
+	*chooser
+	pod   *world.Pod
+	had   []world.NodePort
+	from  int // where it begins in found
+	asked int // mappings in all; what several groups choose counts once where all are looked at
+}
+
+func (g *gathering) add(from *group) {
+	for f, n := range from.counts {
+		if n > 0 {
+			g.asked += n * g.count(families(f))
+		}
+	}
+	first := g.settings.MaxPerPod + len(g.had)
+	if first < len(from.targets) {
+		for _, h := range g.had { // wherever they stand
+			key := portKey{h.PodPort, h.Protocol}
+			at, found := slices.BinarySearchFunc(from.targets, key, func(t target, k portKey) int { return t.compare(k) })
+			if found && at >= first {
+				g.take(&from.targets[at], key)
+			}
+		}
+	}
+	for i := range from.targets[:min(first, len(from.targets))] {
+		g.take(&from.targets[i], from.targets[i].portKey)
+	}
+	if len(from.named) > 0 {
+		g.addNamed(from)
+	}
+}
+
+// addNamed looks up the names of the pod's ports, of which the first counts.
+func (g *gathering) addNamed(from *group) {
+	clear(g.names)
+	for _, p := range g.pod.Local.Ports {
+		name := portName{p.Name, p.Protocol}
+		if _, there := g.names[name]; !there && p.Name != "" {
+			g.names[name] = p.Port
+			if t := from.named[name]; t != nil {
+				g.asked += g.count(t.families)
+				g.take(t, portKey{p.Port, p.Protocol})
+			}
+		}
+	}
+}
+
+// take adds a target in each family that it, the pod and the node have.
+func (g *gathering) take(t *target, key portKey) {
+	for _, ipv6 := range []bool{false, true} {
+		if !g.has(t.families, ipv6) {
+			continue
+		}
+		c := choice{portKey: key, ipv6: ipv6, pod: g.pod, services: t.services}
+		_, c.had = slices.BinarySearchFunc(g.had, c, func(h world.NodePort, c choice) int {
+			return cmp.Or(portKey{h.PodPort, h.Protocol}.compare(c.portKey), familyOrder(h.IPv6)-familyOrder(c.ipv6))
+		})
+		g.found = append(g.found, c)
+	}
+	if most := 4 * (g.settings.MaxPerPod + len(g.had)); len(g.found)-g.from > max(most, 64) {
+		g.prune()
+	}
+}
+
+func familyOrder(ipv6 bool) int {
+	if ipv6 {
+		return 1
+	}
+	return 0
+}
+
+// count is in how many families what is chosen in f is to be mapped.
+func (g *gathering) count(f families) (n int) {
+	for _, ipv6 := range []bool{false, true} {
+		if g.has(f, ipv6) {
+			n++
+		}
+	}
+	return n
+}
+
+// has reports whether f, the pod and the node have a family. One that the node lacks
+// is noted.
+func (g *gathering) has(f families, ipv6 bool) bool {
+	if !f.have(ipv6, g.pod.Addresses[0].Is6()) || !slices.ContainsFunc(g.pod.Addresses, func(a netip.Addr) bool { return a.Is6() == ipv6 }) {
+		return false
+	}
+	if !g.nodeIPs[ipv6].IsValid() && len(g.pod.Local.HostPorts) == 0 {
+		g.lacking[ipv6] = true
+		return false
 	}
 	return true
 }
 
-// target notes the ports of p that s chooses.
-func (c *chooser) target(p *world.Pod, s *world.Service) {
-	ipv4, ipv6 := s.IPv4, s.IPv6
-	if !ipv4 && !ipv6 { // an API server would have filled in one
-		ipv4, ipv6 = p.Addresses[0].Is4(), p.Addresses[0].Is6()
-	}
-	for _, port := range s.Ports {
-		number := port.TargetPort
-		if number == 0 {
-			i := slices.IndexFunc(p.Local.Ports, func(q world.ContainerPort) bool {
-				return q.Name == port.TargetName && q.Protocol == port.Protocol
-			})
-			if i < 0 {
-				continue
-			}
-			number = p.Local.Ports[i].Port
-		}
-		c.targets = append(c.targets, target{number, port.Protocol, ipv4, ipv6, s})
-	}
+// prune leaves in found what the pod may have, each once.
+func (g *gathering) prune() {
+	list := g.found[g.from:]
+	slices.SortStableFunc(list, choice.compare)
+	each := merge(list, func(a, b *choice) bool { return a.compare(*b) == 0 }, func(to, from *choice) { to.services = join(to.services, from.services) })
+	g.asked -= len(list) - len(each)
+	list = each
+	g.found = g.found[:g.from+bound(list, g.settings.MaxPerPod)]
 }
 
-// lead appends the mappings of one port: to its host ports where it has some, and
-// otherwise one of each family that has to be given a port.
-func (c *chooser) lead(to []Mapping, p *world.Pod, t target, services []world.Key) []Mapping {
-	for _, ipv6 := range []bool{false, true} {
-		if ipv6 && !t.ipv6 || !ipv6 && !t.ipv4 {
+func (c choice) compare(d choice) int {
+	return cmp.Or(c.portKey.compare(d.portKey), familyOrder(c.ipv6)-familyOrder(d.ipv6))
+}
+
+// lead appends the mappings of one pod: of each choice to its host ports where the
+// port has some, and otherwise one that has to be given a port.
+func (c *chooser) lead(to []Mapping, choices []choice) []Mapping {
+	p := choices[0].pod
+	clear(c.hosts)
+	for _, h := range p.Local.HostPorts {
+		key := portKey{h.PodPort, h.Protocol}
+		c.hosts[key] = append(c.hosts[key], h)
+	}
+	spare := c.settings.MaxPerPod - len(choices) // host ports of one port may be many
+	for _, f := range choices {
+		i := slices.IndexFunc(p.Addresses, func(a netip.Addr) bool { return a.Is6() == f.ipv6 })
+		m := Mapping{Pod: p, PodPort: f.port, Address: p.Addresses[i], NodeIP: c.nodeIPs[f.ipv6],
+			Port: world.Port{IPv6: f.ipv6, Protocol: f.protocol}, Services: f.services}
+		hosts := c.hosts[f.portKey]
+		if len(hosts) == 0 {
+			if m.NodeIP.IsValid() {
+				to = append(to, m)
+			} else {
+				c.lacking[f.ipv6] = true
+			}
 			continue
 		}
-		i := slices.IndexFunc(p.Addresses, func(a netip.Addr) bool { return a.Is6() == ipv6 })
-		if i < 0 {
-			continue
-		}
-		m := Mapping{Pod: p, PodPort: t.port, Address: p.Addresses[i], NodeIP: c.nodeIPs[ipv6],
-			Port: world.Port{IPv6: ipv6, Protocol: t.protocol}, Services: services}
-		hosted := false
-		for _, h := range p.Local.HostPorts {
-			if h.PodPort != t.port || h.Protocol != t.protocol {
+		spare++ // its own
+		for n, h := range hosts {
+			there, told := c.host(m, h)
+			if !told {
 				continue
 			}
-			hosted = true
-			if _, own := c.world.Own(h); own {
-				continue // it leads nowhere
+			if spare == 0 {
+				c.leave(p, len(hosts)-n, fmt.Sprintf("nodePortLocal.maxPerPod is %d", c.settings.MaxPerPod))
+				break
 			}
-			there := m
-			there.HostPort, there.Port.Number = true, h.Port
-			if !h.Anywhere() {
-				there.NodeIP = h.Address
-			}
-			switch {
-			case !there.NodeIP.IsValid() || there.NodeIP.Is6() != ipv6 || there.NodeIP.IsLoopback(): // which others do not reach
-			case !h.Anywhere() && !c.world.HasAddress(h.Address):
-				c.elsewhere(p, h)
-			default:
-				to = append(to, there)
-			}
-		}
-		switch {
-		case hosted:
-		case m.NodeIP.IsValid():
-			to = append(to, m)
-		default:
-			c.lacking[ipv6] = true
+			spare--
+			to = append(to, there)
 		}
 	}
 	return to
+}
+
+// host is m by a host port; not where that leads nowhere, or others do not reach it.
+func (c *chooser) host(m Mapping, h world.HostPort) (Mapping, bool) {
+	if _, own := c.world.Own(h); own {
+		return m, false
+	}
+	m.HostPort, m.Port.Number = true, h.Port
+	if !h.Anywhere() {
+		m.NodeIP = h.Address
+	}
+	if !m.NodeIP.IsValid() || m.NodeIP.Is6() != m.Port.IPv6 || m.NodeIP.IsLoopback() {
+		return m, false
+	}
+	if !h.Anywhere() && !c.world.HasAddress(h.Address) {
+		c.elsewhere(m.Pod, h)
+		return m, false
+	}
+	return m, true
 }
 
 // elsewhere notes that a host port of p is not told: its address is not the node's.

@@ -58,7 +58,8 @@ func addresses(w *world.World) string {
 
 func render(w *world.World) feature.Result {
 	d := Decide(w)
-	r := feature.Result{Notes: d.notes(w), Problems: d.problems(w), Events: d.events()}
+	r := feature.Result{Notes: d.notes(w), Problems: d.problems(w), Events: d.events(),
+		Counts: map[string]int{"allocated": len(d.Ports.List), "waiting": d.Waiting, "overLimit": d.Left, "free": d.Free}}
 	if d.recorded {
 		r.Allocations = &world.Allocations{NodePorts: d.Ports}
 	}
@@ -127,18 +128,20 @@ func (d *Decision) problems(w *world.World) []world.Problem {
 			Reason: fmt.Sprintf("there is no %s address, so no %s port of a pod gets a port of the node", family, family),
 			Hint:   "give the node one, or let the Services have the other family only"})
 	}
-	for _, m := range d.someWaiting() {
+	for _, m := range d.waiting {
 		out = append(out, world.Problem{Object: "Pod " + m.Pod.Namespace + "/" + m.Pod.Name, Field: "metadata.annotations[" + world.NodePortLocalPorts + "]",
 			Reason: d.why(m), Hint: "write a wider nodePortLocal.portRange, or select fewer ports"})
+	}
+	for _, e := range d.over {
+		out = append(out, world.Problem{Object: "Pod " + e.pod.Namespace + "/" + e.pod.Name, Field: "metadata.annotations[" + world.NodePortLocalPorts + "]",
+			Reason: e.String(), Hint: "select fewer ports, or write a higher bound"})
 	}
 	return out
 }
 
-// mostTold bounds what is told: of many that wait some are enough, and the report
-// counts them.
+// mostTold bounds what is told: of many that wait, or are left out, some are enough,
+// and the report counts them.
 const mostTold = 50
-
-func (d *Decision) someWaiting() []Mapping { return d.waiting[:min(mostTold, len(d.waiting))] }
 
 // why says that a mapping has no port.
 func (d *Decision) why(m Mapping) string {
@@ -157,20 +160,23 @@ const (
 // report tells the cluster whether every mapping has a port.
 func (d *Decision) report(w *world.World) world.Report {
 	r := world.Report{Object: "FairleadNode " + w.Node.Name, Type: "NodePortLocal"}
-	if waiting := len(d.Waiting()); waiting > 0 {
+	if waiting := d.Waiting; waiting > 0 {
 		r.Reason = reasonExhausted
 		r.Message = fmt.Sprintf("ports of pods that have no port of the node: %d; all of %s are held", waiting, d.settings.Ports)
 		return r
 	}
 	r.Status, r.Reason = true, reasonComplete
 	r.Message = fmt.Sprintf("every port of a pod that a Service selects has a port of the node, of %s", d.settings.Ports)
+	if d.Left > 0 { // of a tenant, and no trouble of the node
+		r.Message += fmt.Sprintf("; but %d, which are over the bounds of their pods or namespaces", d.Left)
+	}
 	return r
 }
 
 // events tell pods and Services of mappings that wait for a port.
 func (d *Decision) events() []world.Event {
 	var out []world.Event
-	for _, m := range d.someWaiting() {
+	for _, m := range d.waiting {
 		objects := []string{"Pod " + m.Pod.Namespace + "/" + m.Pod.Name}
 		for _, s := range m.Services {
 			objects = append(objects, "Service "+s.Namespace+"/"+s.Name)
@@ -180,6 +186,10 @@ func (d *Decision) events() []world.Event {
 				Message: fmt.Sprintf("pod %s: %s; write a wider nodePortLocal.portRange", m.Pod.Name, d.why(m)),
 				Subject: fmt.Sprintf("%s %d/%s", m.Pod.Name, m.PodPort, m.kind())})
 		}
+	}
+	for _, e := range d.over {
+		out = append(out, world.Event{Object: "Pod " + e.pod.Namespace + "/" + e.pod.Name, Type: world.Warning, Reason: "NodePortLocalLimited",
+			Message: e.String() + "; select fewer ports, or write a higher bound", Subject: e.bound})
 	}
 	return out
 }
