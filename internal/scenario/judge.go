@@ -91,7 +91,7 @@ func (st *stage) end(like netip.Addr) netip.Addr {
 func (st *stage) peerMAC(node netip.Addr) world.MAC {
 	for _, n := range st.world.Peers.Nodes {
 		if slices.Contains(n.Addresses, node) || slices.Contains(n.Ends, node) {
-			return world.HashMAC("vxlan " + n.Name)
+			return world.OverlayMAC(n.Name)
 		}
 	}
 	return world.MAC{}

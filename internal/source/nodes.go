@@ -79,6 +79,7 @@ func (b *Builder) parseNodes(nodes []*corev1.Node) ([]meaning, []world.Problem) 
 		m, ok := b.nodes[o]
 		if !ok {
 			m = parseNode(o)
+			m.node.MAC = b.mac(o.Name)
 		}
 		known[o] = m
 		problems = append(problems, m.problems...)

@@ -61,6 +61,7 @@ type Builder struct {
 	node  string
 	nodes map[*corev1.Node]meaning
 	read  reading
+	mac   func(node string) world.MAC
 	among settled
 	limit *bounds
 	last  world.World
@@ -83,7 +84,7 @@ type meaning struct {
 
 // NewBuilder returns a builder for the named node.
 func NewBuilder(node string) *Builder {
-	return &Builder{node: node, nodes: map[*corev1.Node]meaning{}}
+	return &Builder{node: node, nodes: map[*corev1.Node]meaning{}, mac: world.OverlayMAC}
 }
 
 // Build returns the world of the builder's node, and the mistakes found in the

@@ -24,6 +24,9 @@ func HashMAC(name string) MAC {
 	return m
 }
 
+// OverlayMAC is the hardware address of the VXLAN device of the named node.
+func OverlayMAC(node string) MAC { return HashMAC("vxlan " + node) }
+
 // ShortHash is twelve hex digits that stand for a name, for places such as
 // interface names that have no room for more.
 func ShortHash(name string) string {

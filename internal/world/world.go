@@ -46,6 +46,9 @@ type Node struct {
 	// Ends are a peer's ends of the overlay, as its agent reports them: at most
 	// one of each family, that of the tunnel first. None: its Addresses serve.
 	Ends []netip.Addr
+	// MAC is the hardware address of its VXLAN device. That of a peer is zero where it
+	// is another node's: nothing can be wrapped for both.
+	MAC MAC
 	// InForce is the overlay of a peer, as its agent reports it.
 	InForce InForce
 }
@@ -82,7 +85,7 @@ func Gateway(podCIDR netip.Prefix) netip.Addr { return podCIDR.Masked().Addr().N
 // Equal reports whether n and m say the same.
 func (n *Node) Equal(m *Node) bool {
 	return n.Name == m.Name && slices.Equal(n.Addresses, m.Addresses) && slices.Equal(n.External, m.External) &&
-		slices.Equal(n.PodCIDRs, m.PodCIDRs) && slices.Equal(n.Ends, m.Ends) && n.InForce == m.InForce
+		slices.Equal(n.PodCIDRs, m.PodCIDRs) && slices.Equal(n.Ends, m.Ends) && n.InForce == m.InForce && n.MAC == m.MAC
 }
 
 // Peers are the other nodes of the cluster, sorted by name.

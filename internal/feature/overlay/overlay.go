@@ -51,7 +51,7 @@ func render(w *world.World) feature.Result {
 		return r.Result
 	}
 	device := &link.Link{
-		Name: datapath.VXLANLink, MTU: w.TunnelMTU(), MAC: MAC(w.Node.Name),
+		Name: datapath.VXLANLink, MTU: w.TunnelMTU(), MAC: w.Node.MAC,
 		VXLAN:               &link.VXLAN{VNI: w.Config.Overlay.VNI, Port: w.Config.Overlay.Port, Local: r.ends[0].Address},
 		NoTXChecksumOffload: w.Config.DisableTXChecksumOffload,
 	}
@@ -68,9 +68,6 @@ func render(w *world.World) feature.Result {
 	r.Problems = append(r.Problems, r.differs.problems(w.Node.Name)...)
 	return r.Result
 }
-
-// MAC is the hardware address of the VXLAN device of the named node.
-func MAC(node string) world.MAC { return world.HashMAC("vxlan " + node) }
 
 // A renderer adds up what leads to the peers.
 type renderer struct {
@@ -127,7 +124,7 @@ func (r *renderer) tunnel(p *world.Node, cidrs []netip.Prefix) {
 	if !to.IsValid() {
 		return
 	}
-	mac := MAC(p.Name)
+	mac := p.MAC
 	r.Part.Neighbours = append(r.Part.Neighbours, neigh.Neighbour{Link: datapath.VXLANLink, Addr: to, MAC: mac, Forward: true})
 	for _, cidr := range cidrs {
 		via := inside(cidr, mac)
