@@ -15,6 +15,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/cni"
 	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/feature/hostport"
 	"fairlead.dev/fairlead/internal/feature/pod"
 	"fairlead.dev/fairlead/internal/netns"
@@ -90,6 +91,9 @@ func (a *Agent) add(ctx context.Context, q cni.Request) (any, error) {
 	attachment, cidrs, err := s.place(q)
 	if err != nil {
 		return nil, err
+	}
+	if other := feature.Namesake(a.book.Attachments().List, &attachment, pod.LinkName); other != nil && !attachment.Chained {
+		return nil, later("the wire would have the name of the one of pod %s/%s", other.Namespace, other.Pod)
 	}
 	if old := a.book.Find(attachment.Key()); old != nil && !asWritten(old, &attachment) || a.book.Buried(attachment.Key()) {
 		// The runtime made the sandbox anew without saying so, or said so to a

@@ -22,3 +22,15 @@ func LinkName(containerID, ifname string) string {
 func PodMAC(containerID, ifname string) world.MAC {
 	return world.HashMAC("pod " + containerID + "/" + ifname)
 }
+
+// Namesake returns the attachment among all whose wire has the name that at's would
+// have, if another has: names are hashes.
+func Namesake(all []*world.Attachment, at *world.Attachment, name func(containerID, ifname string) string) *world.Attachment {
+	wanted := name(at.ContainerID, at.Interface)
+	for _, o := range all {
+		if o.Key() != at.Key() && !o.Chained && name(o.ContainerID, o.Interface) == wanted {
+			return o
+		}
+	}
+	return nil
+}

@@ -67,6 +67,7 @@ func (b *Builder) settleNodes(t together) settled {
 	}
 	nodes, contested, more := disjoint(nodes, r)
 	problems = append(problems, more...)
+	problems = append(problems, ownAddresses(nodes, b.node, t.before)...)
 	problems = append(problems, sharedAddresses(nodes)...)
 	problems = append(problems, addressesInPods(nodes)...)
 	problems = append(problems, newRegistrar(bouncer, nodes).reportedEnds(t.reports, nodes)...)

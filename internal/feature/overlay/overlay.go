@@ -121,10 +121,10 @@ func (r *renderer) own(a netip.Addr) bool {
 func (r *renderer) tunnel(p *world.Node, cidrs []netip.Prefix) {
 	to, problems := r.farEnd(p)
 	r.Problems = append(r.Problems, problems...)
-	if !to.IsValid() {
+	mac := p.MAC
+	if !to.IsValid() || mac == (world.MAC{}) { // told where the nodes are read
 		return
 	}
-	mac := p.MAC
 	r.Part.Neighbours = append(r.Part.Neighbours, neigh.Neighbour{Link: datapath.VXLANLink, Addr: to, MAC: mac, Forward: true})
 	for _, cidr := range cidrs {
 		via := inside(cidr, mac)
