@@ -45,3 +45,34 @@ func TestNamesThatAreNone(t *testing.T) {
 		t.Errorf("%d nodes, problems %v", len(o.Nodes), o.Problems)
 	}
 }
+
+// A file that cannot be read any more is no proof that its objects are gone.
+func TestWhatAFileToldOfCountsUntilItSaysOtherwise(t *testing.T) {
+	a, b := strings.ReplaceAll(someNode, "NAME", "a"), strings.ReplaceAll(someNode, "NAME", "b")
+	for what, tt := range map[string]struct {
+		content         string
+		nodes, problems int
+	}{
+		"empty":          {"", 2, 1},
+		"no YAML":        {"{{{", 2, 2},
+		"half":           {a + "---\n{{{", 2, 2},
+		"a wrong type":   {a + "---\napiVersion: v1\nkind: Node\nmetadata: {name: b}\nspec: 7\n", 2, 1},
+		"one taken away": {a, 1, 0},
+	} {
+		path := t.TempDir()
+		d := New(path)
+		write(t, path, "1.yaml", a+"---\n"+b)
+		first := read(t, d)
+		write(t, path, "1.yaml", tt.content)
+		for range 2 {
+			o := read(t, d)
+			if len(o.Nodes) != tt.nodes || len(o.Problems) != tt.problems {
+				t.Errorf("%s: %d nodes and problems %v, want %d and %d", what, len(o.Nodes), o.Problems, tt.nodes, tt.problems)
+			}
+		}
+		write(t, path, "1.yaml", b)
+		if o := read(t, d); len(first.Nodes) != 2 || len(o.Nodes) != 1 || len(o.Problems) != 0 {
+			t.Errorf("%s, and corrected: %d nodes, problems %v", what, len(o.Nodes), o.Problems)
+		}
+	}
+}
