@@ -193,10 +193,33 @@ func (f *folder) parse(path string, content []byte, last file) file {
 			out.objects = append(out.objects, object{doc, value})
 		}
 	}
+	if last.said != nil && (len(problems) > 0 || len(docs) == 0) {
+		out.keep(path, last.said)
+	}
 	if last.said != nil && last.equal(out) {
 		out = last.said
 	}
 	return file{content, out}
+}
+
+// keep keeps the objects of before that s lacks: a file that cannot be read to its
+// end, or is empty, is no proof that they are gone.
+func (s *said) keep(path string, before *said) {
+	there := map[string]bool{}
+	for _, o := range s.objects {
+		there[o.document.Object()] = true
+	}
+	kept := 0
+	for _, o := range before.objects {
+		if name := o.document.Object(); !there[name] {
+			s.objects = append(s.objects, o)
+			kept++
+		}
+	}
+	if kept > 0 {
+		s.problems = append(s.problems, world.Problem{Object: "file " + filepath.Base(path), Source: path,
+			Reason: fmt.Sprintf("objects that it told of cannot be read any more: %d count as they were", kept), Hint: "correct the file, or remove it"})
+	}
 }
 
 func (s *said) equal(t *said) bool {
