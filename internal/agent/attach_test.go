@@ -165,6 +165,9 @@ func TestGCDetachesWhatTheRuntimeDoesNotKnow(t *testing.T) {
 	if out := refused(t, n, "gc", cni.Request{Network: "another"}); out.Code != 0 || len(n.book.Attachments().List) != 2 {
 		t.Errorf("GC of another network: %+v", out)
 	}
+	if out := refused(t, n, "gc", cni.Request{Network: "fairlead"}); out.Code != 0 || len(n.book.Attachments().List) != 2 {
+		t.Errorf("GC by a runtime that knows nothing: %+v", out)
+	}
 	if out := refused(t, n, "gc", cni.Request{Network: "fairlead", Valid: []string{"known@eth0", "gone@eth0"}}); out.Code != 0 {
 		t.Errorf("gc: %+v", out)
 	}

@@ -49,11 +49,14 @@ func (b *Book) Collect() []*world.Attachment {
 }
 
 // Keep strikes out and returns all attachments to the network but those whose
-// keys are given.
+// keys are given. Where none is given, only those go that are known to be gone: a
+// runtime that lost what it knew says the same as one that has no pods.
 func (b *Book) Keep(network string, keys map[string]bool) []*world.Attachment {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.strike(func(r *record) bool { return r.Wire == "" && r.Network == network && !keys[r.Key()] })
+	return b.strike(func(r *record) bool {
+		return r.Wire == "" && r.Network == network && !keys[r.Key()] && (len(keys) > 0 || b.Gone(&r.Attachment))
+	})
 }
 
 // strike strikes out those that are to go.
