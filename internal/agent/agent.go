@@ -127,6 +127,9 @@ func New(c Config) (*Agent, error) {
 	if err := saveSettings(c.StateDir); err != nil {
 		a.troubles = append(a.troubles, fmt.Errorf("settings may stay after uninstall: %w", err))
 	}
+	if err := takes(c.StateDir); err != nil {
+		a.troubles = append(a.troubles, err)
+	}
 	a.complain()
 	a.ports = newNodePorts(a.given.allocations)
 	a.pressure = pressure.New(a.events.record, c.Log)

@@ -1,6 +1,9 @@
 package agent
 
 import (
+	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
 
 	"fairlead.dev/fairlead/internal/cni"
@@ -20,4 +23,17 @@ func StateFiles(stateDir string) []string {
 		out = append(out, replace.Leftovers(f)...)
 	}
 	return out
+}
+
+// takes says why nothing can be written into the state directory, if nothing can.
+func takes(stateDir string) error {
+	f, err := os.CreateTemp(stateDir, ".takes-*.tmp")
+	if err == nil {
+		_, err = f.WriteString("something")
+		err = errors.Join(err, f.Close(), os.Remove(f.Name()))
+	}
+	if err != nil {
+		return fmt.Errorf("%s takes nothing, so what is given out is in memory only: %w", stateDir, err)
+	}
+	return nil
 }

@@ -106,8 +106,9 @@ type Attachment struct {
 	HostPorts []HostPort `json:",omitempty"`
 	Bandwidth Bandwidth  `json:",omitzero"`
 	// Wire is the name of the wire of one whose record is lost: all that is known of
-	// it are that and its addresses.
+	// it are that, its addresses, and the hardware address at its end, if any.
 	Wire string `json:",omitempty"`
+	MAC  MAC    `json:",omitzero"`
 }
 
 // Key names the attachment; no other of the node has the same.

@@ -75,8 +75,12 @@ func wireSets(w *world.World) []*nft.Set {
 		}
 		link := nft.Link(feature.Wire(a))
 		names = append(names, nft.Element{Key: link})
-		if a.Wire == "" { // else nobody knows it
-			local = append(local, nft.Element{Key: nft.Tuple(link, nft.Addr(feature.PodMAC(a.ContainerID, a.Interface).LinkLocal()))})
+		mac := a.MAC
+		if a.Wire == "" {
+			mac = feature.PodMAC(a.ContainerID, a.Interface)
+		}
+		if mac != (world.MAC{}) { // else nobody knows it
+			local = append(local, nft.Element{Key: nft.Tuple(link, nft.Addr(mac.LinkLocal()))})
 		}
 		for _, addr := range a.Addresses {
 			f := familyOf(addr)

@@ -15,7 +15,8 @@ import (
 
 // Wires lists the wires that the kernel of the calling thread's network namespace
 // holds and by which something is reached: veth pairs of ours whose other end is in
-// another namespace, with the addresses that our routes lead to by them.
+// another namespace, with the addresses that our routes lead to by them and
+// the hardware address that these have.
 func Wires() ([]*world.Attachment, error) { return link.Whole(wires) }
 
 func wires() ([]*world.Attachment, error) {
@@ -38,11 +39,21 @@ func wires() ([]*world.Attachment, error) {
 			}
 		}
 	}
+	at := map[int]world.MAC{}
+	neighbours, err := netlink.NeighList(0, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, fmt.Errorf("list neighbours on wires: %w", err)
+	}
+	for _, n := range neighbours {
+		if n.State == netlink.NUD_PERMANENT && len(n.HardwareAddr) == len(world.MAC{}) {
+			at[n.LinkIndex] = world.MAC(n.HardwareAddr)
+		}
+	}
 	var out []*world.Attachment
 	for _, l := range links {
 		a := l.Attrs()
 		if strings.HasPrefix(a.Name, datapath.LinkPrefix) && l.Type() == "veth" && a.NetNsID >= 0 && len(to[a.Index]) > 0 {
-			out = append(out, &world.Attachment{Wire: a.Name, Addresses: to[a.Index]})
+			out = append(out, &world.Attachment{Wire: a.Name, Addresses: to[a.Index], MAC: at[a.Index]})
 		}
 	}
 	return out, nil
