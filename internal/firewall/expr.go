@@ -103,16 +103,15 @@ func (r *reading) expression(body []byte) {
 
 // verdict is one as attributes of NFTA_DATA_VERDICT.
 func (r *reading) verdict(v attributes) {
-	code := int32(v.u32(unix.NFTA_VERDICT_CODE))
-	switch {
-	case code == unix.NFT_JUMP || code == unix.NFT_GOTO:
+	switch code := int32(v.u32(unix.NFTA_VERDICT_CODE)); code {
+	case unix.NFT_JUMP, unix.NFT_GOTO:
 		r.rule.to, r.rule.away = v.str(unix.NFTA_VERDICT_CHAIN), code == unix.NFT_GOTO
-	case code == unix.NFT_RETURN:
+	case unix.NFT_RETURN:
 		r.rule.then, r.rule.back = passed, true
-	case code == unix.NFT_CONTINUE || code == unix.NFT_BREAK:
-	case code == 0: // NF_DROP
+	case unix.NFT_CONTINUE, unix.NFT_BREAK:
+	case 0: // NF_DROP
 		r.ends(outcome{drop: true, by: r.described("drops")})
-	case code == 1: // NF_ACCEPT
+	case 1: // NF_ACCEPT
 		r.ends(accepted)
 	default:
 		r.ends(anything)

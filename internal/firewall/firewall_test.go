@@ -5,11 +5,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"os/exec"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -52,6 +50,7 @@ func newNode(t *testing.T) node {
 			w.far.Address("eth0", w.addresses[i]+bits)
 			shell(t, w.far, "ip route add default via "+near)
 		}
+		shell(t, w.far, "nft -f - <<'END'"+beginnings+"END\n")
 		w.far.Do(func() error { return listen(t) })
 	}
 	return n
@@ -98,7 +97,7 @@ func (n node) to(h *netnstest.Host, family int) string {
 // passes reports whether the first packet of a connection arrives in time.
 func (n node) passes(way world.Way, family int, within time.Duration) bool {
 	ends := n.ways()[way]
-	before := segments(ends[1])
+	before := begun(ends[1], family)
 	to := netip.AddrPortFrom(netip.MustParseAddr(n.to(ends[1], family)), 80).String()
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	var dialling sync.WaitGroup
@@ -113,26 +112,23 @@ func (n node) passes(way world.Way, family int, within time.Duration) bool {
 		})
 	})
 	for ctx.Err() == nil {
-		if segments(ends[1]) > before {
+		if begun(ends[1], family) != before {
 			return true
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(20 * time.Millisecond)
 	}
-	return segments(ends[1]) > before
+	return begun(ends[1], family) != before
 }
 
-// segments is how many of TCP a host has taken in.
-func segments(h *netnstest.Host) int {
-	count := 0
-	h.Do(func() error {
-		b, err := os.ReadFile("/proc/thread-self/net/snmp")
-		if lines := regexp.MustCompile(`(?m)^Tcp: .*`).FindAllString(string(b), 2); len(lines) == 2 {
-			names := strings.Fields(lines[0])
-			count, err = strconv.Atoi(strings.Fields(lines[1])[slices.Index(names, "InSegs")])
-		}
-		return err
-	})
-	return count
+// beginnings counts first packets of TCP connections, of each family in its own table.
+const beginnings = `
+table ip beginnings { chain c { type filter hook prerouting priority -300; tcp flags & (syn | ack) == syn counter; }; }
+table ip6 beginnings { chain c { type filter hook prerouting priority -300; tcp flags & (syn | ack) == syn counter; }; }
+`
+
+// begun is how many connections of a family have begun to come to a host.
+func begun(h *netnstest.Host, family int) string {
+	return regexp.MustCompile(`packets \d+`).FindString(h.Run("nft", "list", "table", []string{"ip", "ip6"}[family], "beginnings"))
 }
 
 // drops are what is found, one a line.

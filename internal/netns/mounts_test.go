@@ -18,15 +18,15 @@ import (
 var mountCases = map[string]func(t *testing.T){
 	"ours, then the machine's first ip netns add": func(t *testing.T) {
 		makeNew(t, "ours")
-		ip(t, "add", "stranger")
+		ip(t, "add")
 		remove(t, "ours")
-		ip(t, "del", "stranger")
+		ip(t, "del")
 	},
 	"from before the directory was a mount, then ip netns add": func(t *testing.T) {
 		mountAsBefore(t, "ours")
-		ip(t, "add", "stranger")
+		ip(t, "add")
 		remove(t, "ours")
-		ip(t, "del", "stranger")
+		ip(t, "del")
 	},
 	"from before the directory was a mount, then a new one": func(t *testing.T) {
 		mountAsBefore(t, "old")
@@ -48,7 +48,7 @@ var mountCases = map[string]func(t *testing.T){
 	},
 	"others stay": func(t *testing.T) {
 		mountAsBefore(t, "other")
-		ip(t, "add", "stranger")
+		ip(t, "add")
 		makeNew(t, "ours")
 		remove(t, "ours")
 		for _, name := range []string{"other", "stranger"} {
@@ -125,10 +125,11 @@ func bind(t *testing.T, from, to string, flags uintptr) {
 	}
 }
 
-func ip(t *testing.T, do, name string) {
+// ip adds or deletes a namespace called stranger, as others do.
+func ip(t *testing.T, do string) {
 	t.Helper()
-	if out, err := exec.Command("ip", "netns", do, name).CombinedOutput(); err != nil {
-		t.Fatalf("ip netns %s %s: %v\n%s", do, name, err, out)
+	if out, err := exec.Command("ip", "netns", do, "stranger").CombinedOutput(); err != nil {
+		t.Fatalf("ip netns %s: %v\n%s", do, err, out)
 	}
 }
 

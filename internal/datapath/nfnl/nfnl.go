@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrChanged: what is listed changed meanwhile; list it again.
+// ErrChanged says that what is listed changed meanwhile; list it again.
 var ErrChanged = errors.New("it changed while it was listed")
 
 const (

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,7 +21,7 @@ type filters struct {
 	stale atomic.Bool // something that was looked into changed since
 
 	mu      sync.Mutex
-	exits   string // the ways out that it was seen for
+	exits   []world.Exit // the ways out that it was seen for
 	nft     filterLook
 	legacy  filterLook
 	watched map[firewall.Chain]bool
@@ -66,12 +67,8 @@ func (o *Observer) drops(exits []world.Exit) []world.ForwardDrop {
 	f := &o.filters
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	ways := ""
-	for _, e := range exits {
-		ways += e.Interface + " " + e.Address.String() + " "
-	}
-	moved := ways != f.exits
-	f.exits = ways
+	moved := !slices.Equal(exits, f.exits)
+	f.exits = exits
 	watching := o.watches.Load() == int32(len(watched))
 	stale := moved || !watching || f.stale.Load() || time.Since(f.nft.at) > filtersAnyway
 	if stale && f.nft.again(0) {
