@@ -32,6 +32,7 @@ const (
 	datagramEvery = 5 * time.Millisecond
 	answerWithin  = 5 * time.Second // after the end, for what is still on its way
 	chunk         = 16 << 10
+	pause         = 5 * time.Millisecond // between chunks
 )
 
 // drive opens n connections, streams and sends datagrams until ctx is done.
@@ -123,7 +124,7 @@ func (r *Report) flow(ctx context.Context, c net.Conn) {
 				written <- err
 				return
 			}
-			time.Sleep(time.Millisecond) // a stream beside others, not a flood
+			time.Sleep(pause) // a stream beside others, not a flood, which two processors would have to carry twice
 		}
 		written <- c.(*net.TCPConn).CloseWrite()
 	}()
