@@ -57,11 +57,15 @@ const wantsANetwork = `{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": 
 // lacks is the annotation that tells such agents apart.
 const lacks = "fairlead.dev/e2e-lacks"
 
-// The agent needs each of its privileges: one node's goes without one at a time.
+// The agent needs each of its privileges: one node's goes without one at a time,
+// and says so. Pods that run keep their network: what an agent cannot see or do
+// does not end what is there.
 func TestTheAgentNeedsEachOfItsPrivileges(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	node := shared.Nodes()[0].Name()
+	ns := namespace(t)
+	running := begin(t, run(t, ns, "a", node), run(t, ns, "b", "node2"))
 	client, err := shared.Client()
 	if err != nil {
 		t.Fatal(err)
@@ -92,6 +96,7 @@ func TestTheAgentNeedsEachOfItsPrivileges(t *testing.T) {
 	if err := shared.WaitReady(ctx); err != nil {
 		t.Error(err)
 	}
+	running.unharmed()
 }
 
 // within gives f two minutes.
