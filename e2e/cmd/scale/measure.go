@@ -62,7 +62,12 @@ func (b *bench) measure(ctx context.Context, pods int) (r row, err error) {
 	}
 	defer func() {
 		_ = cmd.Process.Signal(unix.SIGTERM) // the next one finds what it left in the kernel
-		_ = cmd.Wait()
+		select {
+		case <-cmd.Ended():
+		case <-time.After(endPatience):
+			_ = cmd.Process.Kill()
+			err = errors.Join(err, fmt.Errorf("the agent did not end within %s of being asked to", endPatience))
+		}
 		if err != nil {
 			text, _ := os.ReadFile(log.Name())
 			err = fmt.Errorf("%w; the agent's log:\n%s", err, text[max(0, len(text)-2000):])
@@ -101,6 +106,9 @@ func (b *bench) applied(ctx context.Context) error {
 		}
 	}
 }
+
+// endPatience is how long an agent may take to end.
+const endPatience = 30 * time.Second
 
 // all waits until the kernel's set has the addresses of all pods. A listing of a
 // set that has just grown may miss some.
