@@ -78,7 +78,7 @@ type Agent struct {
 	turning  sync.Mutex // the kernel and the snapshot are apart while a turn is taken
 	snapshot atomic.Pointer[Snapshot]
 	held     datapath.State // what the kernel holds, as far as we know; the loop's own
-	led      map[flow]bool  // where UDP ports led at the last turn; the loop's own
+	flows    *redirector
 	// repairs that were begun, and are not known to be done; the loop's own
 	repairing map[datapath.Repair]bool
 	repaired  int64 // in all; the loop's own
@@ -131,6 +131,7 @@ func New(c Config) (*Agent, error) {
 		a.troubles = append(a.troubles, err)
 	}
 	a.complain()
+	a.flows = newRedirector(c.Log)
 	a.ports = newNodePorts(a.given.allocations)
 	a.pressure = pressure.New(a.events.record, c.Log)
 	a.metrics.registry.MustRegister(pressureCollector{a.pressure}, reachCollector{a.reach}, nodePortCollector{a})

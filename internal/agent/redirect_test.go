@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -135,5 +136,85 @@ func TestUDPFlowsStayWhileTheNodeIsUnknown(t *testing.T) {
 	}
 	if n := flows(); n != 1 {
 		t.Errorf("%d flows once the node is unknown, want 1", n)
+	}
+}
+
+// The turn goes on while the connection table is looked through; one change is looked
+// for once, by its port, and what changes back meanwhile is cut over too.
+func TestATurnDoesNotWaitForTheConnectionTable(t *testing.T) {
+	n := newNode(t, nodes)
+	n.far.Address("eth0", "192.168.100.7/24")
+	asked, proceed := make(chan conntrack.Filter), make(chan struct{})
+	forget := n.flows.forget
+	n.flows.forget = func(table *conntrack.Table, f conntrack.Filter, stale func(*conntrack.Entry) bool) (int, error) {
+		asked <- f
+		<-proceed
+		return forget(table, f, stale)
+	}
+	a, b := netnstest.New(t), netnstest.New(t)
+	toA := documents(podObject("a", n.attach(t, "a", a).Addresses[0].String(), ""), service("a", "a", "5353", "UDP"), portRange("61000-61000"))
+	toB := documents(podObject("b", n.attach(t, "b", b).Addresses[0].String(), ""), service("b", "b", "5353", "UDP"), portRange("61000-61000"))
+	want := conntrack.Filter{Family: unix.AF_INET, Protocol: unix.IPPROTO_UDP, Original: conntrack.Tuple{Destination: netip.AddrPortFrom(netip.Addr{}, 61000)}}
+	looked := func() {
+		t.Helper()
+		if f := <-asked; f != want {
+			t.Errorf("looked for %+v, want %+v", f, want)
+		}
+	}
+	n.write(t, "npl.yaml", toA)
+	n.mustTurn(t)
+	looked() // nobody goes on: the turns that follow do not wait for it
+	n.write(t, "npl.yaml", toB)
+	n.mustTurn(t)
+	client := dialUDP(t, n.far, "192.168.100.1:61000")
+	_, _ = client.Write([]byte("x")) // of a flow to b
+	n.write(t, "npl.yaml", toA)
+	n.mustTurn(t)
+	n.mustTurn(t) // nothing changed: nothing is looked for
+	proceed <- struct{}{}
+	looked()
+	proceed <- struct{}{}
+	var l net.PacketConn
+	a.Do(func() (err error) {
+		l, err = net.ListenPacket("udp4", ":5353")
+		return err
+	})
+	defer l.Close()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		_, _ = client.Write([]byte("x"))
+		must(t, l.SetDeadline(time.Now().Add(20*time.Millisecond)))
+		if _, _, err := l.ReadFrom(make([]byte, 1)); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the pod is not reached")
+		}
+	}
+	select {
+	case f := <-asked:
+		t.Errorf("looked once more, for %+v", f)
+	default:
+	}
+}
+
+// A look that failed is taken again at the next turn.
+func TestConnectionsAreLookedForAgain(t *testing.T) {
+	n := newNode(t, nodes)
+	looks := make(chan int, 10)
+	failing := errors.New("no buffer")
+	n.flows.forget = func(*conntrack.Table, conntrack.Filter, func(*conntrack.Entry) bool) (int, error) {
+		err := failing
+		failing = nil
+		looks <- 1
+		return 0, err
+	}
+	n.write(t, "npl.yaml", documents(podObject("a", "10.244.1.9", ""), service("a", "a", "5353", "UDP")))
+	n.mustTurn(t)
+	<-looks
+	for deadline := time.Now().Add(10 * time.Second); len(looks) == 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("nobody looks again")
+		}
+		n.mustTurn(t)
 	}
 }

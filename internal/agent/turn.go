@@ -95,7 +95,7 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 	errors.As(err, &s.Failures)
 	if err == nil || s.rulesHold() {
 		a.ports.leads(s.Rendered.Allocations.NodePorts)
-		a.redirect(s)
+		a.flows.follow(s)
 	} else {
 		a.ports.mayLead(s.Rendered.Allocations.NodePorts)
 	}

@@ -11,8 +11,11 @@ import (
 // A Filter says which entries are wanted. What is zero in it matches all.
 type Filter struct {
 	Status   Status // bits that must be set
+	Family   byte   // AF_INET or AF_INET6; where addresses are asked for it is theirs
 	Protocol byte
-	Reply    Tuple // an address without a port matches all its ports
+	// An address without a port matches all its ports, a port without an address
+	// that of all.
+	Original, Reply Tuple
 }
 
 // Dump calls visit with every entry that f wants, until visit has enough. The
@@ -46,7 +49,11 @@ var errEnough = errors.New("enough")
 
 func (f Filter) wants(e *Entry) bool {
 	return e.Status&f.Status == f.Status && (f.Protocol == 0 || f.Protocol == e.Protocol) &&
-		covers(f.Reply.Source, e.Reply.Source) && covers(f.Reply.Destination, e.Reply.Destination)
+		(f.Family == 0 || f.Family == familyOf(e.Original.Source.Addr())) && f.Original.covers(e.Original) && f.Reply.covers(e.Reply)
+}
+
+func (t Tuple) covers(u Tuple) bool {
+	return covers(t.Source, u.Source) && covers(t.Destination, u.Destination)
 }
 
 func covers(want, have netip.AddrPort) bool {
@@ -55,15 +62,19 @@ func covers(want, have netip.AddrPort) bool {
 
 // family is that of the addresses that are asked for.
 func (f Filter) family() byte {
-	for _, a := range []netip.Addr{f.Reply.Source.Addr(), f.Reply.Destination.Addr()} {
-		switch {
-		case a.Is4():
-			return unix.AF_INET
-		case a.Is6():
-			return unix.AF_INET6
+	for _, a := range []netip.AddrPort{f.Original.Source, f.Original.Destination, f.Reply.Source, f.Reply.Destination} {
+		if a.Addr().IsValid() {
+			return familyOf(a.Addr())
 		}
 	}
-	return unix.AF_UNSPEC
+	return f.Family
+}
+
+func familyOf(a netip.Addr) byte {
+	if a.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
 }
 
 // What of a tuple the kernel compares (net/netfilter/nf_internals.h,
@@ -89,19 +100,35 @@ func (f Filter) append(b []byte) []byte {
 	if f.family() == unix.AF_UNSPEC {
 		return b
 	}
-	tuple, compare := f.tuple()
-	if compare == 0 {
+	flags := []byte(nil)
+	for _, d := range []struct {
+		tuple            Tuple
+		identifier       netip.AddrPort // of an ICMP echo: that of the asking side
+		attribute, which uint16
+	}{
+		{f.Original, f.Original.Source, entryOriginal, filterOriginal},
+		{f.Reply, f.Reply.Destination, entryReply, filterReply},
+	} {
+		if d.tuple == (Tuple{}) && (d.which == filterOriginal || flags != nil) {
+			continue // the protocol alone is compared once
+		}
+		tuple, compare := f.tuple(d.tuple, d.identifier.Port())
+		if compare == 0 {
+			continue
+		}
+		b = appendAttribute(b, d.attribute|unix.NLA_F_NESTED, tuple)
+		flags = appendAttribute(flags, d.which, binary.NativeEndian.AppendUint32(nil, compare))
+	}
+	if flags == nil {
 		return b // the family alone
 	}
-	b = appendAttribute(b, entryReply|unix.NLA_F_NESTED, tuple)
-	return appendAttribute(b, entryFilter|unix.NLA_F_NESTED,
-		appendAttribute(nil, filterReply, binary.NativeEndian.AppendUint32(nil, compare)))
+	return appendAttribute(b, entryFilter|unix.NLA_F_NESTED, flags)
 }
 
-// tuple is the reply's tuple, and what of it is to be compared. Addresses of IPv6
+// tuple is one direction's tuple, and what of it is to be compared. Addresses of IPv6
 // are not: the kernel has the comparison the wrong way round, and leaves out
 // those that match (ctnetlink_filter_match_tuple, seen on Linux 6.18).
-func (f Filter) tuple() (tuple []byte, compare uint32) {
+func (f Filter) tuple(t Tuple, identifier uint16) (tuple []byte, compare uint32) {
 	var addresses, protocol []byte
 	address := func(kind uint16, a netip.Addr, flag uint32) {
 		if a.Is4() {
@@ -113,20 +140,20 @@ func (f Filter) tuple() (tuple []byte, compare uint32) {
 			protocol, compare = appendAttribute(protocol, kind, binary.BigEndian.AppendUint16(nil, port)), compare|flag
 		}
 	}
-	address(addressSource4, f.Reply.Source.Addr(), compareSource)
-	address(addressDestination4, f.Reply.Destination.Addr(), compareDestination)
+	address(addressSource4, t.Source.Addr(), compareSource)
+	address(addressDestination4, t.Destination.Addr(), compareDestination)
 	if f.Protocol != 0 {
 		protocol, compare = appendAttribute(protocol, protocolNumber, []byte{f.Protocol}), compare|compareProtocol
 	}
 	switch f.Protocol {
 	case 0: // ports of which protocol?
 	case unix.IPPROTO_ICMP:
-		port(protocolICMP, f.Reply.Destination.Port(), compareICMP)
+		port(protocolICMP, identifier, compareICMP)
 	case unix.IPPROTO_ICMPV6:
-		port(protocolICMPv6, f.Reply.Destination.Port(), compareICMPv6)
+		port(protocolICMPv6, identifier, compareICMPv6)
 	default:
-		port(protocolSource, f.Reply.Source.Port(), compareSourcePort)
-		port(protocolDestination, f.Reply.Destination.Port(), compareDestinationPort)
+		port(protocolSource, t.Source.Port(), compareSourcePort)
+		port(protocolDestination, t.Destination.Port(), compareDestinationPort)
 	}
 	if addresses != nil {
 		tuple = appendAttribute(tuple, tupleAddresses|unix.NLA_F_NESTED, addresses)

@@ -173,6 +173,12 @@ func TestDumpLeavesOutWhatIsNotWanted(t *testing.T) {
 			"a port of no protocol":  {Filter{Reply: Tuple{Source: netip.AddrPortFrom(far4, service)}}, 2 * toEach},
 			"who has this port?":     {Filter{Protocol: one.Protocol, Reply: Tuple{Destination: one.Reply.Destination}}, 1},
 			"who has this echo?":     {Filter{Protocol: echo.Protocol, Reply: Tuple{Destination: echo.Reply.Destination}}, 1},
+			"UDP of IPv6":            {Filter{Family: unix.AF_INET6, Status: SourceNAT, Protocol: unix.IPPROTO_UDP}, toEach},
+			"to a port, of IPv4":     {Filter{Family: unix.AF_INET, Protocol: unix.IPPROTO_UDP, Original: Tuple{Destination: netip.AddrPortFrom(netip.Addr{}, service)}}, toEach},
+			"to a port, of IPv6":     {Filter{Family: unix.AF_INET6, Protocol: unix.IPPROTO_UDP, Original: Tuple{Destination: netip.AddrPortFrom(netip.Addr{}, service)}}, toEach},
+			"to another port":        {Filter{Family: unix.AF_INET, Protocol: unix.IPPROTO_UDP, Original: Tuple{Destination: netip.AddrPortFrom(netip.Addr{}, service+1)}}, 0},
+			"from an address":        {Filter{Original: Tuple{Source: netip.AddrPortFrom(near4, 0)}, Reply: Tuple{Source: netip.AddrPortFrom(far4, 0)}}, 3 * toEach},
+			"who sent this echo?":    {Filter{Protocol: echo.Protocol, Original: Tuple{Source: echo.Original.Source}}, 1},
 			"nobody":                 {Filter{Reply: Tuple{Source: netip.AddrPortFrom(near4, 0)}}, 0},
 		} {
 			var want []Entry
@@ -183,6 +189,31 @@ func TestDumpLeavesOutWhatIsNotWanted(t *testing.T) {
 			}
 			if have := dump(t, c.filter); !slices.Equal(have, want) || len(have) != c.want {
 				t.Errorf("%s: %d entries %v, want %d %v", name, len(have), have, c.want, want)
+			}
+		}
+		return nil
+	})
+}
+
+// The kernel itself leaves out what goes to other ports: one port's connections cost
+// no copy of all the others.
+func TestTheKernelLeavesOutOtherPorts(t *testing.T) {
+	t.Parallel()
+	translated(t).Do(func() error {
+		for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
+			for port, want := range map[uint16]int{service: toEach, service + 1: 0} {
+				table, err := Open()
+				if err != nil {
+					return err
+				}
+				f := Filter{Family: family, Protocol: unix.IPPROTO_UDP, Original: Tuple{Destination: netip.AddrPortFrom(netip.Addr{}, port)}}
+				table.ask(msgGet, unix.NLM_F_DUMP, f.family())
+				table.request = f.append(table.request)
+				have := 0
+				err = table.send(func([]byte) error { have++; return nil })
+				if err := errors.Join(err, table.Close()); err != nil || have != want {
+					t.Errorf("family %d, port %d: the kernel tells of %d entries, want %d (%v)", family, port, have, want, err)
+				}
 			}
 		}
 		return nil

@@ -64,7 +64,8 @@ const (
 	infoTCP  = 1
 	tcpState = 1
 
-	filterReply = 2
+	filterOriginal = 1
+	filterReply    = 2
 )
 
 // parse reads an entry from the body of a message. What it does not know it
