@@ -38,82 +38,86 @@ func (e *ear) names() string {
 	return strings.Join(out, " ")
 }
 
+// oursComes has our own Lease come for so long.
+func oursComes(e *ear, long time.Duration) {
+	for end := time.Now().Add(long); time.Now().Before(end); time.Sleep(retryTime) {
+		e.hear(lease(Component, time.Now(), 15))
+	}
+}
+
+var silences = []struct {
+	name, want string
+	happens    func(e *ear)
+}{
+	{"long ago by its own clock, and new to us", "", func(e *ear) {
+		e.hear(lease("agent-a", time.Now().Add(-time.Hour), 40))
+		oursComes(e, 30*time.Second)
+	}},
+	{"not renewed", "a", func(e *ear) {
+		e.hear(lease("agent-a", time.Now(), 40))
+		oursComes(e, 50*time.Second)
+	}},
+	{"one of two", "b", func(e *ear) {
+		e.hear(lease("agent-a", time.Now(), 40))
+		e.hear(lease("agent-b", time.Now(), 40))
+		oursComes(e, 30*time.Second)
+		e.hear(lease("agent-a", time.Now(), 40))
+		oursComes(e, 20*time.Second)
+	}},
+	{"it comes again and again, and says nothing new", "a", func(e *ear) {
+		l := lease("agent-a", time.Now(), 40)
+		for range 30 {
+			e.hear(l)
+			time.Sleep(2 * time.Second)
+		}
+	}},
+	{"many nodes, and so seldom", "", func(e *ear) {
+		e.hear(lease("agent-a", time.Now(), 200))
+		oursComes(e, 150*time.Second)
+	}},
+	{"nothing is seen at all", "", func(e *ear) {
+		e.hear(lease("agent-a", time.Now(), 40))
+		time.Sleep(time.Hour)
+	}},
+	{"nothing was seen for long", "", func(e *ear) {
+		e.hear(lease("agent-a", time.Now(), 40))
+		time.Sleep(time.Hour)
+		oursComes(e, 30*time.Second)
+	}},
+	{"seen again for long enough", "a", func(e *ear) {
+		e.hear(lease("agent-a", time.Now(), 40))
+		time.Sleep(time.Hour)
+		oursComes(e, 50*time.Second)
+	}},
+	{"its Lease went with its Node", "", func(e *ear) {
+		e.hear(lease("agent-a", time.Now(), 40))
+		oursComes(e, 20*time.Second)
+		e.gone("agent-a")
+		oursComes(e, 50*time.Second)
+	}},
+	{"another leader began", "", func(e *ear) {
+		e.hear(lease("agent-a", time.Now(), 40))
+		oursComes(e, 20*time.Second)
+		e.forget()
+		e.hear(lease("agent-a", time.Now().Add(-20*time.Second), 40))
+		oursComes(e, 30*time.Second)
+	}},
+	{"it is written down", "", func(e *ear) {
+		e.hear(lease("agent-a", time.Now(), 40))
+		oursComes(e, 50*time.Second)
+		_, news := e.silent()
+		e.wrote(news[0])
+	}},
+	{"no agent's", "", func(e *ear) {
+		e.hear(lease("somebody", time.Now(), 40))
+		oursComes(e, time.Minute)
+	}},
+}
+
 // An agent is silent once its Lease has not changed before our eyes for as long as it
 // may last, and we were looking all the while.
 func TestOnlyWhoIsListenedToIsSilent(t *testing.T) {
-	ours := func(e *ear, long time.Duration) {
-		for end := time.Now().Add(long); time.Now().Before(end); time.Sleep(retryTime) {
-			e.hear(lease(Component, time.Now(), 15))
-		}
-	}
-	for _, tt := range []struct {
-		name, want string
-		happens    func(e *ear)
-	}{
-		{"long ago by its own clock, and new to us", "", func(e *ear) {
-			e.hear(lease("agent-a", time.Now().Add(-time.Hour), 40))
-			ours(e, 30*time.Second)
-		}},
-		{"not renewed", "a", func(e *ear) {
-			e.hear(lease("agent-a", time.Now(), 40))
-			ours(e, 50*time.Second)
-		}},
-		{"one of two", "b", func(e *ear) {
-			e.hear(lease("agent-a", time.Now(), 40))
-			e.hear(lease("agent-b", time.Now(), 40))
-			ours(e, 30*time.Second)
-			e.hear(lease("agent-a", time.Now(), 40))
-			ours(e, 20*time.Second)
-		}},
-		{"it comes again and again, and says nothing new", "a", func(e *ear) {
-			l := lease("agent-a", time.Now(), 40)
-			for range 30 {
-				e.hear(l)
-				time.Sleep(2 * time.Second)
-			}
-		}},
-		{"many nodes, and so seldom", "", func(e *ear) {
-			e.hear(lease("agent-a", time.Now(), 200))
-			ours(e, 150*time.Second)
-		}},
-		{"nothing is seen at all", "", func(e *ear) {
-			e.hear(lease("agent-a", time.Now(), 40))
-			time.Sleep(time.Hour)
-		}},
-		{"nothing was seen for long", "", func(e *ear) {
-			e.hear(lease("agent-a", time.Now(), 40))
-			time.Sleep(time.Hour)
-			ours(e, 30*time.Second)
-		}},
-		{"seen again for long enough", "a", func(e *ear) {
-			e.hear(lease("agent-a", time.Now(), 40))
-			time.Sleep(time.Hour)
-			ours(e, 50*time.Second)
-		}},
-		{"its Lease went with its Node", "", func(e *ear) {
-			e.hear(lease("agent-a", time.Now(), 40))
-			ours(e, 20*time.Second)
-			e.gone("agent-a")
-			ours(e, 50*time.Second)
-		}},
-		{"another leader began", "", func(e *ear) {
-			e.hear(lease("agent-a", time.Now(), 40))
-			ours(e, 20*time.Second)
-			e.forget()
-			e.hear(lease("agent-a", time.Now().Add(-20*time.Second), 40))
-			ours(e, 30*time.Second)
-		}},
-		{"it is written down", "", func(e *ear) {
-			e.hear(lease("agent-a", time.Now(), 40))
-			ours(e, 50*time.Second)
-			_, news := e.silent()
-			e.wrote(news[0])
-		}},
-		{"no agent's", "", func(e *ear) {
-			e.hear(lease("somebody", time.Now(), 40))
-			ours(e, time.Minute)
-		}},
-	} {
+	for _, tt := range silences {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				e := newEar()
@@ -149,28 +153,30 @@ func (a *oneNode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"leases": a.lease, "nodes": a.node, "fairleadnodes": a.report}[path.Base(path.Dir(r.URL.Path))])
 }
 
+func unavailable(status corev1.ConditionStatus, reason string) []corev1.NodeCondition {
+	return []corev1.NodeCondition{{Type: "Ready", Status: "True"}, {Type: corev1.NodeNetworkUnavailable, Status: status, Reason: reason}}
+}
+
+var doubts = []struct {
+	name         string
+	conditions   []corev1.NodeCondition
+	later        time.Duration // was the Lease renewed than was heard
+	node, report bool          // are written
+}{
+	{"it said that all is well", unavailable("False", "FairleadReady"), 0, true, true},
+	{"it is known to be broken", unavailable("True", "FairleadNotReady"), 0, false, true},
+	{"another network's", unavailable("False", "RouteCreated"), 0, false, true},
+	{"it is there already", unavailable("Unknown", "FairleadSilent"), 0, false, true},
+	{"none", nil, 0, false, true},
+	{"it is heard of again", unavailable("False", "FairleadReady"), time.Minute, false, false},
+}
+
 // What a silent agent said is doubted in its own name, and nothing else is.
 func TestWhatASilentAgentSaidIsDoubted(t *testing.T) {
 	heard := time.Now().Truncate(time.Microsecond)
-	unavailable := func(status corev1.ConditionStatus, reason string) []corev1.NodeCondition {
-		return []corev1.NodeCondition{{Type: "Ready", Status: "True"}, {Type: corev1.NodeNetworkUnavailable, Status: status, Reason: reason}}
-	}
-	for _, tt := range []struct {
-		name       string
-		conditions []corev1.NodeCondition
-		renewed    time.Time
-		node       bool
-		report     bool
-	}{
-		{"it said that all is well", unavailable("False", "FairleadReady"), heard, true, true},
-		{"it is known to be broken", unavailable("True", "FairleadNotReady"), heard, false, true},
-		{"another network's", unavailable("False", "RouteCreated"), heard, false, true},
-		{"it is there already", unavailable("Unknown", "FairleadSilent"), heard, false, true},
-		{"none", nil, heard, false, true},
-		{"it is heard of again", unavailable("False", "FairleadReady"), heard.Add(time.Minute), false, false},
-	} {
+	for _, tt := range doubts {
 		t.Run(tt.name, func(t *testing.T) {
-			a := &oneNode{lease: lease("agent-n1", tt.renewed, 40), writes: map[string]map[string]any{},
+			a := &oneNode{lease: lease("agent-n1", heard.Add(tt.later), 40), writes: map[string]map[string]any{},
 				node:   &corev1.Node{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"}, ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: "u1", ResourceVersion: "7"}, Status: corev1.NodeStatus{Conditions: tt.conditions}},
 				report: report("n1", 1, problem("AgentConfig default", "a", "is wrong"))}
 			a.report.TypeMeta = metav1.TypeMeta{APIVersion: v1alpha1.APIVersion, Kind: "FairleadNode"}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -309,4 +310,38 @@ func annotationsOf(r real, pod string) string {
 		out = append(out, k+"="+p.Annotations[k])
 	}
 	return strings.Join(out, " ")
+}
+
+// An agent with the rights that the manifests give it renews its Lease, which goes
+// with its Node.
+func TestAnAgentRenewsItsLeaseInARealCluster(t *testing.T) {
+	admin := administrator(t)
+	admin.makeNode("beats1")
+	t.Cleanup(func() { admin.remove(leases + "/agent-beats1") })
+	agent := admin.agentOf("beats1")
+	s, err := NewAPIServer(agent.config, "beats1", slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Beat(agent.config, "fairlead-system"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { s.Run(ctx); close(ended) }()
+	defer func() { stop(); <-ended }()
+	s.Report(realReport("beats1"))
+	var first, lease coordinationv1.Lease
+	var node corev1.Node
+	admin.get(realNode+"beats1", &node)
+	there := func(l *coordinationv1.Lease) bool {
+		s.Report(realReport("beats1")) // as with every turn
+		content, err := admin.ask("GET", leases+"/agent-beats1", "")
+		return err == nil && json.Unmarshal(content, l) == nil && l.Spec.RenewTime != nil
+	}
+	eventually(t, "the Lease is made", func() bool { return there(&first) })
+	eventually(t, "it is renewed", func() bool { return there(&lease) && !lease.Spec.RenewTime.Equal(first.Spec.RenewTime) })
+	if o := lease.OwnerReferences; len(o) != 1 || o[0].UID != node.UID || *lease.Spec.LeaseDurationSeconds != 40 {
+		t.Errorf("%+v", lease)
+	}
 }
