@@ -11,7 +11,7 @@ var forwarding = doctor.Check{
 	Run: func(_ context.Context, s doctor.Subject) []doctor.Finding {
 		var out []doctor.Finding
 		for _, d := range droppers(s.World) {
-			f := doctor.Finding{Status: doctor.Warn, Object: d.name(), Message: d.sentence(), Hint: d.cure(s.World),
+			f := doctor.Finding{Status: doctor.Warn, Object: d.name(), Message: d.does(), Hint: d.cure(s.World),
 				Evidence: map[string]any{"family": d.Family, "table": d.Table, "chain": d.Chain, "legacy": d.Legacy, "ways": d.ways}}
 			if d.cuts(s.World) {
 				f.Status = doctor.Fail

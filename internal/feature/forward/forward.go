@@ -131,8 +131,10 @@ func (d dropper) name() string {
 	return fmt.Sprintf("chain %s of table %s %s (%s)", d.Chain, d.Family, d.Table, program)
 }
 
-// sentence says what is dropped, and by what.
-func (d dropper) sentence() string {
+func (d dropper) sentence() string { return d.name() + " " + d.does() }
+
+// does says what is dropped, and by what.
+func (d dropper) does() string {
 	var family string
 	switch {
 	case !d.v6:
@@ -144,7 +146,7 @@ func (d dropper) sentence() string {
 	for i, way := range d.ways {
 		ways[i] = string(way)
 	}
-	return fmt.Sprintf("%s drops packets %s%s: %s", d.name(), family, strings.Join(ways, ", "), strings.Join(d.by, "; "))
+	return fmt.Sprintf("drops packets %s%s: %s", family, strings.Join(ways, ", "), strings.Join(d.by, "; "))
 }
 
 // accepting reports whether it is one in which acceptForwarding keeps rules.
