@@ -67,6 +67,7 @@ type Agent struct {
 	events    *events
 	pressure  *pressure.Watch
 	reach     *reach.Watch
+	peers     reach.Verdict // at the last turn; the loop's own
 	started   time.Time
 	metricsAt netip.AddrPort // where metrics are served; zero: nowhere
 	troubles  []error        // with what was kept on the disk

@@ -23,6 +23,7 @@ func (a *Agent) report(s *Snapshot) status.Report {
 	if s.World != nil {
 		n.Status.Counters.Peers = int64(len(s.World.Peers.Nodes))
 	}
+	n.Status.Conditions = append(n.Status.Conditions, a.peersReachable()...)
 	listProblems(&n.Status, s.Problems) // in the room that is left
 	return status.Report{Node: n, Network: network(s), Pods: a.notes.of(s.Rendered.Notes)}
 }

@@ -33,6 +33,10 @@ type Watch struct {
 	peers *world.Peers
 	size  int // of packets, in bytes
 	list  []*entry
+
+	suspects bool    // the next question is a suspect's, if there is one
+	told     Verdict // and since when
+	toldAt   time.Time
 }
 
 // An entry is what is known of one path.
@@ -40,6 +44,10 @@ type entry struct {
 	overlay.Path
 	asked  time.Time // zero: not yet
 	answer answer
+
+	misses, hits int       // in turn
+	missing      time.Time // when the first of the misses was asked
+	found, lost  bool      // for certain; neither: not yet
 }
 
 type answer int
@@ -70,9 +78,10 @@ func (w *Watch) Set(of *world.World) {
 	}
 	known := map[overlay.Path]*entry{}
 	for _, e := range w.list {
-		if size == w.size {
-			known[e.Path] = e
+		if size != w.size { // whether it is lost stays so until it answers
+			e = &entry{Path: e.Path, missing: e.missing, misses: e.misses, found: e.found, lost: e.lost}
 		}
+		known[e.Path] = e
 	}
 	w.node, w.peers, w.size, w.list = node, peers, size, nil
 	if peers == nil {
@@ -107,15 +116,22 @@ func (w *Watch) Run(ctx context.Context) {
 	}
 }
 
-// next is the path that was asked longest ago, if that is long enough.
+// next is the path that was asked longest ago, if that is long enough; every other
+// time one that is suspect.
 func (w *Watch) next(now time.Time) (*entry, int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var oldest *entry
+	var oldest, suspect *entry
 	for _, e := range w.list {
 		if oldest == nil || e.asked.Before(oldest.asked) {
 			oldest = e
 		}
+		if e.suspect() && now.Sub(e.asked) >= again && (suspect == nil || e.asked.Before(suspect.asked)) {
+			suspect = e
+		}
+	}
+	if w.suspects = !w.suspects; w.suspects && suspect != nil {
+		oldest = suspect
 	}
 	if oldest == nil || now.Sub(oldest.asked) < again {
 		return nil, 0
@@ -127,16 +143,16 @@ func (w *Watch) next(now time.Time) (*entry, int) {
 func (w *Watch) try(ctx context.Context, e *entry, size int) {
 	limited, stop := context.WithTimeout(ctx, patience)
 	defer stop()
+	w.mu.Lock()
+	asked := e.asked
+	w.mu.Unlock()
 	err := w.ask(limited, e.Path, size)
 	if ctx.Err() != nil {
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	e.answer = reached
-	if err != nil {
-		e.answer = silent
-	}
+	e.heard(asked, err)
 }
 
 // Status counts the peers. One that is silent in one family is unreachable.

@@ -17,8 +17,8 @@ import (
 	"fairlead.dev/fairlead/internal/world"
 )
 
-// cluster is the world of n1, with as many peers in both families.
-func cluster(peers int) *world.World {
+// ofPeers is the world of n1, with as many peers in both families.
+func ofPeers(peers int) *world.World {
 	node := func(n int) *world.Node {
 		return &world.Node{Name: fmt.Sprintf("n%d", n), PodCIDRs: []netip.Prefix{
 			netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, byte(n), 0}), 24), netip.MustParsePrefix(fmt.Sprintf("fd00:10:244:%x::/64", n))}}
@@ -55,7 +55,7 @@ func TestEveryPeerIsAskedInTurnAndWithinBounds(t *testing.T) {
 			}
 			return nil
 		}
-		w.Set(cluster(peers))
+		w.Set(ofPeers(peers))
 		ctx, stop := context.WithCancel(t.Context())
 		go w.Run(ctx)
 		time.Sleep(10 * time.Second)
@@ -84,7 +84,7 @@ func TestWhatIsKnownStaysAndWhoWentIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := New()
 		w.ask = func(context.Context, overlay.Path, int) error { return errors.New("no answer") }
-		three, two := cluster(3), cluster(2)
+		three, two := ofPeers(3), ofPeers(2)
 		w.Set(three)
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
@@ -123,7 +123,7 @@ func TestASilentPeerIsNoticed(t *testing.T) {
 	w.ask = func(ctx context.Context, p overlay.Path, size int) error {
 		return netns.Do(near.Path, func() error { asks++; return icmp.Echo(ctx, p.From, p.To, size) })
 	}
-	w.Set(cluster(1))
+	w.Set(ofPeers(1))
 	// look asks every path now, whenever it was asked last.
 	look := func() Status {
 		for _, e := range w.list {
