@@ -34,13 +34,25 @@ func show(t *testing.T, dir, name string, of *netnstest.Host) string {
 	if err := os.WriteFile(path, nil, 0o444); err != nil {
 		t.Fatal(err)
 	}
-	mount(t, of.Path, path, "none", unix.MS_BIND)
+	bind(t, of.Path, path)
 	return path
 }
 
-func mount(t *testing.T, source, target, kind string, flags uintptr) {
+// bind shows at target what is at source.
+func bind(t *testing.T, source, target string) {
 	t.Helper()
-	if err := unix.Mount(source, target, kind, flags, ""); err != nil {
+	mount(t, target, func() error { return unix.Mount(source, target, "none", unix.MS_BIND, "") })
+}
+
+// cover puts an empty directory over the one at target.
+func cover(t *testing.T, target string) {
+	t.Helper()
+	mount(t, target, func() error { return unix.Mount("none", target, "tmpfs", 0, "") })
+}
+
+func mount(t *testing.T, target string, do func() error) {
+	t.Helper()
+	if err := do(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = unix.Unmount(target, unix.MNT_DETACH) }) // many tests do it before
@@ -102,7 +114,7 @@ func (n *node) running(t *testing.T, f func()) {
 
 // blindings are ways not to see namespaces that are there.
 var blindings = map[string]func(t *testing.T, dir string, s sandbox){
-	"the directory is another": func(t *testing.T, dir string, _ sandbox) { mount(t, "none", dir, "tmpfs", 0) },
+	"the directory is another": func(t *testing.T, dir string, _ sandbox) { cover(t, dir) },
 	"the directory is missing": func(t *testing.T, dir string, _ sandbox) {
 		if err := os.Rename(dir, dir+".away"); err != nil {
 			t.Fatal(err)
@@ -174,7 +186,7 @@ func (n *node) count() int { return len(n.book.Attachments().List) }
 // What is hidden is repaired once it is seen again, and collected once it is gone.
 func TestAnAgentSeesAgain(t *testing.T) {
 	n, dir, s := seeing(t)
-	mount(t, "none", dir, "tmpfs", 0)
+	cover(t, dir)
 	n.restart(t)
 	n.turns(t)
 	link := pod.LinkName("a", "eth0")
@@ -224,7 +236,7 @@ func TestAPathThatNamesAnotherNamespaceIsNoGonePod(t *testing.T) {
 	n, dir, s := seeing(t)
 	unmount(t, s.path)
 	other := netnstest.New(t)
-	mount(t, other.Path, filepath.Join(dir, "a"), "none", unix.MS_BIND)
+	bind(t, other.Path, filepath.Join(dir, "a"))
 	n.write(t, "mtu.yaml", `{apiVersion: fairlead.dev/v1alpha1, kind: AgentConfig, metadata: {name: default}, spec: {overlay: {mtu: 1300}}}`)
 	n.restart(t)
 	n.turns(t)

@@ -52,52 +52,68 @@ func TestChaosOfSeeing(t *testing.T) {
 			chosen = append(chosen, lacks[random.IntN(len(lacks))])
 		}
 	}
-	type row struct{ starts, said, ready, deleted, lost int }
-	table := map[string]*row{}
+	table := tally{}
 	for _, k := range chosen {
-		before := s.kernel()
-		log, ready := s.start(k)
-		r := table[k.what]
-		if r == nil {
-			r = &row{}
-			table[k.what] = r
-		}
-		r.starts++
-		if ready {
-			r.ready++
-		}
-		if k.says == nil || slices.ContainsFunc(k.says, func(want string) bool { return strings.Contains(log, want) }) {
-			r.said++
-		} else {
-			t.Errorf("%s: the agent does not say %q:\n%s", k.what, k.says, log)
-		}
-		if gone := missing(before, s.kernel()); len(gone) > 0 {
-			r.deleted += len(gone)
-			t.Errorf("%s: deleted:\n%s\n%s", k.what, strings.Join(gone, "\n"), log)
-		}
-		for _, f := range flows {
-			if lost := f.check(t); lost > 0 {
-				r.lost += lost
-				t.Errorf("%s: %d packets lost:\n%s", k.what, lost, log)
-			}
-		}
+		s.try(k, flows, table.of(k))
 	}
 	l.must("agent", "start", "n1")
 	l.must("wait")
 	if d := l.must("exec", "node/n1", "--", "fairlead", "diff"); d != "" {
 		t.Errorf("in the end the kernel lacks:\n%s", d)
 	}
-	fmt.Printf("%-36s %6s %5s %5s %7s %4s\n", "lacking", "starts", "said", "ready", "deleted", "lost")
-	for _, k := range lacks {
-		if r := table[k.what]; r != nil {
-			fmt.Printf("%-36s %6d %5d %5d %7d %4d\n", k.what, r.starts, r.said, r.ready, r.deleted, r.lost)
-		}
-	}
+	table.print()
 	for i, f := range flows {
 		sent, received := f.end(t)
 		fmt.Printf("flow %d: %d packets sent and as many answers awaited, %d received\n", i, sent, received)
 		if sent != received {
 			t.Errorf("flow %d: %d sent, %d received", i, sent, received)
+		}
+	}
+}
+
+// A row is what came of the starts with one lack.
+type row struct{ starts, said, ready, deleted, lost int }
+
+type tally map[string]*row
+
+func (t tally) of(k lack) *row {
+	if t[k.what] == nil {
+		t[k.what] = &row{}
+	}
+	return t[k.what]
+}
+
+func (t tally) print() {
+	fmt.Printf("%-36s %6s %5s %5s %7s %4s\n", "lacking", "starts", "said", "ready", "deleted", "lost")
+	for _, k := range lacks {
+		if r := t[k.what]; r != nil {
+			fmt.Printf("%-36s %6d %5d %5d %7d %4d\n", k.what, r.starts, r.said, r.ready, r.deleted, r.lost)
+		}
+	}
+}
+
+// try starts an agent that lacks k and looks at what it said, deleted and lost.
+func (s *seeing) try(k lack, flows []*counted, r *row) {
+	s.t.Helper()
+	before := s.kernel()
+	log, ready := s.start(k)
+	r.starts++
+	if ready {
+		r.ready++
+	}
+	if k.says == nil || slices.ContainsFunc(k.says, func(want string) bool { return strings.Contains(log, want) }) {
+		r.said++
+	} else {
+		s.t.Errorf("%s: the agent does not say %q:\n%s", k.what, k.says, log)
+	}
+	if gone := missing(before, s.kernel()); len(gone) > 0 {
+		r.deleted += len(gone)
+		s.t.Errorf("%s: deleted:\n%s\n%s", k.what, strings.Join(gone, "\n"), log)
+	}
+	for _, f := range flows {
+		if lost := f.check(s.t); lost > 0 {
+			r.lost += lost
+			s.t.Errorf("%s: %d packets lost:\n%s", k.what, lost, log)
 		}
 	}
 }
