@@ -136,6 +136,19 @@ func (n *Node) Apply(spec v1alpha1.AgentConfigSpec, peers ...*Node) *world.World
 	return w
 }
 
+// Uninstall takes all that is Fairlead's from n's kernel.
+func (n *Node) Uninstall() {
+	n.t.Helper()
+	n.Do(func() error {
+		have, err := datapath.Read(nil)
+		if err != nil {
+			return err
+		}
+		n.held = nil
+		return datapath.Apply(datapath.Diff(have, nil))
+	})
+}
+
 // object is n as the cluster knows it.
 func (n *Node) object() *corev1.Node {
 	return Object(name(n.Number), podCIDRs(n.Number), n.Addresses...)
