@@ -90,8 +90,9 @@ func (f Failures) Error() string {
 }
 
 // Apply makes the changes. Rules come first, in one transaction: packets must
-// not find a way before they find the rules for it. A change that fails does
-// not keep the others from being made.
+// not find a way before they find the rules for it. Tables that go, go last, in
+// another: what closes is made before what opens. A change that fails does not
+// keep the others from being made, but what was not closed keeps its rules.
 func Apply(c Changes) error {
 	a := applying{broken: map[string]bool{}}
 	if err := nft.Apply(c.nft); err != nil {
@@ -99,6 +100,11 @@ func Apply(c Changes) error {
 	}
 	if err := a.make(c.steps); err != nil {
 		return fmt.Errorf("apply: %w", err)
+	}
+	if a.open && len(c.ends) > 0 {
+		a.failed = append(a.failed, Failure{Kind: KindRules, Err: errors.New("tables stay until the links and settings that they guard are as they should be")})
+	} else if err := nft.Apply(c.ends); err != nil {
+		a.failed = append(a.failed, Failure{Kind: KindRules, Err: err})
 	}
 	if len(a.failed) > 0 {
 		return fmt.Errorf("apply: %w", a.failed)
@@ -114,6 +120,7 @@ const onTheWay = 20 * time.Millisecond
 type applying struct {
 	failed Failures
 	broken map[string]bool // links that could not be made: nothing can hang on them
+	open   bool            // a link or a setting is still there that should not be
 }
 
 // make makes steps in their order; those that the kernel takes by the hundred are
@@ -152,6 +159,7 @@ func (a *applying) make(steps []step) error {
 		if err := s.apply(); err != nil {
 			a.fail(s, err)
 			a.broken[s.link] = s.makes
+			a.open = a.open || s.kind == KindSetting || s.gone()
 		}
 	}
 	return nil
@@ -170,7 +178,7 @@ func together(steps []step) int {
 // going is how many steps from the first on remove links.
 func going(steps []step) int {
 	for i, s := range steps {
-		if l, ok := s.change.(link.Change); !ok || !l.Gone {
+		if !s.gone() {
 			return i
 		}
 	}
@@ -184,6 +192,7 @@ func (a *applying) remove(steps []step) {
 	}
 	for i, err := range link.Remove(names, DoomedGroup) {
 		if err != nil {
+			a.open = true
 			a.fail(steps[i], fmt.Errorf("%s: %w", steps[i].change, err))
 		}
 	}

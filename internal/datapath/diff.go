@@ -37,6 +37,19 @@ func (k Kernel) Wires() int {
 type Changes struct {
 	nft   []nft.Change
 	steps []step
+	ends  []nft.Change // tables that go
+}
+
+func newChanges(rules []nft.Change, steps []step) Changes {
+	c := Changes{steps: steps}
+	for _, r := range rules {
+		if r.Ends() {
+			c.ends = append(c.ends, r)
+		} else {
+			c.nft = append(c.nft, r)
+		}
+	}
+	return c
 }
 
 // A step is one change outside nftables.
@@ -50,11 +63,17 @@ type step struct {
 	apply  func() error // nil: change is a rtnl.Change
 }
 
+// gone reports whether s removes a link.
+func (s step) gone() bool {
+	l, ok := s.change.(link.Change)
+	return ok && l.Gone
+}
+
 // Diff returns the changes from what the kernel was found to hold.
 func Diff(have Kernel, want State) Changes {
 	whole := want.flatten()
 	whole.Guests = slices.DeleteFunc(slices.Clone(whole.Guests), func(g nft.Guest) bool { return !have.open[g.Place] })
-	return Changes{nft.Diff(have.tables, whole.Tables), diffRest(have.rest.but(want.keeps()), whole)}
+	return newChanges(nft.Diff(have.tables, whole.Tables), diffRest(have.rest.but(want.keeps()), whole))
 }
 
 // DiffStates returns the changes from a state that the kernel is known to
@@ -62,7 +81,7 @@ func Diff(have Kernel, want State) Changes {
 func DiffStates(have, want State) Changes {
 	kept := want.keeps()
 	old, now := have.without(want).flatten().but(kept), want.without(have).flatten()
-	c := Changes{nft.DiffTables(old.Tables, now.Tables), diffRest(old, now)}
+	c := newChanges(nft.DiffTables(old.Tables, now.Tables), diffRest(old, now))
 	if slices.ContainsFunc(c.steps, func(s step) bool { return s.makes && old.link(s.link) != nil }) {
 		// A part that did not change may have something on a link made anew.
 		c.steps = diffRest(have.flatten().but(kept), want.flatten())
@@ -195,7 +214,7 @@ func differing[T comparable](have, want []T, left func(T) bool) (h, w []T) {
 func (c Changes) Empty() bool { return c.Len() == 0 }
 
 // Len is the number of changes.
-func (c Changes) Len() int { return len(c.nft) + len(c.steps) }
+func (c Changes) Len() int { return len(c.nft) + len(c.steps) + len(c.ends) }
 
 // String is the changes as commands, one a line, in the order of Apply.
 func (c Changes) String() string {
@@ -214,6 +233,9 @@ func (c Changes) Lines() []string {
 	}
 	for _, s := range c.steps {
 		out = append(out, s.change.String())
+	}
+	for _, n := range c.ends {
+		out = append(out, fmt.Sprintf("nft %s", n))
 	}
 	return out
 }

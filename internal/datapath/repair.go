@@ -1,5 +1,7 @@
 package datapath
 
+import "slices"
+
 // A Repair is a change that undoes what somebody else did.
 type Repair struct {
 	Kind Kind
@@ -29,7 +31,7 @@ func Repairs(have Kernel, held, want State) []Repair {
 
 func (c Changes) repairs() []Repair {
 	var out []Repair
-	for _, n := range c.nft {
+	for _, n := range slices.Concat(c.nft, c.ends) {
 		for _, text := range n.Single() {
 			out = append(out, Repair{KindRules, text})
 		}

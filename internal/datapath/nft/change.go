@@ -12,7 +12,11 @@ type Change struct {
 	send []step
 	of   *Set      // what elements are of
 	list []Element // that come or go; text is what stands before them
+	ends bool
 }
+
+// Ends reports whether c takes a whole table away, and puts nothing in its place.
+func (c Change) Ends() bool { return c.ends }
 
 // String is the change in nft(8) syntax.
 func (c Change) String() string {
@@ -43,7 +47,9 @@ func Diff(have []*Found, want []*Table) []Change {
 	var out []Change
 	for _, h := range have {
 		if !slices.ContainsFunc(want, func(w *Table) bool { return w.Name == h.Name }) {
-			out = append(out, deleteTable(h.Name))
+			c := deleteTable(h.Name)
+			c.ends = true
+			out = append(out, c)
 		}
 	}
 	for _, w := range want {
