@@ -22,6 +22,35 @@ type pod struct {
 	have    map[string]string // in the cluster
 	look    time.Time         // when they are applied again; zero: they never were
 	sent    bool              // something was that may have come in, for all we know
+
+	rewrites  int       // by somebody else, one soon after the other
+	rewritten time.Time // the last of them
+}
+
+// Somebody who rewrites what we wrote, such as another controller that thinks the
+// annotation is its own, gets it back at once, then ever less often; and at once
+// again after a time of peace.
+const (
+	rewriteMost  = 10 * time.Minute
+	rewritePeace = time.Hour
+	rewriteTold  = 3 // from how many on it is told
+)
+
+// rewrittenAt notes that somebody else wrote, and returns when it is written back.
+func (p *pod) rewrittenAt(now time.Time) time.Time {
+	if now.Sub(p.rewritten) > rewritePeace {
+		p.rewrites = 0
+	}
+	p.rewrites, p.rewritten = p.rewrites+1, now
+	if p.rewrites == 1 {
+		return now
+	}
+	if p.rewrites == rewriteTold && now.Sub(p.kind.rewritten) > complainOther {
+		p.kind.rewritten = now
+		p.s.log.Warn("somebody rewrites what was written on a pod, again and again; it is written back ever less often",
+			"pod", p.want.Namespace+"/"+p.want.Name, "hint", "metadata.managedFields of the pod says who")
+	}
+	return now.Add(backoff(p.rewrites-2, soonFirst, rewriteMost))
 }
 
 // setPods takes back the annotations of pods that are no longer listed, and then
@@ -41,8 +70,10 @@ func (s *APIServer) setPods(list []Pod, now time.Time) {
 		if !maps.Equal(p.want.Annotations, want.Annotations) {
 			p.changed = now
 		}
-		if !maps.Equal(p.want.Present, want.Present) && !maps.Equal(want.Present, want.Annotations) {
-			p.changed, p.look = now, time.Time{} // somebody else wrote, or what we wrote is not seen yet
+		// Somebody else wrote, or what we wrote is not seen yet. What waits to be written
+		// already waits no longer for that.
+		if !maps.Equal(p.want.Present, want.Present) && !maps.Equal(want.Present, want.Annotations) && !p.look.IsZero() {
+			p.changed, p.look = p.rewrittenAt(now), time.Time{}
 		}
 		p.want = want
 	}
@@ -90,6 +121,9 @@ func (p *pod) write(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p.have, p.sent, p.look = want.Annotations, false, time.Now().Add(about(applyAgain))
+	if now := p.want.Present; !maps.Equal(now, want.Present) && !maps.Equal(now, p.want.Annotations) { // seen meanwhile
+		p.changed, p.look = p.rewrittenAt(time.Now()), time.Time{}
+	}
 	return nil
 }
 

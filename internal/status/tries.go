@@ -20,6 +20,7 @@ type kind struct {
 	complaint string    // what the log said is wrong; "": nothing is
 	by        *tries    // of which object it said that
 	at        time.Time // when
+	rewritten time.Time // when it said that somebody rewrites one
 }
 
 type kinds struct{ report, node, pod, event, lease *kind }
