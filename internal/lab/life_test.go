@@ -41,8 +41,13 @@ func (l testLab) node(name string) lab.NodeStatus {
 
 func (l testLab) getPod(name string) corev1.Pod {
 	l.t.Helper()
+	return l.getPodOf("default", name)
+}
+
+func (l testLab) getPodOf(namespace, name string) corev1.Pod {
+	l.t.Helper()
 	var p corev1.Pod
-	if err := json.Unmarshal([]byte(l.must("get", "pod", name, "-o", "json")), &p); err != nil {
+	if err := json.Unmarshal([]byte(l.must("get", "pod", namespace+"/"+name, "-o", "json")), &p); err != nil {
 		l.t.Fatal(err)
 	}
 	return p
