@@ -40,7 +40,7 @@ func TestAFailureIsOfWhomItConcerns(t *testing.T) {
 	a := &world.Attachment{Namespace: "default", Pod: "a", ContainerID: "a", Interface: "eth0"}
 	wire := pod.Wire(a)
 	peer := &world.Node{Name: "n2", Addresses: []netip.Addr{netip.MustParseAddr("192.168.100.2")}, PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.2.0/24")}}
-	w := &world.World{Node: &world.Node{Name: "n1"}, Attachments: &world.Attachments{List: []*world.Attachment{a}}, Peers: &world.Peers{Nodes: []*world.Node{peer}}}
+	w := &world.World{Node: &world.Node{Name: "n1", PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")}}, Attachments: &world.Attachments{List: []*world.Attachment{a}}, Peers: &world.Peers{Nodes: []*world.Node{peer}}}
 	for _, c := range []struct {
 		failure datapath.Failure
 		object  string // "": everybody
@@ -57,7 +57,8 @@ func TestAFailureIsOfWhomItConcerns(t *testing.T) {
 		{datapath.Failure{Kind: datapath.KindForwarding, Link: datapath.VXLANLink, Addr: peer.Addresses[0]}, "Node n2"},
 		{datapath.Failure{Kind: datapath.KindNeighbour, Link: datapath.VXLANLink, Addr: netip.MustParseAddr("10.244.2.1")}, "Node n2"},
 		{datapath.Failure{Kind: datapath.KindRoute, Link: "eth0", Addr: netip.MustParseAddr("10.244.2.0")}, "Node n2"},
-		{datapath.Failure{Kind: datapath.KindRoute, Addr: netip.MustParseAddr("10.244.1.0")}, "Node n1"},
+		{datapath.Failure{Kind: datapath.KindRoute, Addr: netip.MustParseAddr("10.244.1.0")}, ""},
+		{datapath.Failure{Kind: datapath.KindRoute, Addr: netip.MustParseAddr("10.244.3.0")}, "Node n1"},
 	} {
 		c.failure.Err = errors.New("failed")
 		s := &Snapshot{World: w, Failures: datapath.Failures{c.failure}}

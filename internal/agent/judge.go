@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"fairlead.dev/fairlead/internal/datapath"
@@ -50,12 +51,13 @@ func (a *Agent) say(last, now *Snapshot, err error) {
 // everybodys reports whether what failed concerns every pod. Where nothing was even
 // tried, because the kernel or the objects cannot be read, it does.
 func (s *Snapshot) everybodys() bool {
-	return len(s.Failures) == 0 || slices.ContainsFunc(s.Failures, everybodys)
+	return len(s.Failures) == 0 || slices.ContainsFunc(s.Failures, s.needed)
 }
 
-// everybodys reports whether every pod needs what was refused: rules, the tunnel's
-// device and addresses, and settings of the whole node, such as forwarding.
-func everybodys(f datapath.Failure) bool {
+// needed reports whether every pod needs what was refused: rules, the tunnel's device
+// and addresses, settings of the whole node, such as forwarding, and the node's own
+// pod CIDRs, which may be those of another network's bridge.
+func (s *Snapshot) needed(f datapath.Failure) bool {
 	switch f.Kind {
 	case datapath.KindRules:
 		return true
@@ -63,6 +65,8 @@ func everybodys(f datapath.Failure) bool {
 		return f.Link == datapath.VXLANLink
 	case datapath.KindSetting:
 		return f.Link == ""
+	case datapath.KindRoute:
+		return f.Link == "" && slices.ContainsFunc(s.World.Node.PodCIDRs, func(c netip.Prefix) bool { return c.Addr() == f.Addr })
 	}
 	return false
 }
