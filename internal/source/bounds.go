@@ -174,8 +174,8 @@ type registrar struct {
 	claims []claim
 }
 
-func newRegistrar(b bouncer, nodes []meaning) registrar {
-	r := registrar{b, map[netip.Addr]string{}, claimsOf(nodes)}
+func newRegistrar(b bouncer, nodes []meaning, claims []claim) registrar {
+	r := registrar{b, make(map[netip.Addr]string, len(nodes)), claims}
 	for _, m := range nodes {
 		for _, a := range m.node.Addresses {
 			if r.owners[a] == "" {

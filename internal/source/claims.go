@@ -37,8 +37,8 @@ type registry struct {
 }
 
 // disjoint takes pod CIDRs away that overlap one that another node keeps, and
-// returns what others keep against them.
-func disjoint(nodes []meaning, r registry) ([]meaning, []world.Claim, []world.Problem) {
+// returns what is kept, and of that what is kept against others.
+func disjoint(nodes []meaning, r registry) (left []meaning, kept []claim, contested []world.Claim, problems []world.Problem) {
 	claims := claimsOf(nodes)
 	for i := range claims {
 		c := &claims[i]
@@ -51,31 +51,31 @@ func disjoint(nodes []meaning, r registry) ([]meaning, []world.Claim, []world.Pr
 		}
 	}
 	settle(claims)
-	out := slices.Clone(nodes)
-	var problems []world.Problem
-	contested := map[world.Claim]bool{}
+	left = slices.Clone(nodes)
+	disputed := map[world.Claim]bool{}
 	for i, c := range claims {
 		if c.kept {
 			continue
 		}
-		n := *out[c.node].node
+		n := *left[c.node].node
 		n.PodCIDRs = slices.DeleteFunc(slices.Clone(n.PodCIDRs), func(p netip.Prefix) bool { return p == c.CIDR })
-		out[c.node].node = &n
+		left[c.node].node = &n
 		keepers := keepersOf(claims, i)
 		for _, k := range keepers {
 			if k.Node != r.own {
-				contested[k.Claim] = true
+				disputed[k.Claim] = true
 			}
 		}
 		problems = append(problems, overlap(c, keepers)...)
 	}
-	var kept []world.Claim
-	for _, c := range claims { // in their order
-		if contested[c.Claim] && c.kept {
-			kept = append(kept, c.Claim)
+	kept = slices.DeleteFunc(claims, func(c claim) bool { return !c.kept })
+	for i := range kept { // in their order, none inside another
+		kept[i].above = -1
+		if disputed[kept[i].Claim] {
+			contested = append(contested, kept[i].Claim)
 		}
 	}
-	return out, kept, problems
+	return left, kept, contested, problems
 }
 
 // settle decides which claims are kept.
@@ -120,7 +120,7 @@ func claimsOf(nodes []meaning) []claim {
 			claims = append(claims, claim{Claim: world.Claim{Node: n.node.Name, CIDR: c}, node: i})
 		}
 	}
-	slices.SortStableFunc(claims, func(a, b claim) int { return a.CIDR.Compare(b.CIDR) })
+	slices.SortFunc(claims, func(a, b claim) int { return cmp.Or(a.CIDR.Compare(b.CIDR), a.node-b.node) })
 	for i := range claims {
 		above := i - 1
 		for above >= 0 && !claims[above].CIDR.Overlaps(claims[i].CIDR) {

@@ -23,6 +23,26 @@ func someNodes(random *rand.Rand) []meaning {
 	return nodes
 }
 
+// goesFirst reports whether the pod CIDR of node i goes before that of node j: the
+// node's own, one in force, that of an older Node, that of the first by name.
+func goesFirst(nodes []meaning, r registry, i, j int) bool {
+	for _, tell := range []func(int) bool{
+		func(i int) bool { return nodes[i].node.Name == r.own },
+		func(i int) bool {
+			return r.inForce[world.Claim{Node: nodes[i].node.Name, CIDR: nodes[i].node.PodCIDRs[0]}]
+		},
+		func(i int) bool { return nodes[i].created != 0 },
+	} {
+		if tell(i) != tell(j) {
+			return tell(i)
+		}
+	}
+	if nodes[i].created != nodes[j].created {
+		return nodes[i].created < nodes[j].created
+	}
+	return i < j
+}
+
 // Pod CIDRs that remain do not overlap; one that is taken away overlaps one that
 // goes before it: the node's own, one in force, that of an older Node, that of the
 // first by name. Whoever is concerned is told, and what is in force stays so.
@@ -34,24 +54,7 @@ func TestNoPodCIDRIsTakenAwayForNothing(t *testing.T) {
 		if n := nodes[random.IntN(len(nodes))].node; random.IntN(2) == 0 {
 			r.inForce[world.Claim{Node: n.Name, CIDR: n.PodCIDRs[0]}] = true
 		}
-		before := func(i, j int) bool {
-			for _, tell := range []func(int) bool{
-				func(i int) bool { return nodes[i].node.Name == r.own },
-				func(i int) bool {
-					return r.inForce[world.Claim{Node: nodes[i].node.Name, CIDR: nodes[i].node.PodCIDRs[0]}]
-				},
-				func(i int) bool { return nodes[i].created != 0 },
-			} {
-				if tell(i) != tell(j) {
-					return tell(i)
-				}
-			}
-			if nodes[i].created != nodes[j].created {
-				return nodes[i].created < nodes[j].created
-			}
-			return i < j
-		}
-		left, contested, problems := disjoint(nodes, r)
+		left, _, contested, problems := disjoint(nodes, r)
 		told := map[string]int{}
 		for _, p := range problems {
 			told[strings.TrimPrefix(p.Object, "Node ")]++
@@ -82,14 +85,14 @@ func TestNoPodCIDRIsTakenAwayForNothing(t *testing.T) {
 				}
 				continue
 			}
-			if !slices.ContainsFunc(keepers, func(j int) bool { return before(j, i) }) {
+			if !slices.ContainsFunc(keepers, func(j int) bool { return goesFirst(nodes, r, j, i) }) {
 				t.Fatalf("%s loses %s to %v: %s", name, mine, keepers, cidrs(nodes))
 			}
 			if told[name] != 1 {
 				t.Fatalf("%s lost %s and is told %d times: %v", name, mine, told[name], problems)
 			}
 		}
-		if _, andThen, same := disjoint(nodes, again); !slices.Equal(andThen, contested) || !slices.Equal(same, problems) {
+		if _, _, andThen, same := disjoint(nodes, again); !slices.Equal(andThen, contested) || !slices.Equal(same, problems) {
 			t.Fatalf("what is in force does not stay so: %v, %v, and before %v, %v", andThen, same, contested, problems)
 		}
 	}
@@ -100,7 +103,7 @@ func TestNoPodCIDRIsTakenAwayForNothing(t *testing.T) {
 func TestAddressesThatClashAreFound(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	for range 5000 {
-		nodes, _, _ := disjoint(someNodes(random), registry{})
+		nodes, claims, _, _ := disjoint(someNodes(random), registry{})
 		inside, shared := 0, 0
 		for i, n := range nodes {
 			a := n.node.Addresses[0]
@@ -111,7 +114,7 @@ func TestAddressesThatClashAreFound(t *testing.T) {
 				shared++
 			}
 		}
-		if got := addressesInPods(nodes); len(got) != inside {
+		if got := addressesInPods(nodes, claims); len(got) != inside {
 			t.Fatalf("%d nodes are inside pod CIDRs, told: %v; pod CIDRs %v", inside, got, nodes)
 		}
 		if got := sharedAddresses(nodes); len(got) != shared {

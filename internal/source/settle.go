@@ -65,12 +65,12 @@ func (b *Builder) settleNodes(t together) settled {
 			}
 		}
 	}
-	nodes, contested, more := disjoint(nodes, r)
+	nodes, claims, contested, more := disjoint(nodes, r)
 	problems = append(problems, more...)
 	problems = append(problems, ownAddresses(nodes, b.node, t.before)...)
 	problems = append(problems, sharedAddresses(nodes)...)
-	problems = append(problems, addressesInPods(nodes)...)
-	problems = append(problems, newRegistrar(bouncer, nodes).reportedEnds(t.reports, nodes)...)
+	problems = append(problems, addressesInPods(nodes, claims)...)
+	problems = append(problems, newRegistrar(bouncer, nodes, claims).reportedEnds(t.reports, nodes)...)
 	out := settled{of: t, peers: &world.Peers{}, claims: t.claims, problems: problems}
 	if now := (&world.Claims{List: contested}); t.claims == nil && len(contested) > 0 || t.claims != nil && !now.Equal(t.claims) {
 		out.claims = now
@@ -111,8 +111,7 @@ func sharedAddresses(nodes []meaning) []world.Problem {
 
 // addressesInPods tells of nodes inside a pod CIDR: what is for the node could
 // be sent where its pods are.
-func addressesInPods(nodes []meaning) []world.Problem {
-	claims := claimsOf(nodes)
+func addressesInPods(nodes []meaning, claims []claim) []world.Problem {
 	var problems []world.Problem
 	for _, n := range nodes {
 		for _, a := range n.node.Addresses {
