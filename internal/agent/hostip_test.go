@@ -22,16 +22,16 @@ func TestAHostPortWaitsForItsAddress(t *testing.T) {
 	n.far.Address("eth0", "192.168.100.7/24")
 	pod := netnstest.New(t)
 	q := cni.Request{Namespace: "default", Pod: "a", ContainerID: "c1", Interface: "eth0", Netns: pod.Path, HostPorts: []world.HostPort{
-		{Address: netip.MustParseAddr("192.168.100.9"), Port: 5432, Protocol: unix.IPPROTO_TCP, PodPort: 9090}}}
+		{Address: netip.MustParseAddr("192.168.100.9"), Port: 5432, Protocol: unix.IPPROTO_TCP, PodPort: 9191}}}
 	n.start(t)
 	if code, body := n.post(t, "add", q); code != http.StatusOK {
 		t.Fatalf("add: %d %s", code, body)
 	}
-	echo(t, pod, 9090)
-	n.write(t, "npl.yaml", documents(service("a", "a", "9090", "TCP"), fmt.Sprintf(`apiVersion: v1
+	echo(t, pod, 9191)
+	n.write(t, "npl.yaml", documents(service("a", "a", "9191", "TCP"), fmt.Sprintf(`apiVersion: v1
 kind: Pod
 metadata: {name: a, namespace: default, uid: u-a, labels: {app: a}}
-spec: {nodeName: n1, containers: [{name: c, image: c, ports: [{containerPort: 9090, hostPort: 5432, hostIP: 192.168.100.9}]}]}
+spec: {nodeName: n1, containers: [{name: c, image: c, ports: [{containerPort: 9191, hostPort: 5432, hostIP: 192.168.100.9}]}]}
 status: {podIP: %s}
 `, n.book.Attachments().List[0].Addresses[0])))
 	told := func() (told string, problems []string) {
@@ -54,7 +54,7 @@ status: {podIP: %s}
 		t.Error("the pod has no event")
 	}
 	n.host.Address("eth0", "192.168.100.9/24")
-	if got, problems := told(); got != "5432>9090/tcp" || len(problems) != 0 {
+	if got, problems := told(); got != "5432>9191/tcp" || len(problems) != 0 {
 		t.Errorf("with the address: told %q, problems of %q", got, problems)
 	}
 	answered(t, dial(t, n.far, "192.168.100.9:5432"))
