@@ -149,7 +149,7 @@ func TestStatusSaysWhyNoPodCanBeAttached(t *testing.T) {
 	n.write(t, "config.yaml", unchained)
 	n.mustTurn(t)
 	is(0, "")
-	n.write(t, "config.yaml", "")
+	n.remove(t, "config.yaml")
 	n.write(t, "objects.yaml", strings.Replace(one, "10.244.1.0/24", "10.244.1.0/30", 1))
 	n.start(t)
 	is(0, "")

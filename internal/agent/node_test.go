@@ -94,6 +94,14 @@ func (n *node) write(t *testing.T, name, content string) {
 	}
 }
 
+// remove takes a file of manifests away: one that is empty says nothing of its objects.
+func (n *node) remove(t *testing.T, name string) {
+	t.Helper()
+	if err := os.Remove(filepath.Join(n.dir, "objects", name)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // restart puts a new agent in the place of the old one.
 func (n *node) restart(t *testing.T) {
 	t.Helper()

@@ -130,7 +130,7 @@ func TestUDPFlowsStayWhileTheNodeIsUnknown(t *testing.T) {
 	if n := flows(); n != 1 {
 		t.Fatalf("%d flows, want 1", n)
 	}
-	n.write(t, "objects.yaml", "")
+	n.remove(t, "objects.yaml")
 	if s, err := n.Sync(t.Context()); err != nil || s.World.Node != nil {
 		t.Fatalf("the node is still known (%v)", err)
 	}
