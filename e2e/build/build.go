@@ -105,7 +105,7 @@ func source() (string, error) {
 // it, under its name and its links'.
 func (b *Builder) Program(ctx context.Context, p Program) (string, error) {
 	env := append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
-	key, err := b.key(ctx, p, env)
+	key, err := b.key(ctx, p)
 	if err != nil {
 		return "", fmt.Errorf("build %s: %w", p.Name, err)
 	}
@@ -189,7 +189,7 @@ func Key(parts ...string) string {
 
 // key hashes what p is built from: its sources, the versions of all modules, the
 // flags and the compiler.
-func (b *Builder) key(ctx context.Context, p Program, env []string) (string, error) {
+func (b *Builder) key(ctx context.Context, p Program) (string, error) {
 	version, err := golang(ctx, filepath.Join(b.src, p.module), "env", "GOVERSION", "GOARCH", "GOFLAGS")
 	if err != nil {
 		return "", err
