@@ -20,10 +20,11 @@ type pod struct {
 	addresses             []string
 }
 
-// kubectl runs kubectl and returns what it prints; an error is told by the test.
+// kubectl runs kubectl and returns what it prints; an error is told by the test. It
+// has a time of its own, so that cleanups can use it, when the test's is over.
 func kubectl(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := tryKubectl(t.Context(), "", args...)
+	out, err := tryKubectl(context.WithoutCancel(t.Context()), "", args...)
 	if err != nil {
 		t.Fatal(err)
 	}
