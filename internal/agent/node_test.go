@@ -87,8 +87,15 @@ func newNode(t *testing.T, manifests ...string) *node {
 	return n
 }
 
+// write writes a manifest; one without content it takes away.
 func (n *node) write(t *testing.T, name, content string) {
 	t.Helper()
+	if content == "" {
+		if err := os.RemoveAll(filepath.Join(n.dir, "objects", name)); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
 	if err := os.WriteFile(filepath.Join(n.dir, "objects", name), []byte(content), 0o644); err != nil {
 		t.Fatal(err)
 	}
