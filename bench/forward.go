@@ -35,7 +35,7 @@ var contests = []contest{
 	{
 		title: "Pod to pod", rows: podRows(),
 		systems: func(b *bench) []*system {
-			return []*system{fairlead(b), flannel(b), byHand(b, "conntrack", 0.95, established), byHand(b, "no rule", 0, nil)}
+			return []*system{fairlead(b), flannel(b), byHand(b, "conntrack", 0.95, established), unguarded(b), byHand(b, "no rule", 0, nil)}
 		},
 	},
 	{
@@ -45,7 +45,7 @@ var contests = []contest{
 			{"SNAT IPv4 connections", traffic.Connections, outside, 0, perSecond},
 		},
 		systems: func(b *bench) []*system {
-			return []*system{fairlead(b), flannel(b), byHand(b, "masquerade", 0.95, masquerade)}
+			return []*system{fairlead(b), flannel(b), byHand(b, "masquerade", 0.95, masquerade), unguarded(b)}
 		},
 	},
 }
@@ -188,6 +188,15 @@ func printContest(w io.Writer, c contestResult) error {
 			}
 		}
 		t.line(cells...)
+	}
+	t.line()
+	t.line("the guard's price", "", "95 %")
+	for _, r := range c.Rows {
+		for i, to := range r.Ratios {
+			if c.Systems[i+1] == noGuard {
+				t.line(r.Name, percent(1-to.Median), percent(1-to.High)+" to "+percent(1-to.Low))
+			}
+		}
 	}
 	t.line()
 	t.line(append([]string{"per CPU"}, c.Systems...)...)

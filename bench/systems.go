@@ -54,8 +54,18 @@ func outsideOf(t netnstest.T, node *netnstest.Host) *end {
 }
 
 // fairlead is the system as the agent makes it, with the default settings.
-func fairlead(t netnstest.T) *system {
-	s := &system{name: "Fairlead"}
+func fairlead(t netnstest.T) *system { return byAgent(t, "Fairlead", v1alpha1.AgentConfigSpec{}) }
+
+const noGuard = "no guard"
+
+// unguarded is the same without the guard: what the ratio to it lacks to 1 is the
+// guard's price.
+func unguarded(t netnstest.T) *system {
+	return byAgent(t, noGuard, v1alpha1.AgentConfigSpec{Features: map[string]bool{"guard": false}})
+}
+
+func byAgent(t netnstest.T, name string, spec v1alpha1.AgentConfigSpec) *system {
+	s := &system{name: name}
 	nodes := []*cluster.Node{cluster.NewNode(t, 1), cluster.NewNode(t, 2)}
 	cluster.Join(nodes[0], nodes[1])
 	for i, home := range homes {
@@ -63,8 +73,8 @@ func fairlead(t netnstest.T) *system {
 		s.ends[i] = &end{p.Host, p.Addresses}
 	}
 	s.ends[outside] = outsideOf(t, nodes[0].Host)
-	nodes[0].Apply(v1alpha1.AgentConfigSpec{}, nodes[1])
-	nodes[1].Apply(v1alpha1.AgentConfigSpec{}, nodes[0])
+	nodes[0].Apply(spec, nodes[1])
+	nodes[1].Apply(spec, nodes[0])
 	return s
 }
 
