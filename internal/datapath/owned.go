@@ -37,6 +37,8 @@ const (
 	NodePortLocalInputPriority = 0
 	// GuardPriority is raw (-300): before conntrack, and before any translation.
 	GuardPriority = -300
+	// GuardSourcePriority is before all that translate a source, and so decide.
+	GuardSourcePriority = SNATPriority - 2
 
 	// LinkPrefix begins the name of every network device. Behind it a pod's wire
 	// has twelve hex digits, and the IFB device of a wire an i and eleven of these.

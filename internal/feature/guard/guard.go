@@ -103,14 +103,24 @@ func familyOf(a netip.Addr) nft.Family {
 
 // fromOurs is what comes in by a link of ours.
 func fromOurs(tunnel madeOf) []nft.Rule {
-	out := []nft.Rule{{nft.Daddr(loopback4), nft.Goto("loopback")}}
+	var out []nft.Rule
 	if tunnel.port != 0 {
 		out = append(out, nft.Rule{nft.IIFName(datapath.VXLANLink), nft.Goto("tunnel")})
 	}
 	for _, f := range nft.Families {
-		out = append(out, nft.Rule{nft.In(f, pods(f), nft.FieldIIF, nft.FieldSaddr), nft.Accept()})
+		own := nft.Rule{nft.In(f, pods(f), nft.FieldIIF, nft.FieldSaddr)}
+		out = append(out, append(own, passes(f)...))
 	}
+	out = append(out, nft.Rule{nft.Daddr(loopback4), nft.Goto("loopback")})
 	return append(out, nft.Rule{nft.IsFamily(nft.IPv6), nft.Goto("neighbours")}, nft.Rule{nft.Goto("forged")})
+}
+
+// passes accepts what is not for the node's loopback.
+func passes(f nft.Family) nft.Rule {
+	if f == nft.IPv4 {
+		return nft.Rule{nft.Not(nft.Daddr(loopback4)), nft.Accept()}
+	}
+	return nft.Rule{nft.Accept()}
 }
 
 // unspecified is what an interface sends from that has no address yet.

@@ -23,7 +23,7 @@ import (
 
 // Names of sets.
 func peers(f nft.Family) string  { return fmt.Sprintf("peers%d", f) }  // whose packets the tunnel takes
-func ends(f nft.Family) string   { return fmt.Sprintf("ends%d", f) }   // where it takes them
+func paths(f nft.Family) string  { return fmt.Sprintf("paths%d", f) }  // from them, and where it takes them
 func inside(f nft.Family) string { return fmt.Sprintf("inside%d", f) } // who may speak through it
 
 // madeOf is all that the tunnel's part of the table depends on. There is no tunnel
@@ -79,7 +79,7 @@ func tunnelSets(w *world.World) []*nft.Set {
 	for _, f := range nft.Families {
 		sets = append(sets,
 			&nft.Set{Name: peers(f), Type: f.AddrType(), Elements: elements(f, all)},
-			&nft.Set{Name: ends(f), Type: f.AddrType(), Elements: elements(f, own)},
+			&nft.Set{Name: paths(f), Type: nft.Concat(f.AddrType(), f.AddrType()), Elements: pairs(elements(f, all), elements(f, own))},
 			&nft.Set{Name: inside(f), Type: f.AddrType(), Interval: true, Elements: nft.Prefixes(ofFamily(f, speakers))})
 	}
 	lastSets.Store(&setsMade{of, sets})
@@ -101,6 +101,17 @@ func elements(f nft.Family, all []netip.Addr) nft.Elements {
 	}
 	slices.SortFunc(out, func(a, b nft.Element) int { return slices.Compare([]byte(a.Key), []byte(b.Key)) })
 	return nft.Sorted(slices.Compact(out))
+}
+
+// pairs are each of from with each of to.
+func pairs(from, to nft.Elements) nft.Elements {
+	var out []nft.Element
+	for a := range from.All() {
+		for b := range to.All() {
+			out = append(out, nft.Element{Key: nft.Tuple(a.Key, b.Key)})
+		}
+	}
+	return nft.Sorted(out)
 }
 
 func ofFamily(f nft.Family, ps []netip.Prefix) []netip.Prefix {
@@ -169,22 +180,25 @@ func sibling(p netip.Prefix) netip.Prefix {
 func tunnelChains(port int) []*nft.Chain {
 	wrapped := nft.Rule{nft.L4Proto(unix.IPPROTO_UDP), nft.Dport(uint16(port), uint16(port))}
 	fromOurs := nft.IIFName(datapath.LinkPrefix + "*")
+	itself := nft.IIFName(datapath.VXLANLink) // what it wrapped seems to come by it
 	tunnel, wrapping, passing := &nft.Chain{Name: "tunnel"}, &nft.Chain{Name: "wrapping"}, &nft.Chain{Name: "passing"}
 	wrapping.Rules = []nft.Rule{{fromOurs, nft.Goto("injected")}, {nft.CTStatus(nft.DestinationNATed), nft.Goto("injected")}}
 	for _, f := range nft.Families {
-		tunnel.Rules = append(tunnel.Rules, nft.Rule{nft.SaddrIn(f, inside(f)), nft.Accept()})
-		wrapping.Rules = append(wrapping.Rules, nft.Rule{nft.SaddrIn(f, peers(f)), nft.DaddrIn(f, ends(f)), nft.Accept()})
+		tunnel.Rules = append(tunnel.Rules, append(nft.Rule{nft.SaddrIn(f, inside(f))}, passes(f)...))
+		wrapping.Rules = append(wrapping.Rules, nft.Rule{nft.In(f, paths(f), nft.FieldSaddr, nft.FieldDaddr), nft.Accept()})
 		passing.Rules = append(passing.Rules,
-			nft.Rule{fromOurs, nft.DaddrIn(f, peers(f)), nft.Goto("injected")},
+			nft.Rule{fromOurs, nft.Not(itself), nft.DaddrIn(f, peers(f)), nft.Goto("injected")},
 			nft.Rule{nft.CTStatus(nft.DestinationNATed), nft.DaddrIn(f, peers(f)), nft.Goto("injected")})
 	}
-	tunnel.Rules = append(tunnel.Rules, nft.Rule{nft.Goto("foreign")})
+	tunnel.Rules = append(tunnel.Rules, nft.Rule{nft.Daddr(loopback4), nft.Goto("loopback")}, nft.Rule{nft.Goto("foreign")})
 	wrapping.Rules = append(wrapping.Rules, nft.Rule{nft.Goto("injected")})
 	return []*nft.Chain{
 		tunnel, wrapping, passing, refused("injected"), {Name: "foreign", Rules: []nft.Rule{{nft.Counter(), nft.Drop()}}},
 		{Name: "input", Type: nft.Filter, Hook: nft.Input, Priority: datapath.GuardPriority,
 			Rules: []nft.Rule{slices.Concat(wrapped, nft.Rule{nft.Goto("wrapping")})}},
-		{Name: "forward", Type: nft.Filter, Hook: nft.Forward, Priority: datapath.GuardPriority,
+		// Only the first packet of a connection meets translations, and others cost
+		// nothing.
+		{Name: "postrouting", Type: nft.NAT, Hook: nft.Postrouting, Priority: datapath.GuardSourcePriority,
 			Rules: []nft.Rule{slices.Concat(wrapped, nft.Rule{nft.Goto("passing")})}},
 	}
 }
