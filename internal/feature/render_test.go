@@ -177,7 +177,9 @@ func TestChangesAreMinimal(t *testing.T) {
 		"nothing": {func(*source.Objects) {}, ""},
 		"a new peer": {
 			func(o *source.Objects) { o.Nodes = append(o.Nodes, node("n3", "192.168.100.3", "10.244.3.0/24")) },
-			`nft add element inet fairlead-snat inside4 { 10.244.3.0/24, 192.168.100.3 }
+			`nft add element inet fairlead-guard peers4 { 192.168.100.3 }
+nft add element inet fairlead-guard inside4 { 10.244.3.0/24, 192.168.100.3 }
+nft add element inet fairlead-snat inside4 { 10.244.3.0/24, 192.168.100.3 }
 bridge fdb replace MAC dev fl-vxlan dst 192.168.100.3 self permanent
 ip neigh replace 10.244.3.1 lladdr MAC dev fl-vxlan nud permanent
 ip route replace 10.244.3.0/24 via 10.244.3.1 dev fl-vxlan onlink proto 157
@@ -185,7 +187,9 @@ ip route replace 10.244.3.0/24 via 10.244.3.1 dev fl-vxlan onlink proto 157
 		},
 		"a peer less": {
 			func(o *source.Objects) { o.Nodes = o.Nodes[:1] },
-			`nft delete element inet fairlead-snat inside4 { 10.244.2.0/24, 192.168.100.2 }
+			`nft delete element inet fairlead-guard peers4 { 192.168.100.2 }
+nft delete element inet fairlead-guard inside4 { 10.244.2.0/24, 192.168.100.2 }
+nft delete element inet fairlead-snat inside4 { 10.244.2.0/24, 192.168.100.2 }
 ip route del 10.244.2.0/24 via 10.244.2.1 dev fl-vxlan onlink proto 157
 bridge fdb del MAC dev fl-vxlan self
 ip neigh del 10.244.2.1 dev fl-vxlan
