@@ -18,6 +18,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/nft"
+	"fairlead.dev/fairlead/internal/doctor"
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -32,6 +33,7 @@ var Feature = feature.Feature{
 			tunnel      madeOf
 		}{w.Attachments, tunnelOf(w)}
 	},
+	Checks: []doctor.Check{refusedPackets},
 }
 
 // loopback4 is where the node talks to itself (RFC 1122 section 3.2.1.3). No route

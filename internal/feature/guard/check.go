@@ -1,0 +1,49 @@
+package guard
+
+import (
+	"context"
+	"fmt"
+
+	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/datapath/nft"
+	"fairlead.dev/fairlead/internal/doctor"
+	"fairlead.dev/fairlead/internal/feature"
+)
+
+// mostNamed bounds the pods that are named.
+const mostNamed = 20
+
+var refusedPackets = doctor.Check{
+	ID: "guard", Ask: "Do pods send what is not theirs to send?",
+	Run: func(_ context.Context, s doctor.Subject) []doctor.Finding {
+		if !s.World.Config.Enabled("guard") {
+			return []doctor.Finding{{Status: doctor.OK, Message: "pods' wires are not guarded here"}}
+		}
+		counts, err := nft.Counts(datapath.GuardTable, wires)
+		if err != nil {
+			return []doctor.Finding{{Status: doctor.Fail, Message: fmt.Sprintf("cannot read what pods were refused: %v", err)}}
+		}
+		var out []doctor.Finding
+		more := 0
+		for _, a := range s.World.Attachments.List {
+			n := counts[nft.Link(feature.Wire(a))]
+			switch {
+			case n == 0:
+			case len(out) == mostNamed:
+				more++
+			default:
+				out = append(out, doctor.Finding{Status: doctor.Warn, Object: "Pod " + a.Namespace + "/" + a.Pod,
+					Message:  fmt.Sprintf("%d packets with addresses that are not the pod's, or for the overlay, were refused", n),
+					Evidence: map[string]any{"packets": n},
+					Hint:     "a pod that routes for others needs to translate; another may be hostile"})
+			}
+		}
+		if more > 0 {
+			out = append(out, doctor.Finding{Status: doctor.Warn, Message: fmt.Sprintf("packets of %d more pods were refused", more)})
+		}
+		if len(out) == 0 {
+			out = append(out, doctor.Finding{Status: doctor.OK, Message: "pods send with their own addresses only"})
+		}
+		return out
+	},
+}
