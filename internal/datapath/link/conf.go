@@ -54,7 +54,7 @@ var beliefs = map[string][]belief{
 
 // Places of the settings that not all links have alike.
 const (
-	forwarding4   = 1 - 1
+	forwarding4   = 0
 	forwarding6   = 0
 	routeLocalnet = 26 - 1
 )

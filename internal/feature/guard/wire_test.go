@@ -130,11 +130,9 @@ func checksum(b []byte) uint16 {
 
 // sendRaw sends a whole IP packet by the host's routes.
 func sendRaw(to netip.Addr, b []byte) error {
-	family, address := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{})
-	if to.Is6() {
-		family, address = unix.AF_INET6, &unix.SockaddrInet6{Addr: to.As16()}
-	} else {
-		address = &unix.SockaddrInet4{Addr: to.As4()}
+	family, address := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Addr: to.As16()})
+	if to.Is4() {
+		family, address = unix.AF_INET, &unix.SockaddrInet4{Addr: to.As4()}
 	}
 	fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
 	if err != nil {
