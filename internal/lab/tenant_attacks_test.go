@@ -16,15 +16,15 @@ import (
 // the tenant a new pod.
 var attacks = append(append([]attack{
 	{"a datagram to its node's overlay port, as nobody", denied, func(t *testing.T, c *crime) string {
-		return c.injects(t, func(text string) { c.says(t, "evil", net.JoinHostPort(c.ip["n1"], "4789"), text) }, "n1", "a", c.ip["b"])
+		return c.injects(t, func(text string) { c.says(t, "evil", net.JoinHostPort(c.ip["n1"], "4789"), text) }, "a", c.ip["b"])
 	}},
 	{"a datagram to another node's overlay port, as nobody", denied, func(t *testing.T, c *crime) string {
-		return c.injects(t, func(text string) { c.says(t, "evil", net.JoinHostPort(c.ip["n2"], "4789"), text) }, "n2", "b", c.ip["a"])
+		return c.injects(t, func(text string) { c.says(t, "evil", net.JoinHostPort(c.ip["n2"], "4789"), text) }, "b", c.ip["a"])
 	}},
 	{"a datagram to the overlay port that says it is from its own node", denied, func(t *testing.T, c *crime) string {
 		return c.injects(t, func(text string) {
 			throw(t, c.netns["evil"], datagram(header{from: c.ip["n2"], to: c.ip["n1"]}, 4789, []byte(text)))
-		}, "n1", "a", c.ip["n1"])
+		}, "a", c.ip["n1"])
 	}},
 	{"a Service that leads to another node's overlay port", denied, func(t *testing.T, c *crime) string {
 		// As kube-proxy has it where it masquerades.
@@ -35,34 +35,34 @@ table ip service {
 }
 END`)
 		defer c.on(t, "n1", "nft delete table ip service")
-		return c.injects(t, func(text string) { c.says(t, "evil", "10.96.0.9:53", text) }, "n2", "b", c.ip["a"])
+		return c.injects(t, func(text string) { c.says(t, "evil", "10.96.0.9:53", text) }, "b", c.ip["a"])
 	}},
 	{"a stranger outside sends to the overlay port", denied, func(t *testing.T, c *crime) string {
-		return c.injects(t, func(text string) { c.says(t, "web", net.JoinHostPort(c.ip["n1"], "4789"), text) }, "n1", "a", c.ip["b"])
+		return c.injects(t, func(text string) { c.says(t, "web", net.JoinHostPort(c.ip["n1"], "4789"), text) }, "a", c.ip["b"])
 	}},
-	{"IPv4 in the name of another pod of its node", denied, func(t *testing.T, c *crime) string { return c.forges(t, "b", "a", c.ip["a"]) }},
-	{"IPv4 in the name of a pod of another node", denied, func(t *testing.T, c *crime) string { return c.forges(t, "a", "b", c.ip["b"]) }},
-	{"IPv4 in the name of its node", denied, func(t *testing.T, c *crime) string { return c.forges(t, "b", "a", c.ip["n1"]) }},
-	{"IPv4 in the name of a host outside", denied, func(t *testing.T, c *crime) string { return c.forges(t, "a", "b", "198.51.100.10") }},
-	{"IPv6 in the name of another pod of its node", denied, func(t *testing.T, c *crime) string { return c.forges(t, "b", "a", c.ip["a6"]) }},
-	{"IPv6 in the name of a pod of another node", denied, func(t *testing.T, c *crime) string { return c.forges(t, "a", "b", c.ip["b6"]) }},
-	{"IPv6 in the name of its node", denied, func(t *testing.T, c *crime) string { return c.forges(t, "b", "a", c.ip["n16"]) }},
-	{"IPv6 in the name of a host outside", denied, func(t *testing.T, c *crime) string { return c.forges(t, "a", "b", "2001:db8:100::10") }},
+	{"IPv4 in the name of another pod of its node", denied, func(t *testing.T, c *crime) string { return c.forges(t, "b", c.ip["a"]) }},
+	{"IPv4 in the name of a pod of another node", denied, func(t *testing.T, c *crime) string { return c.forges(t, "a", c.ip["b"]) }},
+	{"IPv4 in the name of its node", denied, func(t *testing.T, c *crime) string { return c.forges(t, "b", c.ip["n1"]) }},
+	{"IPv4 in the name of a host outside", denied, func(t *testing.T, c *crime) string { return c.forges(t, "a", "198.51.100.10") }},
+	{"IPv6 in the name of another pod of its node", denied, func(t *testing.T, c *crime) string { return c.forges(t, "b", c.ip["a6"]) }},
+	{"IPv6 in the name of a pod of another node", denied, func(t *testing.T, c *crime) string { return c.forges(t, "a", c.ip["b6"]) }},
+	{"IPv6 in the name of its node", denied, func(t *testing.T, c *crime) string { return c.forges(t, "b", c.ip["n16"]) }},
+	{"IPv6 in the name of a host outside", denied, func(t *testing.T, c *crime) string { return c.forges(t, "a", "2001:db8:100::10") }},
 	{"a foreign source in fragments", denied, func(t *testing.T, c *crime) string {
-		return c.hears(t, "b", c.ip["b"], "a", func(port uint16) {
+		return c.hears(t, c.ofPod("b"), func(port uint16) {
 			p := datagram(header{from: c.ip["a"], to: c.ip["b"]}, port, []byte("forged, and sent in two pieces"))
 			throw(t, c.netns["evil"], fragments(p, 16)...)
 		}).silence(t)
 	}},
 	{"a source route past its node", denied, func(t *testing.T, c *crime) string {
-		return c.hears(t, "b", c.ip["b"], "a", func(port uint16) {
+		return c.hears(t, c.ofPod("b"), func(port uint16) {
 			b := netip.MustParseAddr(c.ip["b"]).As4()
 			lsrr := append([]byte{131, 7, 4}, append(b[:], 0)...) // RFC 791: loose, one address
 			throw(t, c.netns["evil"], datagram(header{from: c.ip["evil"], to: c.ip["n1"], options: lsrr}, port, []byte("routed by the sender")))
 		}).silence(t)
 	}},
 	{"the loopback of its node", denied, func(t *testing.T, c *crime) string {
-		return c.hears(t, "n1", "127.0.0.1", "n1", func(port uint16) {
+		return c.hears(t, ear{"n1", "127.0.0.1", "n1"}, func(port uint16) {
 			throw(t, c.netns["evil"], datagram(header{from: c.ip["evil"], to: "127.0.0.1"}, port, []byte("at home")),
 				datagram(header{from: "127.0.0.1", to: "127.0.0.1"}, port, []byte("from home")))
 		}).silence(t)
@@ -120,7 +120,7 @@ var interfaceAttacks = []attack{
 	{"takes another pod's addresses", denied, func(t *testing.T, c *crime) string {
 		c.on(t, "evil", fmt.Sprintf("ip address add %s/32 dev eth0; ip address add %s/128 dev eth0 nodad", c.ip["a"], c.ip["a6"]))
 		defer c.again(t)
-		c.hears(t, "b", c.ip["b"], "a", func(port uint16) {
+		c.hears(t, c.ofPod("b"), func(port uint16) {
 			err := netns.Do(c.netns["evil"], func() error {
 				s, err := (&net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(c.ip["a"])}}).Dial("udp", net.JoinHostPort(c.ip["b"], strconv.Itoa(int(port))))
 				if err != nil {
@@ -134,7 +134,7 @@ var interfaceAttacks = []attack{
 				t.Fatal(err)
 			}
 		}).silence(t)
-		return c.hears(t, "a", c.ip["a"], "b", func(uint16) {}).silence(t)
+		return c.hears(t, c.ofPod("a"), func(uint16) {}).silence(t)
 	}},
 	{"deletes eth0", harmless, func(t *testing.T, c *crime) string { return c.spoils(t, "ip link del eth0") }},
 	{"replaces eth0 by a pair of its own", harmless, func(t *testing.T, c *crime) string {
@@ -152,10 +152,10 @@ var interfaceAttacks = []attack{
 }
 
 // injects sends an overlay packet that holds one for a pod, and listens there.
-func (c *crime) injects(t *testing.T, send func(string), node, victim, source string) string {
+func (c *crime) injects(t *testing.T, send func(string), victim, source string) string {
 	t.Helper()
-	honest := map[string]string{"a": "b", "b": "a"}[victim]
-	return c.hears(t, victim, c.ip[victim], honest, func(port uint16) {
+	node := map[string]string{"a": "n1", "b": "n2"}[victim]
+	return c.hears(t, c.ofPod(victim), func(port uint16) {
 		for _, from := range []string{source, "198.51.100.10", c.ip["evil"]} {
 			send(string(wrapped(node, datagram(header{from: from, to: c.ip[victim]}, port, []byte("injected")))))
 		}
@@ -163,14 +163,13 @@ func (c *crime) injects(t *testing.T, send func(string), node, victim, source st
 }
 
 // forges sends in the name of another.
-func (c *crime) forges(t *testing.T, victim, honest, source string) string {
+func (c *crime) forges(t *testing.T, victim, source string) string {
 	t.Helper()
-	to := c.ip[victim]
 	if strings.Contains(source, ":") {
-		to = c.ip[victim+"6"]
+		victim += "6"
 	}
-	return c.hears(t, victim, to, honest, func(port uint16) {
-		throw(t, c.netns["evil"], datagram(header{from: source, to: to}, port, []byte("forged")))
+	return c.hears(t, c.ofPod(victim), func(port uint16) {
+		throw(t, c.netns["evil"], datagram(header{from: source, to: c.ip[victim]}, port, []byte("forged")))
 	}).silence(t)
 }
 

@@ -96,21 +96,32 @@ func (c *crime) again(t *testing.T) {
 // A hearing is what one socket received while something was tried.
 type hearing []string
 
-// hears listens on a port of the place while do sends, until an honest packet from
-// the other place has come.
-func (c *crime) hears(t *testing.T, where, address, honest string, do func(port uint16)) hearing {
+// An ear is where one listens while something is tried.
+type ear struct {
+	where, address string
+	honest         string // who sends from where nothing is wrong
+}
+
+// ofPod is an ear of pod a or b, by IPv4 or, with a 6 behind the name, by IPv6.
+func (c *crime) ofPod(name string) ear {
+	pod := strings.TrimSuffix(name, "6")
+	return ear{pod, c.ip[name], map[string]string{"a": "b", "b": "a"}[pod]}
+}
+
+// hears listens at an ear while do sends, until an honest packet has come.
+func (c *crime) hears(t *testing.T, at ear, do func(port uint16)) hearing {
 	t.Helper()
 	const last = "honest"
 	var l net.PacketConn
-	if err := netns.Do(c.netns[where], func() (err error) {
-		l, err = net.ListenPacket("udp", net.JoinHostPort(address, "0"))
+	if err := netns.Do(c.netns[at.where], func() (err error) {
+		l, err = net.ListenPacket("udp", net.JoinHostPort(at.address, "0"))
 		return err
 	}); err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
 	do(uint16(l.LocalAddr().(*net.UDPAddr).Port))
-	c.says(t, honest, l.LocalAddr().String(), last)
+	c.says(t, at.honest, l.LocalAddr().String(), last)
 	var heard hearing
 	b := make([]byte, 2048)
 	_ = l.SetReadDeadline(time.Now().Add(patience))
@@ -281,6 +292,8 @@ func TestWhatATenantTriesIsDeniedBoundedOrHarmless(t *testing.T) {
 		})
 	}
 	c.end(t)
-	w.Flush()
+	if err := w.Flush(); err != nil {
+		t.Error(err)
+	}
 	t.Logf("what a tenant tries:\n%s", table.String())
 }
