@@ -178,6 +178,7 @@ func TestChangesAreMinimal(t *testing.T) {
 		"a new peer": {
 			func(o *source.Objects) { o.Nodes = append(o.Nodes, node("n3", "192.168.100.3", "10.244.3.0/24")) },
 			`nft add element inet fairlead-guard peers4 { 192.168.100.3 }
+nft add element inet fairlead-guard paths4 { 192.168.100.3 . 192.168.100.1 }
 nft add element inet fairlead-guard inside4 { 10.244.3.0/24, 192.168.100.3 }
 nft add element inet fairlead-snat inside4 { 10.244.3.0/24, 192.168.100.3 }
 bridge fdb replace MAC dev fl-vxlan dst 192.168.100.3 self permanent
@@ -188,6 +189,7 @@ ip route replace 10.244.3.0/24 via 10.244.3.1 dev fl-vxlan onlink proto 157
 		"a peer less": {
 			func(o *source.Objects) { o.Nodes = o.Nodes[:1] },
 			`nft delete element inet fairlead-guard peers4 { 192.168.100.2 }
+nft delete element inet fairlead-guard paths4 { 192.168.100.2 . 192.168.100.1 }
 nft delete element inet fairlead-guard inside4 { 10.244.2.0/24, 192.168.100.2 }
 nft delete element inet fairlead-snat inside4 { 10.244.2.0/24, 192.168.100.2 }
 ip route del 10.244.2.0/24 via 10.244.2.1 dev fl-vxlan onlink proto 157
@@ -213,24 +215,31 @@ nft add rule inet fairlead-snat outside masquerade
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			in := newHistory(1, nil).in
-			in.Kernel = source.PlainKernel(&world.Node{Addresses: []netip.Addr{netip.MustParseAddr("192.168.100.1")}})
-			in.Objects = &source.Objects{Nodes: []*corev1.Node{in.Objects.Nodes[0], node("n2", "192.168.100.2", "10.244.2.0/24")}}
-			l := newLine()
-			_, before := l.run(in)
-			after := *in.Objects
-			tt.change(&after)
-			in.Objects = &after
-			_, now := l.run(in)
-			if d := cmp.Diff(tt.want, withoutMAC(datapath.DiffStates(before.State, now.State))); d != "" {
-				t.Errorf("from what was rendered (-want +got):\n%s", d)
-			}
-			host := netnstest.New(t)
-			host.Do(func() error { return datapath.Apply(datapath.DiffStates(nil, before.State)) })
-			if d := cmp.Diff(sorted(tt.want), sorted(withoutMAC(diff(host, now.State)))); d != "" {
-				t.Errorf("from what the kernel has (-want +got):\n%s", d)
-			}
+			changes(t, tt.change, tt.want)
 		})
+	}
+}
+
+// changes checks what a change of the objects does to what was rendered before, and
+// to a kernel that holds that.
+func changes(t *testing.T, change func(*source.Objects), want string) {
+	t.Helper()
+	in := newHistory(1, nil).in
+	in.Kernel = source.PlainKernel(&world.Node{Addresses: []netip.Addr{netip.MustParseAddr("192.168.100.1")}})
+	in.Objects = &source.Objects{Nodes: []*corev1.Node{in.Objects.Nodes[0], node("n2", "192.168.100.2", "10.244.2.0/24")}}
+	l := newLine()
+	_, before := l.run(in)
+	after := *in.Objects
+	change(&after)
+	in.Objects = &after
+	_, now := l.run(in)
+	if d := cmp.Diff(want, withoutMAC(datapath.DiffStates(before.State, now.State))); d != "" {
+		t.Errorf("from what was rendered (-want +got):\n%s", d)
+	}
+	host := netnstest.New(t)
+	host.Do(func() error { return datapath.Apply(datapath.DiffStates(nil, before.State)) })
+	if d := cmp.Diff(sorted(want), sorted(withoutMAC(diff(host, now.State)))); d != "" {
+		t.Errorf("from what the kernel has (-want +got):\n%s", d)
 	}
 }
 
