@@ -35,13 +35,31 @@ func (l Lab) Up(ctx context.Context, config []byte, progress func(string)) error
 	if err := os.Mkdir(l.Dir(), 0o700); err != nil {
 		return l.taken(err)
 	}
-	err := l.startDaemon(ctx, config, progress)
+	making, enough := makingOf(ctx)
+	defer enough()
+	err := l.startDaemon(making, config, progress)
 	if err != nil {
 		log := l.lastLines(l.daemonLog())
 		return errors.Join(fmt.Errorf("lab %s does not come up: %w%s", l.Name, err, log), l.Down(context.WithoutCancel(ctx)))
 	}
 	progress("agents")
 	return l.ready(ctx)
+}
+
+// makingPatience bounds how long a daemon may take to make a lab, apart from how
+// long its agents may take to be ready.
+const makingPatience = 2 * time.Minute
+
+// makingOf is the time that there is to make a lab: it ends when somebody
+// interrupts ctx, and not with ctx's deadline, which is that of the agents.
+func makingOf(ctx context.Context) (context.Context, context.CancelFunc) {
+	making, enough := context.WithTimeout(context.WithoutCancel(ctx), makingPatience)
+	context.AfterFunc(ctx, func() {
+		if errors.Is(ctx.Err(), context.Canceled) {
+			enough()
+		}
+	})
+	return making, enough
 }
 
 // taken says what is in the way of a new lab.
