@@ -37,8 +37,10 @@ const (
 	NodePortLocalInputPriority = 0
 	// GuardPriority is raw (-300): before conntrack, and before any translation.
 	GuardPriority = -300
-	// GuardSourcePriority is before all that translate a source, and so decide.
-	GuardSourcePriority = SNATPriority - 2
+	// GuardSourcePriority is before all that translate a source: where one has decided,
+	// the kernel asks no other (net/netfilter/nf_nat_core.c, nf_nat_inet_fn). It is the
+	// first that a chain of type nat can have, behind conntrack (-200).
+	GuardSourcePriority = -199
 
 	// LinkPrefix begins the name of every network device. Behind it a pod's wire
 	// has twelve hex digits, and the IFB device of a wire an i and eleven of these.
