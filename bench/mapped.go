@@ -92,9 +92,9 @@ func (m *mapped) turn(o *source.Objects) (time.Duration, error) {
 // mappings.
 func mappedObjects(n int) *source.Objects {
 	o := &source.Objects{Revision: 1}
-	none, ports, most := "none", v1alpha1.PortRange(mappedRange), mappedMost
+	none, ports, most, each := "none", v1alpha1.PortRange(mappedRange), mappedMost, mappedEach
 	settings := &v1alpha1.AgentConfig{Spec: v1alpha1.AgentConfigSpec{Overlay: &v1alpha1.Overlay{Mode: &none},
-		NodePortLocal: &v1alpha1.NodePortLocal{PortRange: &ports, MaxPerNamespace: &most}}}
+		NodePortLocal: &v1alpha1.NodePortLocal{PortRange: &ports, MaxPerPod: &each, MaxPerNamespace: &most}}}
 	settings.Name = "default"
 	o.Nodes = append(o.Nodes, cluster.Object(peerName(0), []string{mappedPods.String()}, mappedFront.Addr()))
 	o.Configs = append(o.Configs, settings)

@@ -88,6 +88,7 @@ const (
 	mappedPort  = 8000 // of a pod, the first that is mapped
 	mappedRange = "10000-65535"
 	mappedMost  = 65535 // all of them in one namespace
+	mappedEach  = 2000  // and as many of one pod as there may be
 )
 
 func mappedPod(i int) netip.Addr {
