@@ -15,9 +15,9 @@ const (
 	mostAddresses = 16
 )
 
-// follow keeps the addresses of the API server, until ctx is done. A name that cannot
-// be looked up now leaves those that it had.
-func (s *Source) follow(ctx context.Context) {
+// locate notes where the API server is, before the objects that it tells are read:
+// at once where it has an address, and by ever new look-ups where it has a name.
+func (s *Source) locate(ctx context.Context) {
 	target, _, err := rest.DefaultServerUrlFor(s.config.REST)
 	if err != nil {
 		return // nothing is read from there either
@@ -27,6 +27,12 @@ func (s *Source) follow(ctx context.Context) {
 		s.found([]netip.Addr{a})
 		return
 	}
+	go s.follow(ctx, host)
+}
+
+// follow keeps the addresses that the API server's name has, until ctx is done. One that
+// cannot be looked up now leaves those that it had.
+func (s *Source) follow(ctx context.Context, host string) {
 	tick := time.NewTicker(lookUpAgain)
 	defer tick.Stop()
 	for {

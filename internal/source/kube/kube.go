@@ -117,7 +117,7 @@ func (s *Source) Watch(ctx context.Context, changed func()) error {
 	s.mu.Lock()
 	s.changed = changed
 	s.mu.Unlock()
-	go s.follow(ctx)
+	s.locate(ctx)
 	for _, k := range s.kinds {
 		go k.run(ctx) // may wait for its next try when ctx is done, and then ends
 	}
