@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"fairlead.dev/fairlead/internal/doctor"
 	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/netnstest"
@@ -320,5 +322,31 @@ func TestBookGivesAHostPortOnce(t *testing.T) {
 	again.HostPorts = []world.HostPort{{Port: 80, Protocol: 6}}
 	if _, err := b.Attach(again, "fairlead", cidrs); err != nil || b.Find(first.Key()) != nil {
 		t.Errorf("a pod that is gone keeps its port: %v", err)
+	}
+}
+
+// A lock that is given back is given back at once, whoever else has its file: a process
+// that is being started does until it runs its own program.
+func TestAClosedBookCanBeOpened(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	b, err := OpenBook(dir, "boot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := unix.Dup(int(b.lock.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(other)
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := OpenBook(dir, "boot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
