@@ -100,8 +100,11 @@ func Files(stateDir string) []string {
 	return []string{boots(stateDir), tombstones(stateDir), lastFile(stateDir), filepath.Join(stateDir, lockFile)}
 }
 
-// Close lets another agent have the book.
-func (b *Book) Close() error { return b.lock.Close() }
+// Close lets another agent have the book. The lock is given back by name: a process
+// that is being started holds the file, too, until it runs its own program (flock(2)).
+func (b *Book) Close() error {
+	return errors.Join(unix.Flock(int(b.lock.Fd()), unix.LOCK_UN), b.lock.Close())
+}
 
 // Forgotten is how many attachments of earlier boots were forgotten when the
 // book was opened.
