@@ -29,10 +29,12 @@ func main() {
 	pods := flag.String("families", "", "with -peers: what addresses pods have")
 	mappings := flag.Int("mappings", 0, "for the program's own use: measure so many mappings")
 	by := flag.String("by", "", "with -mappings: what makes them")
+	flag.DurationVar(&b.load, "load", time.Second, "how long one measurement of closing connections takes")
+	flag.BoolVar(&b.whole, "whole", false, "closing connections: the whole cross of what can differ")
 	asJSON := flag.Bool("json", false, "print everything measured as JSON")
 	flag.Parse()
 	if flag.NArg() > 0 || b.rounds < 1 || b.repeats < 1 {
-		fmt.Fprintln(os.Stderr, "bench: usage: bench [-rounds N] [-repeats N] [-each DURATION] [-only NAME] [-json]")
+		fmt.Fprintln(os.Stderr, "bench: usage: bench [-rounds N] [-repeats N] [-each DURATION] [-load DURATION] [-only NAME] [-whole] [-json]")
 		os.Exit(2)
 	}
 	do := func() error { return b.run(*asJSON) }
@@ -51,26 +53,29 @@ func main() {
 // A bench is one run. Hosts belong to it as they belong to a test.
 type bench struct {
 	rounds, repeats int
-	each            time.Duration
+	each, load      time.Duration
 	only            string
+	whole           bool
 	binary          string // the command, once built
 	cleanups        []func()
 }
 
 // A report is all that a run found out.
 type report struct {
-	Date       time.Time       `json:"date"`
-	Kernel     string          `json:"kernel"`
-	CPUs       int             `json:"cpus"`
-	Congestion string          `json:"congestion"`
-	Rounds     int             `json:"rounds"`
-	Each       string          `json:"each"`
-	Contests   []contestResult `json:"contests"`
-	Reuse      []reuseResult   `json:"reuse"`
-	Plugin     []pluginResult  `json:"plugin"`
-	Attach     []attachResult  `json:"attach"`
-	Mappings   []mappingResult `json:"mappings"`
-	Scale      []scaleResult   `json:"scale"`
+	Date       time.Time        `json:"date"`
+	Kernel     string           `json:"kernel"`
+	CPUs       int              `json:"cpus"`
+	Congestion string           `json:"congestion"`
+	Rounds     int              `json:"rounds"`
+	Each       string           `json:"each"`
+	Contests   []contestResult  `json:"contests"`
+	Reuse      []reuseResult    `json:"reuse"`
+	Closing    []closingResult  `json:"closing"`
+	Stranger   []strangerResult `json:"stranger"`
+	Plugin     []pluginResult   `json:"plugin"`
+	Attach     []attachResult   `json:"attach"`
+	Mappings   []mappingResult  `json:"mappings"`
+	Scale      []scaleResult    `json:"scale"`
 }
 
 // guarded does what ends with an error or a failure, and cleans up.
@@ -97,11 +102,13 @@ func (b *bench) run(asJSON bool) error {
 		Rounds: b.rounds, Each: b.each.String()}
 	r.Contests = b.measureContests()
 	r.Reuse = b.measureReuse()
+	r.Closing = b.measureClosing()
+	r.Stranger = b.measureStranger()
 	r.Plugin = b.measurePlugin()
 	r.Attach = b.measureAttach()
 	r.Mappings = b.measureMappings()
 	r.Scale = b.measureScale()
-	if len(r.Contests)+len(r.Reuse)+len(r.Plugin)+len(r.Attach)+len(r.Mappings)+len(r.Scale) == 0 {
+	if len(r.Contests)+len(r.Reuse)+len(r.Closing)+len(r.Stranger)+len(r.Plugin)+len(r.Attach)+len(r.Mappings)+len(r.Scale) == 0 {
 		return fmt.Errorf("no row's name contains %q: see the table in bench/RESULTS.md", b.only)
 	}
 	if asJSON {

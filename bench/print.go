@@ -18,6 +18,14 @@ func (r report) print(w io.Writer) error {
 			return err
 		}
 	}
+	if err := printClosing(w, r.Closing); err != nil {
+		return err
+	}
+	if len(r.Stranger) > 0 {
+		if err := printStranger(w, r.Stranger); err != nil {
+			return err
+		}
+	}
 	if len(r.Plugin) > 0 {
 		if err := printPlugin(w, r.Plugin); err != nil {
 			return err
