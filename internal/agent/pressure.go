@@ -73,11 +73,20 @@ var readings = []reading{
 	counter("fairlead_conntrack_early_drop_total", "Connections forgotten early to make room in a full table.", func(s pressure.Status) float64 { return float64(s.Conntrack.EarlyDrop) }),
 	counter("fairlead_conntrack_clash_resolve_total", "Clashes that turned out to be of one connection.", func(s pressure.Status) float64 { return float64(s.Conntrack.ClashResolve) }),
 	counter("fairlead_conntrack_search_restart_total", "Lookups that had to begin again.", func(s pressure.Status) float64 { return float64(s.Conntrack.SearchRestart) }),
-	counter("fairlead_pressure_cpu_seconds_total", "CPU time taken to watch the conntrack table.", func(s pressure.Status) float64 { return s.CPU.Counting + s.CPU.Listing }),
+	counter("fairlead_pressure_cpu_seconds_total", "CPU time taken to watch the conntrack table.", func(s pressure.Status) float64 { return s.CPU.Counting + s.CPU.Listing + s.CPU.Waits }),
 }
 
 var portFill = prometheus.NewDesc("fairlead_snat_port_fill_ratio",
 	"Part of the source ports that the fullest destination of a protocol takes.", []string{"protocol"}, nil)
+
+// Connections that begin are followed in samples, so that what waited has a
+// meaning only beside what was followed.
+var (
+	followed = prometheus.NewDesc("fairlead_snat_connections_followed_total",
+		"New translated TCP connections that were followed until they were answered, a sample of all.", nil, nil)
+	waited = prometheus.NewDesc("fairlead_snat_connections_waited_total",
+		"Of them, those that had to ask again: the far end still held their port, or gave no answer.", []string{"reason"}, nil)
+)
 
 // Describe is part of prometheus.Collector.
 func (pressureCollector) Describe(ch chan<- *prometheus.Desc) {
@@ -85,6 +94,8 @@ func (pressureCollector) Describe(ch chan<- *prometheus.Desc) {
 		ch <- r.desc
 	}
 	ch <- portFill
+	ch <- followed
+	ch <- waited
 }
 
 // Collect is part of prometheus.Collector. There is nothing to collect until the
@@ -100,4 +111,8 @@ func (c pressureCollector) Collect(ch chan<- prometheus.Metric) {
 	for protocol, ratio := range s.Ratios {
 		ch <- prometheus.MustNewConstMetric(portFill, prometheus.GaugeValue, ratio, protocol.String())
 	}
+	total := s.Waits.Total
+	ch <- prometheus.MustNewConstMetric(followed, prometheus.CounterValue, float64(total.New))
+	ch <- prometheus.MustNewConstMetric(waited, prometheus.CounterValue, float64(total.Held), "held")
+	ch <- prometheus.MustNewConstMetric(waited, prometheus.CounterValue, float64(total.Unanswered), "unanswered")
 }

@@ -149,7 +149,7 @@ func (a *Agent) serveDoctor(w http.ResponseWriter, r *http.Request) {
 			checks = append(checks, f.Checks...)
 		}
 	}
-	checks = append(checks, a.pressure.Check(), a.nodePortCheck(s))
+	checks = append(slices.Concat(checks, a.pressure.Checks()), a.nodePortCheck(s))
 	namespace, name, _ := strings.Cut(r.URL.Query().Get("pod"), "/")
 	subject := doctor.Subject{World: s.World, Problems: s.Problems, Diff: a.diff, Pod: world.Key{Namespace: namespace, Name: name},
 		Pools: a.pools(s)}

@@ -64,7 +64,26 @@ func printPressure(w io.Writer, s pressure.Status) error {
 	if l := s.Listed; l.Entries < l.Of {
 		fmt.Fprintf(w, "\nestimated from %d of %d entries at %s\n", l.Entries, l.Of, l.At.Local().Format(time.TimeOnly))
 	}
+	if err := printWaits(w, s.Waits); err != nil {
+		return err
+	}
 	return printHistogram(w, s.Histogram)
+}
+
+// printWaits shows how new connections fared in the last minute.
+func printWaits(w io.Writer, s pressure.Waits) error {
+	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(tw, "\nNEW CONNECTIONS TO\tFROM\tFOLLOWED\tPORT HELD\tUNANSWERED\tWAITED")
+	for _, d := range s.Worst {
+		fmt.Fprintf(tw, "%s\t%s\t%d\t%d\t%d\t%.1f %%\n", d.Target(), d.Source, d.New, d.Held, d.Unanswered, 100*float64(d.Waited())/float64(d.New))
+	}
+	switch {
+	case s.Missing != "":
+		fmt.Fprintln(tw, "not seen: "+s.Missing)
+	case len(s.Worst) == 0:
+		fmt.Fprintln(tw, "none in the last minute")
+	}
+	return tw.Flush()
 }
 
 func used(f pressure.Fill) string {

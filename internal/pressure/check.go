@@ -7,12 +7,17 @@ import (
 	"fairlead.dev/fairlead/internal/doctor"
 )
 
-// Check is the doctor's question to w.
-func (w *Watch) Check() doctor.Check {
-	return doctor.Check{
+// Checks are the doctor's questions to w.
+func (w *Watch) Checks() []doctor.Check {
+	return []doctor.Check{{
 		ID: "snat-pressure", Ask: "Are there enough source ports, and is there room in the connection table?",
 		Run: func(ctx context.Context, _ doctor.Subject) []doctor.Finding { return diagnose(w.Look(ctx)) },
-	}
+	}, {
+		ID: "snat-reuse", Ask: "Do new connections wait, since their ports come back too soon?",
+		Run: func(context.Context, doctor.Subject) []doctor.Finding {
+			return w.Status().Waits.diagnose(kernelOffsets)
+		},
+	}}
 }
 
 func diagnose(s Status) []doctor.Finding {
@@ -44,4 +49,52 @@ func diagnose(s Status) []doctor.Finding {
 		add(doctor.OK, message, "")
 	}
 	return out
+}
+
+const (
+	waitsPercent = 1 // of new connections; fewer wait on any network
+	waitsLeast   = 3
+)
+
+// matter reports whether n of t's connections are worth a word.
+func (t Tally) matter(n int) bool { return n >= waitsLeast && n >= portion(t.New, waitsPercent) }
+
+// diagnose says which connections waited, and why. Ports that come back and a far
+// end that does not answer have different cures.
+func (s Waits) diagnose(offsets func() (byPort bool, err error)) []doctor.Finding {
+	evidence := map[string]any{"lastMinute": s.LastMinute, "worst": s.Worst}
+	timestamps := "do not depend on ports"
+	switch byPort, err := offsets(); {
+	case err != nil:
+		timestamps = "are not known: " + err.Error()
+	case byPort:
+		timestamps = "depend on ports"
+	}
+	evidence["timestamps"] = timestamps
+	var out []doctor.Finding
+	add := func(status doctor.Status, message, hint string) {
+		out = append(out, doctor.Finding{Status: status, Message: message, Hint: hint, Evidence: evidence})
+	}
+	if s.Missing != "" {
+		add(doctor.Warn, "nobody sees whether new connections wait: "+s.Missing, "")
+	}
+	for _, w := range s.Worst {
+		if w.matter(w.Held) {
+			add(doctor.Warn, w.share(w.Held)+" waited: ports come back within the far end's TIME_WAIT, and it takes their timestamps for old ones (this kernel's "+timestamps+")",
+				"set podTCPTimestamps: monotonic")
+		}
+		if w.matter(w.Unanswered) {
+			add(doctor.Warn, w.share(w.Unanswered)+" got no answer to their first packet",
+				"ports are not the reason: is the destination up and not overloaded, and does a firewall on the way let packets and answers pass?")
+		}
+	}
+	if len(out) == 0 {
+		add(doctor.OK, fmt.Sprintf("of %d new connections that were followed in the last minute, %d waited", s.LastMinute.New, s.LastMinute.Waited()), "")
+	}
+	return out
+}
+
+// share is n of the new connections, for people.
+func (w Wait) share(n int) string {
+	return fmt.Sprintf("%.1f %% of new connections to %s (%d of %d that were followed in the last minute)", 100*float64(n)/float64(w.New), w.Target(), n, w.New)
 }

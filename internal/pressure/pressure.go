@@ -78,7 +78,8 @@ type Watch struct {
 	log    *slog.Logger
 	config atomic.Pointer[Config]
 	status atomic.Pointer[Status]
-	wake   chan struct{} // the config is new; holds at most one
+	waits  atomic.Pointer[sampler] // nil: it could not begin
+	wake   chan struct{}           // the config is new; holds at most one
 	asked  chan question
 	runs   atomic.Bool
 	ended  chan struct{}
@@ -110,7 +111,13 @@ func (w *Watch) Set(c Config) {
 }
 
 // Status is what was seen last.
-func (w *Watch) Status() Status { return *w.status.Load() }
+func (w *Watch) Status() Status {
+	s := *w.status.Load()
+	if waits := w.waits.Load(); waits != nil {
+		s.Waits, s.CPU.Waits = *waits.seen.Load(), time.Duration(waits.cpu.Load()).Seconds()
+	}
+	return s
+}
 
 // Look reads the counters now, lists the table again if that was long ago and
 // can be afforded, and returns what is seen. While Run does not run that is what
@@ -145,6 +152,7 @@ func (w *Watch) Run(ctx context.Context) {
 	defer runtime.UnlockOSThread()
 	defer close(w.ended)
 	w.runs.Store(true)
+	defer w.sample(ctx)()
 	for ctx.Err() == nil {
 		if err := w.watch(ctx); err != nil {
 			w.log.Warn("the connection table is not watched; trying again", "error", err, "after", retryAfter)
@@ -154,6 +162,26 @@ func (w *Watch) Run(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// sample begins to see how connections begin, and returns what waits for its end.
+func (w *Watch) sample(ctx context.Context) (wait func()) {
+	s, err := newSampler(&w.config)
+	if err != nil {
+		w.log.Warn("new connections are not watched", "error", err)
+		s = &sampler{}
+		s.seen.Store(&Waits{Missing: err.Error()})
+		w.waits.Store(s)
+		return func() {}
+	}
+	w.waits.Store(s)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer s.close()
+		s.run(ctx)
+	}()
+	return func() { <-ended }
 }
 
 // watch takes a step whenever it is time, until ctx is done or one fails.

@@ -106,6 +106,7 @@ type Status struct {
 	Listed     Listed          `json:"listed"`
 	Ratios     Ratios          `json:"ratios"`
 	Histogram  *Histogram      `json:"histogram,omitempty"` // of the fullest destination, where it was examined
+	Waits      Waits           `json:"waits"`
 	CPU        CPU             `json:"cpu"`
 }
 
@@ -142,6 +143,7 @@ type Histogram struct {
 type CPU struct {
 	Counting float64 `json:"counting"`
 	Listing  float64 `json:"listing"`
+	Waits    float64 `json:"waits"`
 }
 
 // Width is how many ports the n-th part has; none where there are fewer ports

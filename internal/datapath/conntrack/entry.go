@@ -26,15 +26,24 @@ type Tuple struct{ Source, Destination netip.AddrPort }
 // (include/uapi/linux/netfilter/nf_conntrack_common.h, enum ip_conntrack_status).
 type Status uint32
 
-// SourceNAT is set where the source of a connection's packets is translated.
-const SourceNAT Status = 1 << 4
+const (
+	// SeenReply is set once anything came back.
+	SeenReply Status = 1 << 1
+	// SourceNAT is set where the source of a connection's packets is translated.
+	SourceNAT Status = 1 << 4
+)
 
 // TCPState is how far a TCP connection is
 // (include/uapi/linux/netfilter/nf_conntrack_tcp.h, enum tcp_conntrack).
 type TCPState byte
 
-// TimeWait is the state of a connection that both sides have closed.
-const TimeWait TCPState = 7
+// States that tell how a connection begins and ends.
+const (
+	SynReceived TCPState = 2 // answered by SYN/ACK
+	Established TCPState = 3
+	TimeWait    TCPState = 7 // both sides have closed
+	Closed      TCPState = 8 // reset
+)
 
 // From include/uapi/linux/netfilter/nfnetlink_conntrack.h: enum ctattr_type,
 // ctattr_tuple, ctattr_ip, ctattr_l4proto, ctattr_protoinfo,
