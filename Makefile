@@ -76,7 +76,7 @@ generate:
 
 update: generate
 	gofmt -w $(SOURCE)
-	$(GO) test ./internal/feature/pod ./internal/feature/overlay ./internal/feature/snat ./internal/feature/hostport ./internal/feature/nodeportlocal ./internal/feature/guard ./internal/feature/forward -run '^Test$$' -update
+	$(GO) test ./internal/feature/pod ./internal/feature/overlay ./internal/feature/snat ./internal/feature/hostport ./internal/feature/nodeportlocal ./internal/feature/guard ./internal/feature/forward ./internal/feature/tcp -run '^Test$$' -update
 	$(GO) test -C tools/chart . -update
 	UPDATE_SCRIPTS=1 $(GO) test ./cmd/...
 

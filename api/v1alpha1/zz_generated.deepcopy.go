@@ -116,6 +116,26 @@ func (in *AgentConfigSpec) DeepCopyInto(out *AgentConfigSpec) {
 		*out = new(bool)
 		**out = **in
 	}
+	if in.PodTCPTimestamps != nil {
+		in, out := &in.PodTCPTimestamps, &out.PodTCPTimestamps
+		*out = new(string)
+		**out = **in
+	}
+	if in.PodTCPReuse != nil {
+		in, out := &in.PodTCPReuse, &out.PodTCPReuse
+		*out = new(bool)
+		**out = **in
+	}
+	if in.HostTCPTimestamps != nil {
+		in, out := &in.HostTCPTimestamps, &out.HostTCPTimestamps
+		*out = new(string)
+		**out = **in
+	}
+	if in.HostTCPReuse != nil {
+		in, out := &in.HostTCPReuse, &out.HostTCPReuse
+		*out = new(bool)
+		**out = **in
+	}
 	if in.EgressSNATRandomizePorts != nil {
 		in, out := &in.EgressSNATRandomizePorts, &out.EgressSNATRandomizePorts
 		*out = new(bool)

@@ -186,18 +186,27 @@ func (a *Agent) giveOut(now *world.Allocations) error {
 	if *now != *a.given.allocations {
 		a.given = a.given.next(now, time.Now())
 	}
-	if a.given.allocations == a.onDisk {
-		return nil
+	unwritten := a.writePodSettings()
+	if a.onDisk != nil && butSettings(a.given.allocations) == butSettings(a.onDisk) {
+		return unwritten
 	}
 	content, err := a.given.encode()
 	if err == nil {
 		err = writeDurably(AllocationsFile(a.config.StateDir), content)
 	}
 	if err != nil {
-		return fmt.Errorf("what was given out is not on the disk: %w", err)
+		return errors.Join(unwritten, fmt.Errorf("what was given out is not on the disk: %w", err))
 	}
 	a.onDisk = a.given.allocations
-	return nil
+	return unwritten
+}
+
+// butSettings is what the file of allocations has of a: settings have a file of their
+// own.
+func butSettings(a *world.Allocations) world.Allocations {
+	out := *a
+	out.Settings = nil
+	return out
 }
 
 // unfinished is the name of a file while its content is on the way to the disk.

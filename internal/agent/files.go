@@ -16,7 +16,7 @@ func ObjectsDir(stateDir string) string { return filepath.Join(stateDir, "object
 // StateFiles lists what agents may have left in the state directory, some of it
 // half written.
 func StateFiles(stateDir string) []string {
-	files := append(cni.Files(stateDir), settingsPath(stateDir), AllocationsFile(stateDir), ObjectsDir(stateDir))
+	files := append(cni.Files(stateDir), settingsPath(stateDir), podSettingsPath(stateDir), AllocationsFile(stateDir), ObjectsDir(stateDir))
 	out := append([]string{unfinished(AllocationsFile(stateDir))}, files...)
 	for _, f := range files {
 		out = append(out, f+replace.Damaged)

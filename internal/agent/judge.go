@@ -64,7 +64,7 @@ func (s *Snapshot) needed(f datapath.Failure) bool {
 	case datapath.KindLink, datapath.KindAddress:
 		return f.Link == datapath.VXLANLink
 	case datapath.KindSetting:
-		return f.Link == ""
+		return f.Link == "" && !slices.Contains(world.TCPKeys, f.Setting.Key)
 	case datapath.KindRoute:
 		return f.Link == "" && slices.ContainsFunc(s.World.Node.PodCIDRs, func(c netip.Prefix) bool { return c.Addr() == f.Addr })
 	}

@@ -42,7 +42,7 @@ func (a *Agent) makeChanges(c datapath.Changes) error {
 	if err := remember(a.config.StateDir, c.Settings()); err != nil {
 		a.config.Log.Warn("settings will stay after uninstall: what they were is not written down", "error", err)
 	}
-	return datapath.Apply(c)
+	return a.refusals(c, datapath.Apply(c))
 }
 
 // remember writes down what the settings are now. What is written down already
@@ -68,8 +68,11 @@ func remember(stateDir string, settings []sysctl.Setting) error {
 	return replace.File(settingsPath(stateDir), content, 0o644)
 }
 
-// ofOurs reports whether s is about a link of ours, with which it goes.
-func ofOurs(s sysctl.Setting) bool { return strings.Contains(s.Key, "/"+datapath.LinkPrefix) }
+// ofOurs reports whether s is about a link of ours, with which it goes, or of another
+// network namespace: what was before is among the allocations.
+func ofOurs(s sysctl.Setting) bool {
+	return s.Netns != "" || strings.Contains(s.Key, "/"+datapath.LinkPrefix)
+}
 
 // note writes down what s, and what the kernel sets along with it, are now.
 func note(list []oldSetting, s sysctl.Setting) ([]oldSetting, error) {

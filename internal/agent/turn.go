@@ -76,6 +76,9 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 	if in.Kernel, err = a.kernel.Observe(in.Attachments); err != nil {
 		return none, fmt.Errorf("observe kernel: %w", err)
 	}
+	if in.TCP, err = a.kernel.ObserveTCP(in.Kernel, in.Attachments); err != nil {
+		return none, fmt.Errorf("observe settings of TCP: %w", err)
+	}
 	s.World, s.Problems = a.builder.Build(in)
 	s.Configs = nil
 	for _, c := range source.ConfigsOf(in.Objects.Configs, a.config.Node) {
@@ -92,6 +95,7 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 	unwritten := a.giveOut(s.Rendered.Allocations)
 	s.given = a.given
 	changes, err := a.apply(s.Rendered.State)
+	unconfirmed := a.confirm(s, in)
 	errors.As(err, &s.Failures)
 	if err == nil || s.rulesHold() {
 		a.ports.leads(s.Rendered.Allocations.NodePorts)
@@ -101,7 +105,7 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 	}
 	a.tellHeld()
 	s.held = a.ports.held
-	s.Problems = append(s.Problems, a.ofDisk(uncollected, unwritten)...)
+	s.Problems = append(s.Problems, a.ofDisk(uncollected, unwritten, unconfirmed)...)
 	return changes, err
 }
 
@@ -180,8 +184,9 @@ func (a *Agent) peek() bool {
 			Message: fmt.Sprintf("the clock was set, or the machine slept, by %s; everything was looked at", by.Round(time.Millisecond))})
 		return true
 	}
+	pods := a.kernel.LookAtTCP()
 	settled, err := a.held.Settled()
-	return err != nil || !settled
+	return err != nil || !settled || pods
 }
 
 // audit looks at all that is ours while turns go on, and reports whether something

@@ -199,6 +199,11 @@ func (u *uninstall) planKernel() error {
 	if err != nil {
 		return err
 	}
+	pods, err := agent.PodSettingsBefore(u.stateDir)
+	if err != nil {
+		return err
+	}
+	settings = append(settings, pods...)
 	for _, s := range settings {
 		u.step(s.String(), func() error { return sysctl.Apply(s) })
 	}

@@ -57,12 +57,13 @@ func read(want State, tables func(prefix string) ([]*nft.Found, error)) (Kernel,
 		}
 		k.rest.Guests, k.open[p] = append(k.rest.Guests, guests...), open
 	}
-	for _, s := range want.settings() {
-		value, err := sysctl.Read(s.Key)
-		if err != nil {
+	for _, s := range undone(want.settings()) {
+		value, err := s.Now()
+		if err != nil && s.Netns == "" {
 			return k, err
 		}
-		k.rest.Settings = append(k.rest.Settings, sysctl.Setting{Key: s.Key, Value: value})
+		s.Value = value // of a namespace that nobody can enter, nothing
+		k.rest.Settings = append(k.rest.Settings, s)
 	}
 	return k, nil
 }
@@ -74,7 +75,9 @@ type Failure struct {
 	Kind Kind
 	Link string     // the link it was about, ours or not; "" for none
 	Addr netip.Addr // where the route or neighbour would have led; zero for none
-	Err  error
+	// Setting is the one that was refused; zero for none.
+	Setting sysctl.Setting
+	Err     error
 }
 
 // Failures are all changes that the kernel refused; the others were made.
@@ -159,7 +162,7 @@ func (a *applying) make(steps []step) error {
 		if err := s.apply(); err != nil {
 			a.fail(s, err)
 			a.broken[s.link] = s.makes
-			a.open = a.open || s.kind == KindSetting || s.gone()
+			a.open = a.open || s.kind == KindSetting && s.setting().Netns == "" || s.gone()
 		}
 	}
 	return nil
@@ -214,5 +217,5 @@ func (a *applying) send(c *rtnl.Conn, steps []step) {
 }
 
 func (a *applying) fail(s step, err error) {
-	a.failed = append(a.failed, Failure{Kind: s.kind, Link: s.link, Addr: s.addr, Err: err})
+	a.failed = append(a.failed, Failure{Kind: s.kind, Link: s.link, Addr: s.addr, Setting: s.setting(), Err: err})
 }

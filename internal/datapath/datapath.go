@@ -105,9 +105,11 @@ func (s State) flatten() Part {
 // settings are those of all parts, each once.
 func (s State) settings() []sysctl.Setting {
 	var out []sysctl.Setting
+	listed := map[sysctl.Setting]bool{}
 	for _, p := range s {
 		for _, v := range p.Settings {
-			if !slices.Contains(out, v) {
+			if !listed[v] {
+				listed[v] = true
 				out = append(out, v)
 			}
 		}
@@ -145,7 +147,8 @@ func linkOf(s sysctl.Setting) string {
 }
 
 // Settled reports whether the kernel's settings are those of s. Settings
-// announce no change, so one has to look.
+// announce no change, so one has to look; of other namespaces somebody else does,
+// since there are many.
 func (s State) Settled() (bool, error) {
 	var links []*link.Link
 	for _, p := range s {
@@ -158,6 +161,9 @@ func (s State) Settled() (bool, error) {
 	}
 	for _, p := range s {
 		for _, v := range p.Settings {
+			if v.Netns != "" {
+				continue
+			}
 			value, err := sysctl.Read(v.Key)
 			if err != nil || value != v.Value {
 				return false, err

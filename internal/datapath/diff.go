@@ -89,6 +89,22 @@ func DiffStates(have, want State) Changes {
 	return c
 }
 
+// setting is what s sets, if it does; zero otherwise.
+func (s step) setting() sysctl.Setting {
+	v, _ := s.change.(sysctl.Setting)
+	return v
+}
+
+// undone are the settings that are still to be made so, or kept so.
+func undone(settings []sysctl.Setting) []sysctl.Setting {
+	if !slices.ContainsFunc(settings, isDone) {
+		return settings
+	}
+	return slices.DeleteFunc(slices.Clone(settings), isDone)
+}
+
+func isDone(s sysctl.Setting) bool { return s.Done }
+
 // diffRest returns the steps in the order in which they are made.
 func diffRest(have, want Part) []step {
 	var out []step
@@ -99,7 +115,7 @@ func diffRest(have, want Part) []step {
 		out = append(out, linkStep(l))
 	}
 	left := func(link string) bool { return !gone[link] }
-	settings, _ := diffBy(have.Settings, want.Settings, func(s sysctl.Setting) string { return s.Key },
+	settings, _ := diffBy(undone(have.Settings), undone(want.Settings), func(s sysctl.Setting) sysctl.Setting { return sysctl.Setting{Netns: s.Netns, Key: s.Key} },
 		func(s sysctl.Setting) bool { return left(linkOf(s)) })
 	for _, s := range settings {
 		out = append(out, step{kind: KindSetting, link: linkOf(s), change: s, apply: func() error { return sysctl.Apply(s) }})

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"math/rand/v2"
 	"net/netip"
@@ -40,6 +41,7 @@ type kernel struct {
 	TakenPorts    []string          `json:"takenPorts"` // those that others hold, as 61000/tcp or 61000/tcp6
 	Metrics       netip.AddrPort    `json:"metrics"`    // where the agent serves them
 	Drops         []drop            `json:"drops"`
+	TCP           tcp               `json:"tcp"`
 }
 
 // drop is a filter of others, with all that it drops.
@@ -82,6 +84,25 @@ type attachment struct {
 	HostPorts   []hostPort   `json:"hostPorts"`
 
 	Bandwidth world.Bandwidth `json:"bandwidth"`
+	TCP       tcp             `json:"tcp"`
+}
+
+// tcp is what a network namespace shows of TCP; what it leaves out is as it was born,
+// and "none" is no setting at all.
+type tcp struct {
+	Timestamps string `json:"timestamps"`
+	Reuse      string `json:"reuse"`
+	Refused    string `json:"refused"`
+}
+
+func (s tcp) world() world.TCP {
+	shows := func(written, plain string) string {
+		if written == "none" {
+			return ""
+		}
+		return cmp.Or(written, plain)
+	}
+	return world.TCP{Timestamps: shows(s.Timestamps, source.PlainTCP.Timestamps), Reuse: shows(s.Reuse, source.PlainTCP.Reuse)}
 }
 
 // hostPort is a port of the node that leads to the pod.
@@ -189,12 +210,16 @@ func (s *scenario) build(t *testing.T, objects *source.Objects, at netnsOf) (*wo
 		t.Fatalf("%s: cluster.yaml has no Node %q", s.path, s.node)
 	}
 	in.Kernel = s.observe(t, w.Node)
+	in.TCP = &world.TCPSeen{Node: s.kernel.TCP.world()}
 	for _, a := range s.pods {
 		in.Attachments.List = append(in.Attachments.List, a.world(t, at(a)))
 		if !a.Dead {
-			in.Kernel.Seen = append(in.Kernel.Seen, in.Attachments.List[len(in.Attachments.List)-1].Key())
+			key := in.Attachments.List[len(in.Attachments.List)-1].Key()
+			in.Kernel.Seen = append(in.Kernel.Seen, key)
+			in.TCP.Pods = append(in.TCP.Pods, world.PodTCP{Attachment: key, TCP: a.TCP.world(), Refused: a.TCP.Refused})
 		}
 	}
+	slices.SortFunc(in.TCP.Pods, world.PodTCP.Compare)
 	slices.Sort(in.Kernel.Seen)
 	in.Taken, in.Metrics = s.taken(t), s.kernel.Metrics
 	return b.Build(in)

@@ -78,7 +78,13 @@ func newSide(t *testing.T, pods []attachment) *side {
 	t.Helper()
 	s := &side{t: t, node: netnstest.New(t), pods: map[string]*netnstest.Host{}}
 	for _, a := range pods {
-		s.pods[inText(a)] = netnstest.New(t)
+		h := netnstest.New(t)
+		for key, value := range map[string]string{world.TCPTimestamps: a.TCP.Timestamps, world.TCPReuse: a.TCP.Reuse} {
+			if value != "" && value != "none" {
+				h.Sysctl(key, value)
+			}
+		}
+		s.pods[inText(a)] = h
 	}
 	return s
 }
@@ -133,10 +139,14 @@ func (s *side) nft(script string) {
 // for it.
 func (s *side) command(words []string) {
 	s.t.Helper()
+	where := s.node
+	if len(words) > 3 && words[0] == "nsenter" && words[2] == "sysctl" {
+		where, words = s.pod(strings.TrimPrefix(words[1], "--net=")), words[2:]
+	}
 	if len(words) > 2 && words[0] == "sysctl" {
 		for _, word := range words[2:] {
 			key, value, _ := strings.Cut(word, "=")
-			s.node.Do(func() error { return sysctl.Apply(sysctl.Setting{Key: key, Value: value}) })
+			where.Do(func() error { return sysctl.Apply(sysctl.Setting{Key: key, Value: value}) })
 		}
 		return
 	}
@@ -156,11 +166,16 @@ func (s *side) command(words []string) {
 
 func (s *side) real(path string) string {
 	s.t.Helper()
+	return s.pod(path).Path
+}
+
+func (s *side) pod(path string) *netnstest.Host {
+	s.t.Helper()
 	pod, ok := s.pods[path]
 	if !ok {
 		s.t.Fatalf("%s is no pod's network namespace", path)
 	}
-	return pod.Path
+	return pod
 }
 
 // runPatience bounds a program that a scenario asks.

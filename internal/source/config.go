@@ -20,8 +20,12 @@ func Defaults() *world.Config {
 	return &world.Config{
 		Overlay:       world.Overlay{Mode: world.VXLAN, VNI: 1, Port: 4789},
 		NodePortLocal: world.NodePortLocal{Enabled: true, Ports: world.PortRange{Low: 61000, High: 62000}, MaxPerPod: 100, MaxPerNamespace: 1000},
+		PodTCP:        world.TCP{Timestamps: world.TimestampsMonotonic, Reuse: defaultPodReuse},
 	}
 }
+
+// defaultPodReuse is world.TCP's Reuse of pods where no AgentConfig says otherwise.
+const defaultPodReuse = ""
 
 // buildConfig lays the default AgentConfig over the defaults, and the node's
 // own over both. A field that makes no sense is a problem and keeps what it
@@ -80,6 +84,10 @@ func (o *overlayer) apply(s *v1alpha1.AgentConfigSpec) {
 	if s.AcceptForwarding != nil {
 		o.config.AcceptForwarding = *s.AcceptForwarding
 	}
+	o.timestamps("podTCPTimestamps", s.PodTCPTimestamps, &o.config.PodTCP)
+	o.timestamps("hostTCPTimestamps", s.HostTCPTimestamps, &o.config.NodeTCP)
+	reuse(s.PodTCPReuse, &o.config.PodTCP)
+	reuse(s.HostTCPReuse, &o.config.NodeTCP)
 	if s.NonMasqueradeCIDRs != nil {
 		o.cidrs("nonMasqueradeCIDRs", s.NonMasqueradeCIDRs, &o.config.NonMasqueradeCIDRs)
 	}
@@ -91,6 +99,31 @@ func (o *overlayer) apply(s *v1alpha1.AgentConfigSpec) {
 	}
 	o.settled(s)
 	o.features(s)
+}
+
+// timestamps takes a choice of timestamps where one is written.
+func (o *overlayer) timestamps(field string, choice *string, into *world.TCP) {
+	values := map[string]string{"monotonic": world.TimestampsMonotonic, "random": world.TimestampsRandom, "keep": ""}
+	if choice == nil {
+		return
+	}
+	v, ok := values[*choice]
+	if !ok {
+		o.report(field, quote.Of(*choice)+" is no choice", "write monotonic, random or keep")
+		return
+	}
+	into.Timestamps = v
+}
+
+// reuse takes whether ports in TIME_WAIT are used again, where it is written.
+func reuse(choice *bool, into *world.TCP) {
+	switch {
+	case choice == nil:
+	case *choice:
+		into.Reuse = world.ReuseAnywhere
+	default:
+		into.Reuse = ""
+	}
 }
 
 // settled reports values of fields whose names are settled and which can only

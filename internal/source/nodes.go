@@ -45,6 +45,9 @@ func (b *Builder) keep(w *world.World) {
 	if last.Kernel != nil && last.Kernel.Equal(w.Kernel) {
 		w.Kernel = last.Kernel
 	}
+	if last.TCP != nil && last.TCP.Equal(w.TCP) {
+		w.TCP = last.TCP
+	}
 	if last.Allocations != nil {
 		w.Allocations = w.Allocations.Keeping(last.Allocations)
 	}

@@ -6,6 +6,9 @@ import (
 	"fairlead.dev/fairlead/internal/world"
 )
 
+// PlainTCP is what a network namespace has that nobody changed.
+var PlainTCP = world.TCP{Timestamps: "1", Reuse: "2"}
+
 // PlainKernel is what an ordinary node's kernel would show: the node's
 // addresses on eth0, the usual ephemeral range, everything supported. It stands
 // in where objects are rendered away from the node.

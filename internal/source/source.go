@@ -47,6 +47,7 @@ type Inputs struct {
 	Objects     *Objects
 	Attachments *world.Attachments
 	Kernel      *world.Kernel
+	TCP         *world.TCPSeen     // nil: nobody looked
 	Allocations *world.Allocations // those of the last turn; nil: none
 	Taken       *world.Taken
 	Before      *world.Peers   // those of the last world: what they have is in force; nil: none
@@ -94,9 +95,12 @@ func (b *Builder) Build(in Inputs) (*world.World, []world.Problem) {
 		b.read = b.readObjects(in.Objects)
 	}
 	w := b.read.world
-	w.Attachments, w.Kernel, w.Allocations, w.Taken, w.Metrics = in.Attachments, in.Kernel, in.Allocations, in.Taken, in.Metrics
+	w.Attachments, w.Kernel, w.TCP, w.Allocations, w.Taken, w.Metrics = in.Attachments, in.Kernel, in.TCP, in.Allocations, in.Taken, in.Metrics
 	if w.Allocations == nil {
 		w.Allocations = &world.Allocations{}
+	}
+	if w.TCP == nil {
+		w.TCP = &world.TCPSeen{Node: PlainTCP}
 	}
 	b.keep(&w)
 	b.limit = boundsOf(&w, in.Objects.APIServer).orSame(b.limit)

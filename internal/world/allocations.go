@@ -17,6 +17,7 @@ type Allocations struct {
 	Blocks    *Blocks
 	NodePorts *NodePorts
 	Claims    *Claims
+	Settings  *Settings
 }
 
 // With returns a with the kinds that b has in the place of its own; a itself if
@@ -31,6 +32,9 @@ func (a *Allocations) With(b *Allocations) *Allocations {
 	}
 	if b != nil && b.Claims != nil {
 		out.Claims = b.Claims
+	}
+	if b != nil && b.Settings != nil {
+		out.Settings = b.Settings
 	}
 	if out == *a {
 		return a
@@ -50,6 +54,9 @@ func (a *Allocations) Keeping(last *Allocations) *Allocations {
 	}
 	if a.Claims != nil && last.Claims != nil && a.Claims.Equal(last.Claims) {
 		out.Claims = last.Claims
+	}
+	if a.Settings != nil && last.Settings != nil && a.Settings.Equal(last.Settings) {
+		out.Settings = last.Settings
 	}
 	if out == *last {
 		return last

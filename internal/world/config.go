@@ -20,11 +20,13 @@ type Config struct {
 	// AcceptForwarding keeps rules in the FORWARD chains of iptables-nft that accept
 	// pods' packets.
 	AcceptForwarding bool
+	// PodTCP and NodeTCP are wanted of pods' network namespaces and of the node's.
+	PodTCP, NodeTCP TCP
 }
 
 // Equal reports whether c and d say the same.
 func (c *Config) Equal(d *Config) bool {
-	return c.Overlay == d.Overlay && c.AcceptForwarding == d.AcceptForwarding && c.NodeSNAT == d.NodeSNAT && c.NodePortLocal == d.NodePortLocal &&
+	return c.Overlay == d.Overlay && c.AcceptForwarding == d.AcceptForwarding && c.NodeSNAT == d.NodeSNAT && c.NodePortLocal == d.NodePortLocal && c.PodTCP == d.PodTCP && c.NodeTCP == d.NodeTCP &&
 		c.DisableTXChecksumOffload == d.DisableTXChecksumOffload &&
 		slices.Equal(c.NonMasqueradeCIDRs, d.NonMasqueradeCIDRs) && slices.Equal(c.ClusterCIDRs, d.ClusterCIDRs) && slices.Equal(c.DisabledFeatures, d.DisabledFeatures)
 }

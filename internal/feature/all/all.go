@@ -11,12 +11,14 @@ import (
 	"fairlead.dev/fairlead/internal/feature/overlay"
 	"fairlead.dev/fairlead/internal/feature/pod"
 	"fairlead.dev/fairlead/internal/feature/snat"
+	"fairlead.dev/fairlead/internal/feature/tcp"
 )
 
 // Features is every feature there is.
 var Features = []feature.Feature{
 	guard.Feature,
 	pod.Feature,
+	tcp.Feature,
 	hostport.Feature,
 	nodeportlocal.Feature,
 	forward.Feature,

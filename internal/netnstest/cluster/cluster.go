@@ -111,7 +111,12 @@ func (n *Node) Apply(spec v1alpha1.AgentConfigSpec, peers ...*Node) *world.World
 	var w *world.World
 	n.Do(func() error {
 		attachments := n.attachments
-		observed, err := (&kernel.Observer{Capabilities: kernel.Probe()}).Observe(&attachments)
+		observer := &kernel.Observer{Capabilities: kernel.Probe()}
+		observed, err := observer.Observe(&attachments)
+		if err != nil {
+			return err
+		}
+		seen, err := observer.ObserveTCP(observed, &attachments)
 		if err != nil {
 			return err
 		}
@@ -122,7 +127,7 @@ func (n *Node) Apply(spec v1alpha1.AgentConfigSpec, peers ...*Node) *world.World
 			objects.Nodes = append(objects.Nodes, m.object())
 		}
 		var problems []world.Problem
-		w, problems = n.builder.Build(source.Inputs{Objects: objects, Attachments: &attachments, Kernel: observed})
+		w, problems = n.builder.Build(source.Inputs{Objects: objects, Attachments: &attachments, Kernel: observed, TCP: seen})
 		rendered := n.renderer.Render(w)
 		if problems = append(problems, rendered.Problems...); len(problems) > 0 {
 			return fmt.Errorf("unexpected problems: %v", problems)

@@ -18,11 +18,14 @@ type Observer struct {
 	Capabilities world.Capabilities
 	// ResolvConf is the file that names the resolvers; "": the usual one.
 	ResolvConf string
+	// TryAgain is how long a namespace that refuses a setting is left alone; 0: a minute.
+	TryAgain time.Duration
 
 	watches atomic.Int32 // sockets that hear announcements
 	stale   atomic.Bool  // something was announced since the last listing
 
 	filters filters
+	tcp     podTCP
 
 	mu   sync.Mutex
 	last listed
