@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
+	"fairlead.dev/fairlead/internal/datapath/sysctl"
 	"fairlead.dev/fairlead/internal/netnstest"
 	"fairlead.dev/fairlead/internal/netnstest/cluster"
 )
@@ -39,16 +40,15 @@ const (
 const (
 	timestampsRandom    = "random"
 	timestampsMonotonic = "monotonic"
-	timestampsDefault   = "default" // whatever the arrangement makes of it
+	timestampsDefault   = "" // whatever the arrangement makes of it
 )
 
 const (
 	timestampsSetting = "net/ipv4/tcp_timestamps"
-	reuseSetting      = "net/ipv4/tcp_tw_reuse"
 	localPorts        = "net/ipv4/ip_local_port_range"
 )
 
-var timestampValues = map[string]string{timestampsRandom: "1", timestampsMonotonic: "2"}
+var timestampsByValue = map[string]string{"1": timestampsRandom, "2": timestampsMonotonic}
 
 var (
 	untranslated = bedKind{Ports: portsUntranslated, Timestamps: timestampsRandom}
@@ -59,10 +59,11 @@ var (
 
 // Beds of scenes, the one that others are compared with first.
 var (
-	allBeds     = append([]bedKind{untranslated, newInstall, likeFlannel}, bothTimestamps(portsPlain, portsRandom, portsRange, portsRangeRandom, portsBlocks)...)
+	allBeds = append([]bedKind{untranslated, newInstall, likeFlannel}, append(
+		bothTimestamps(portsPlain, portsRandom, portsRangeRandom, portsBlocks), bedKind{Ports: portsRange, Timestamps: timestampsRandom})...)
 	plainBed    = bedKind{Ports: portsPlain, Timestamps: timestampsMonotonic}
-	fewBeds     = []bedKind{untranslated, newInstall, likeFlannel, best, plainBed}
-	serverBeds  = append(slices.Clip(fewBeds), forgetting(best))
+	fewBeds     = []bedKind{untranslated, newInstall, likeFlannel, best}
+	serverBeds  = append(slices.Clip(fewBeds), forgetting(best), plainBed)
 	reusingBeds = []bedKind{untranslated, newInstall, likeFlannel, best, reusing(untranslated), reusing(newInstall), reusing(best)}
 	nodeBeds    = withNode(append([]bedKind{untranslated}, bothTimestamps(portsPlain, portsRandom)...))
 	sourceBeds  = []bedKind{untranslated, best, reusing(best), plainBed, reusing(plainBed), atSource(512), atSource(2048), atSource(14116)}
@@ -156,6 +157,9 @@ func (k bedKind) spec() v1alpha1.AgentConfigSpec {
 	ports, random, block := "kernel", strings.HasSuffix(k.Ports, portsRandom), 512
 	switch k.Ports {
 	case portsOfNewInstall:
+		if k.Reuse {
+			s.PodTCPReuse = &k.Reuse
+		}
 		return s
 	case portsUntranslated:
 		s.NonMasqueradeCIDRs = []string{closingAddresses[0].String() + "/32", closingAddresses[1].String() + "/128"}
@@ -165,27 +169,34 @@ func (k bedKind) spec() v1alpha1.AgentConfigSpec {
 		ports, s.NodeSNATPortBlock = "auto", &block
 	}
 	s.NodeSNATPortRange, s.NodeSNATRandomizePorts = &ports, &random
+	if k.Timestamps != timestampsDefault {
+		s.PodTCPTimestamps = &k.Timestamps
+	}
+	if k.Node != timestampsDefault {
+		s.HostTCPTimestamps = &k.Node
+	}
+	s.PodTCPReuse = &k.Reuse
 	return s
 }
 
-// set makes the settings that the arrangement does not make.
+// set makes the settings that no arrangement makes, and looks at what it made.
 func (c *closingBed) set() {
 	if c.kind.Forgets {
 		c.node.Sysctl(waitTimeout, shortTimeout)
 	}
-	if v, ok := timestampValues[c.kind.Node]; ok {
-		c.node.Sysctl(timestampsSetting, v)
-	}
 	for i, p := range c.pods {
-		if v, ok := timestampValues[c.kind.Timestamps]; ok {
-			p.Sysctl(timestampsSetting, v)
-		}
-		if c.kind.Reuse {
-			p.Sysctl(reuseSetting, "1")
-		}
 		if n := c.kind.AtSource; n > 0 {
 			low := 32768 + i*n
 			p.Sysctl(localPorts, fmt.Sprintf("%d %d", low, low+n-1))
 		}
+		p.Do(func() error {
+			v, err := sysctl.Read(timestampsSetting)
+			got := timestampsByValue[v]
+			if err == nil && c.kind.Timestamps != timestampsDefault && c.kind.Timestamps != got {
+				err = fmt.Errorf("timestamps are %q, not %s", got, c.kind.Timestamps)
+			}
+			c.kind.Timestamps = got
+			return err
+		})
 	}
 }
