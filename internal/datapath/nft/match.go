@@ -117,6 +117,42 @@ func (e setMark) code() []instruction {
 	}
 }
 
+// Priority matches packets of one priority (skb->priority), which may be a class of
+// tc(8): MAJOR:MINOR.
+func Priority(value uint32) Match { return priority{value, is} }
+
+type priority struct {
+	value uint32
+	relation
+}
+
+func (e priority) not() Match   { e.relation = isNot; return e }
+func (e priority) text() string { return "meta priority " + e.relation.text() + classOf(e.value) }
+func (e priority) code() []instruction {
+	return []instruction{meta(unix.NFT_META_PRIORITY), e.cmp(host32(e.value))}
+}
+
+// classOf is a priority as nft(8) writes it.
+func classOf(priority uint32) string {
+	if priority == 0 {
+		return "none"
+	}
+	return fmt.Sprintf("%x:%x", priority>>16, priority&0xffff)
+}
+
+// SetPriority gives the packet a priority.
+func SetPriority(value uint32) Expr { return setPriority{value} }
+
+type setPriority struct{ value uint32 }
+
+func (e setPriority) text() string { return "meta priority set " + classOf(e.value) }
+func (e setPriority) code() []instruction {
+	return []instruction{
+		{"immediate", []attr{u32(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_1), data(unix.NFTA_IMMEDIATE_DATA, host32(e.value))}},
+		{"meta", []attr{u32(unix.NFTA_META_KEY, unix.NFT_META_PRIORITY), u32(unix.NFTA_META_SREG, unix.NFT_REG_1)}},
+	}
+}
+
 // L4Proto matches packets of one transport protocol, by its IANA number.
 func L4Proto(number byte) Expr { return l4proto{number} }
 

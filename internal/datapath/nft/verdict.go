@@ -61,3 +61,12 @@ type counter struct{}
 
 func (counter) text() string        { return "counter" }
 func (counter) code() []instruction { return []instruction{{"counter", nil}} }
+
+// NoTrack keeps conntrack from tracking the packet. It stands before conntrack, in
+// prerouting and output at raw priority.
+func NoTrack() Expr { return noTrack{} }
+
+type noTrack struct{}
+
+func (noTrack) text() string        { return "notrack" }
+func (noTrack) code() []instruction { return []instruction{{"notrack", nil}} }
