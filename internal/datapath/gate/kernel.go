@@ -1,0 +1,302 @@
+package gate
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Prefix begins the names of programs and maps.
+const Prefix = "fl_"
+
+const (
+	refusedName = Prefix + "refused"
+	sourcesName = Prefix + "sources"
+	// mostSources bounds a trie. It takes memory for what is in it only.
+	mostSources = 1 << 18
+	keyLength   = 4 + 16
+	mapped      = 96 // bits of an IPv6 address before an IPv4 address that is mapped to it
+)
+
+// attach puts the program in front of the others at its link, or in the place of
+// one of ours. A link that is not there lets nothing in.
+func attach(g Gate) error {
+	dev, err := device(g.Link)
+	if dev == nil || err != nil {
+		return err
+	}
+	p, err := loaded(g)
+	if err != nil {
+		return err
+	}
+	defer end(p)
+	o := link.RawAttachProgramOptions{Target: dev.Index, Program: p, Attach: ebpf.AttachTCXIngress, Anchor: link.Head()}
+	old, err := ours(dev.Index)
+	if err != nil {
+		return err
+	}
+	for i, o := range old {
+		defer end(o)
+		if i > 0 { // nobody but us makes these, and we make one
+			if err := remove(dev.Index, o); err != nil {
+				return err
+			}
+		}
+	}
+	if len(old) > 0 {
+		o.Anchor = link.ReplaceProgram(old[0])
+	}
+	return link.RawAttachProgram(o)
+}
+
+// loaded is the program of a gate with its maps, which live as long as it does.
+func loaded(g Gate) (*ebpf.Program, error) {
+	refused, err := ebpf.NewMap(&ebpf.MapSpec{Name: refusedName, Type: ebpf.Array, KeySize: 4, ValueSize: 8 * uint32(reasons), MaxEntries: 1})
+	if err != nil {
+		return nil, err
+	}
+	defer end(refused)
+	m := maps{refused: refused.FD()}
+	if g.Set {
+		trie, err := ebpf.NewMap(&ebpf.MapSpec{Name: sourcesName, Type: ebpf.LPMTrie, KeySize: keyLength, ValueSize: 4,
+			MaxEntries: mostSources, Flags: noPrealloc})
+		if err != nil {
+			return nil, err
+		}
+		defer end(trie)
+		if err := put(trie, g.Sources); err != nil {
+			return nil, err
+		}
+		m.sources = trie.FD()
+	}
+	return ebpf.NewProgram(&ebpf.ProgramSpec{Name: nameOf(g), Type: ebpf.SchedCLS, AttachType: ebpf.AttachTCXIngress,
+		Instructions: code(g, m), License: "Apache-2.0"})
+}
+
+const noPrealloc = 1 // BPF_F_NO_PREALLOC, which tries need
+
+// end closes a descriptor; what it stands for is the kernel's.
+func end(c io.Closer) { _ = c.Close() } // nothing was written
+
+func put(trie *ebpf.Map, ps []netip.Prefix) error {
+	for _, p := range ps {
+		if err := trie.Put(keyOf(p), uint32(1)); err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+	}
+	return nil
+}
+
+// keyOf is a prefix in a trie: its length in the CPU's order, and its address.
+func keyOf(p netip.Prefix) []byte {
+	bits, a := p.Bits(), p.Addr().As16()
+	if p.Addr().Is4() {
+		bits += mapped
+	}
+	return append(binary.NativeEndian.AppendUint32(nil, uint32(bits)), a[:]...)
+}
+
+func prefixOf(key []byte) (netip.Prefix, bool) {
+	if len(key) != keyLength {
+		return netip.Prefix{}, false
+	}
+	a, bits := netip.AddrFrom16([16]byte(key[4:])), int(binary.NativeEndian.Uint32(key))
+	if a.Is4In6() && bits >= mapped {
+		a, bits = a.Unmap(), bits-mapped
+	}
+	p := netip.PrefixFrom(a, bits)
+	return p, p.IsValid()
+}
+
+// fill changes what is in the trie of a link's gate.
+func fill(name string, come, gone []netip.Prefix) error {
+	return ofGate(name, func(p *ebpf.Program) error {
+		trie, err := mapOf(p, sourcesName)
+		if err != nil {
+			return err
+		}
+		defer end(trie)
+		if err := put(trie, come); err != nil {
+			return err
+		}
+		for _, g := range gone {
+			if err := trie.Delete(keyOf(g)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+				return fmt.Errorf("%s: %w", g, err)
+			}
+		}
+		return nil
+	})
+}
+
+// Refused is how many packets a link's gate has refused, by reason.
+func Refused(name string) (counts [reasons]uint64, err error) {
+	err = ofGate(name, func(p *ebpf.Program) error {
+		m, err := mapOf(p, refusedName)
+		if err != nil {
+			return err
+		}
+		defer end(m)
+		return m.Lookup(uint32(0), &counts)
+	})
+	return counts, err
+}
+
+// detach opens the gate of a link; one that is gone has none.
+func detach(name string) error {
+	dev, err := device(name)
+	if dev == nil || err != nil {
+		return err
+	}
+	old, err := ours(dev.Index)
+	for _, o := range old {
+		err = errors.Join(err, remove(dev.Index, o), o.Close())
+	}
+	return err
+}
+
+func remove(index int, p *ebpf.Program) error {
+	return link.RawDetachProgram(link.RawDetachProgramOptions{Target: index, Program: p, Attach: ebpf.AttachTCXIngress})
+}
+
+// device is a link, or nil if there is no such link.
+func device(name string) (*netlink.LinkAttrs, error) {
+	l, err := netlink.LinkByName(name)
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return l.Attrs(), nil
+}
+
+// ErrNone says that a link has no gate.
+var ErrNone = errors.New("the link has no gate")
+
+// ofGate calls do with the program of a link's gate.
+func ofGate(name string, do func(*ebpf.Program) error) error {
+	dev, err := device(name)
+	if dev == nil || err != nil {
+		return cmp.Or(err, ErrNone)
+	}
+	all, err := ours(dev.Index)
+	if err != nil {
+		return err
+	}
+	for _, p := range all {
+		defer end(p)
+	}
+	if len(all) == 0 {
+		return ErrNone
+	}
+	return do(all[0])
+}
+
+// ours are the programs of ours at a link. A kernel without tcx has none.
+func ours(index int) ([]*ebpf.Program, error) {
+	r, err := link.QueryPrograms(link.QueryOptions{Target: index, Attach: ebpf.AttachTCXIngress})
+	if err != nil {
+		if errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.EINVAL) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	var out []*ebpf.Program
+	for _, a := range r.Programs {
+		p, err := ebpf.NewProgramFromID(a.ID)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return out, err
+		}
+		if info, err := p.Info(); err == nil && strings.HasPrefix(info.Name, Prefix) {
+			out = append(out, p)
+		} else {
+			end(p)
+		}
+	}
+	return out, nil
+}
+
+// mapOf is the map of a program that has the given name.
+func mapOf(p *ebpf.Program, name string) (*ebpf.Map, error) {
+	info, err := p.Info()
+	if err != nil {
+		return nil, err
+	}
+	ids, _ := info.MapIDs()
+	for _, id := range ids {
+		m, err := ebpf.NewMapFromID(id)
+		if err != nil {
+			return nil, err
+		}
+		if info, err := m.Info(); err == nil && info.Name == name {
+			return m, nil
+		}
+		end(m)
+	}
+	return nil, fmt.Errorf("its program has no map %s", name)
+}
+
+// Read lists the gates of the named links.
+func Read(links []string) ([]Gate, error) {
+	var out []Gate
+	for _, name := range links {
+		g, found, err := readOne(name)
+		if err != nil {
+			return nil, fmt.Errorf("programs of %s: %w", name, err)
+		}
+		if found {
+			out = append(out, g)
+		}
+	}
+	return out, nil
+}
+
+func readOne(name string) (Gate, bool, error) {
+	dev, err := device(name)
+	if dev == nil || err != nil { // it went, with all that was on it
+		return Gate{}, false, err
+	}
+	all, err := ours(dev.Index)
+	for _, p := range all {
+		defer end(p)
+	}
+	if err != nil || len(all) == 0 {
+		return Gate{}, false, err
+	}
+	info, err := all[0].Info()
+	if err != nil {
+		return Gate{}, false, err
+	}
+	p := program{name: info.Name}
+	if len(all) > 1 {
+		p.name += " and others"
+	}
+	trie, err := mapOf(all[0], sourcesName)
+	if err != nil {
+		return Gate{Link: name, found: &p}, true, nil // it has none
+	}
+	defer end(trie)
+	var key []byte
+	var value uint32
+	for all := trie.Iterate(); all.Next(&key, &value); {
+		if s, ok := prefixOf(key); ok {
+			p.sources = append(p.sources, s)
+		}
+	}
+	slices.SortFunc(p.sources, netip.Prefix.Compare)
+	return Gate{Link: name, found: &p}, true, nil
+}
