@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"fairlead.dev/fairlead/internal/datapath/gate"
 	"fairlead.dev/fairlead/internal/datapath/link"
 	"fairlead.dev/fairlead/internal/datapath/neigh"
 	"fairlead.dev/fairlead/internal/datapath/nft"
@@ -33,6 +34,9 @@ func read(want State, tables func(prefix string) ([]*nft.Found, error)) (Kernel,
 		return k, err
 	}
 	if k.rest.Links, err = link.Read(LinkPrefix); err != nil {
+		return k, err
+	}
+	if k.rest.Gates, err = gate.Read(names(k.rest.Links)); err != nil {
 		return k, err
 	}
 	c, err := rtnl.Dial()
@@ -68,6 +72,13 @@ func read(want State, tables func(prefix string) ([]*nft.Found, error)) (Kernel,
 	return k, nil
 }
 
+func names(links []*link.Link) (out []string) {
+	for _, l := range links {
+		out = append(out, l.Name)
+	}
+	return out
+}
+
 // A Failure is a change that the kernel refused. It concerns whoever uses Link;
 // one of [KindRules] concerns everybody, and one of neither, such as a setting or
 // a route to nowhere, is the node's alone.
@@ -93,11 +104,15 @@ func (f Failures) Error() string {
 }
 
 // Apply makes the changes. Rules come first, in one transaction: packets must
-// not find a way before they find the rules for it. Tables that go, go last, in
+// not find a way before they find the rules for it. Before them come gates of links
+// that are there, since rules may go that did the same. Tables that go, go last, in
 // another: what closes is made before what opens. A change that fails does not
 // keep the others from being made, but what was not closed keeps its rules.
 func Apply(c Changes) error {
 	a := applying{broken: map[string]bool{}}
+	if err := a.make(c.first); err != nil {
+		return fmt.Errorf("apply: %w", err)
+	}
 	if err := nft.Apply(c.nft); err != nil {
 		a.failed = append(a.failed, Failure{Kind: KindRules, Err: err})
 	}
@@ -161,7 +176,7 @@ func (a *applying) make(steps []step) error {
 		}
 		if err := s.apply(); err != nil {
 			a.fail(s, err)
-			a.broken[s.link] = s.makes
+			a.broken[s.link] = s.makes || s.closes
 			a.open = a.open || s.kind == KindSetting && s.setting().Netns == "" || s.gone()
 		}
 	}

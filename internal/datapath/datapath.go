@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"fairlead.dev/fairlead/internal/datapath/gate"
 	"fairlead.dev/fairlead/internal/datapath/link"
 	"fairlead.dev/fairlead/internal/datapath/neigh"
 	"fairlead.dev/fairlead/internal/datapath/nft"
@@ -24,7 +25,8 @@ import (
 type State []*Part
 
 // A Part is what one feature needs in the kernel. No two parts hold the same
-// table, link, route, neighbour or guest, or say how the same link queues; they may agree
+// table, link, route, neighbour or guest, or say how the same link queues or
+// what comes in by it; they may agree
 // on a setting.
 type Part struct {
 	Tables     []*nft.Table
@@ -34,6 +36,7 @@ type Part struct {
 	Settings   []sysctl.Setting
 	Shapers    []tc.Shaper
 	Redirects  []tc.Redirect
+	Gates      []gate.Gate
 	Guests     []nft.Guest
 	// Keep names links that are left alone with all that is on them: what is there
 	// stays, and nothing is made.
@@ -67,6 +70,9 @@ func (s State) IP() string {
 	for _, r := range whole.Redirects {
 		lines = append(lines, r.Commands(FilterPref)...)
 	}
+	for _, g := range whole.Gates {
+		lines = append(lines, g.String())
+	}
 	for _, g := range whole.Guests {
 		lines = append(lines, g.String())
 	}
@@ -97,6 +103,7 @@ func (s State) flatten() Part {
 		out.Routes = append(out.Routes, p.Routes...)
 		out.Shapers = append(out.Shapers, p.Shapers...)
 		out.Redirects = append(out.Redirects, p.Redirects...)
+		out.Gates = append(out.Gates, p.Gates...)
 		out.Guests = append(out.Guests, p.Guests...)
 	}
 	return out

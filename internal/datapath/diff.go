@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"fairlead.dev/fairlead/internal/datapath/gate"
 	"fairlead.dev/fairlead/internal/datapath/link"
 	"fairlead.dev/fairlead/internal/datapath/neigh"
 	"fairlead.dev/fairlead/internal/datapath/nft"
@@ -35,13 +36,21 @@ func (k Kernel) Wires() int {
 // Changes turn what the kernel has into what it should have. They print
 // themselves in the order in which they are made.
 type Changes struct {
+	first []step
 	nft   []nft.Change
 	steps []step
 	ends  []nft.Change // tables that go
 }
 
 func newChanges(rules []nft.Change, steps []step) Changes {
-	c := Changes{steps: steps}
+	var c Changes
+	for _, s := range steps {
+		if s.first {
+			c.first = append(c.first, s)
+		} else {
+			c.steps = append(c.steps, s)
+		}
+	}
 	for _, r := range rules {
 		if r.Ends() {
 			c.ends = append(c.ends, r)
@@ -58,6 +67,8 @@ type step struct {
 	link   string // what it hangs on
 	makes  bool   // the link itself
 	addr   netip.Addr
+	closes bool // what must be there before the link comes up, or anything leads to it
+	first  bool // it comes before the rules
 	late   bool // packets that are on the way may need what it takes away
 	change fmt.Stringer
 	apply  func() error // nil: change is a rtnl.Change
@@ -73,6 +84,9 @@ func (s step) gone() bool {
 func Diff(have Kernel, want State) Changes {
 	whole := want.flatten()
 	whole.Guests = slices.DeleteFunc(slices.Clone(whole.Guests), func(g nft.Guest) bool { return !have.open[g.Place] })
+	whole.Gates = slices.DeleteFunc(slices.Clone(whole.Gates), func(g gate.Gate) bool {
+		return whole.link(g.Link) == nil && have.rest.link(g.Link) == nil // there is nothing to keep shut
+	})
 	return newChanges(nft.Diff(have.tables, whole.Tables), diffRest(have.rest.but(want.keeps()), whole))
 }
 
@@ -81,12 +95,12 @@ func Diff(have Kernel, want State) Changes {
 func DiffStates(have, want State) Changes {
 	kept := want.keeps()
 	old, now := have.without(want).flatten().but(kept), want.without(have).flatten()
-	c := newChanges(nft.DiffTables(old.Tables, now.Tables), diffRest(old, now))
-	if slices.ContainsFunc(c.steps, func(s step) bool { return s.makes && old.link(s.link) != nil }) {
+	steps := diffRest(old, now)
+	if slices.ContainsFunc(steps, func(s step) bool { return s.makes && old.link(s.link) != nil }) {
 		// A part that did not change may have something on a link made anew.
-		c.steps = diffRest(have.flatten().but(kept), want.flatten())
+		steps = diffRest(have.flatten().but(kept), want.flatten())
 	}
-	return c
+	return newChanges(nft.DiffTables(old.Tables, now.Tables), steps)
 }
 
 // setting is what s sets, if it does; zero otherwise.
@@ -110,9 +124,14 @@ func diffRest(have, want Part) []step {
 	var out []step
 	links, delLinks := link.Diff(have.Links, want.Links)
 	gone := map[string]bool{} // what hung on these links is gone
+	var rise []step
 	for _, l := range links {
 		gone[l.Link] = gone[l.Link] || l.New
-		out = append(out, linkStep(l))
+		if l.Rises {
+			rise = append(rise, linkStep(l))
+		} else {
+			out = append(out, linkStep(l))
+		}
 	}
 	left := func(link string) bool { return !gone[link] }
 	settings, _ := diffBy(undone(have.Settings), undone(want.Settings), func(s sysctl.Setting) sysctl.Setting { return sysctl.Setting{Netns: s.Netns, Key: s.Key} },
@@ -129,6 +148,11 @@ func diffRest(have, want Part) []step {
 		going[l.Link] = true
 	}
 	stays := func(link string) bool { return !gone[link] && !going[link] }
+	shut, open := gate.Diff(have.Gates, want.Gates, stays)
+	for _, g := range shut {
+		out = append(out, step{kind: KindGate, link: g.Link, closes: g.Shuts, first: g.Shuts && !gone[g.Link], change: g, apply: g.Apply})
+	}
+	out = append(out, rise...)
 	shape, unshape := tc.DiffShapers(have.Shapers, want.Shapers, stays)
 	lead, unlead := tc.DiffRedirects(have.Redirects, want.Redirects, stays, FilterPref)
 	for _, q := range slices.Concat(shape, lead) {
@@ -148,6 +172,9 @@ func diffRest(have, want Part) []step {
 	turned := leadElsewhere(have.Routes, addRoutes)
 	for _, n := range delNeighbours {
 		out = append(out, step{kind: kindOf(n), link: n.Link, addr: n.Addr, change: neigh.Delete(n), late: turned})
+	}
+	for _, g := range open {
+		out = append(out, step{kind: KindGate, link: g.Link, change: g, apply: g.Apply})
 	}
 	for _, q := range slices.Concat(unlead, unshape) {
 		out = append(out, step{kind: KindQdisc, link: q.Link, change: q.Change})
@@ -230,7 +257,7 @@ func differing[T comparable](have, want []T, left func(T) bool) (h, w []T) {
 func (c Changes) Empty() bool { return c.Len() == 0 }
 
 // Len is the number of changes.
-func (c Changes) Len() int { return len(c.nft) + len(c.steps) + len(c.ends) }
+func (c Changes) Len() int { return len(c.first) + len(c.nft) + len(c.steps) + len(c.ends) }
 
 // String is the changes as commands, one a line, in the order of Apply.
 func (c Changes) String() string {
@@ -244,6 +271,9 @@ func (c Changes) String() string {
 // Lines is the changes as commands.
 func (c Changes) Lines() []string {
 	out := []string{}
+	for _, s := range c.first {
+		out = append(out, s.change.String())
+	}
 	for _, n := range c.nft {
 		out = append(out, fmt.Sprintf("nft %s", n))
 	}
@@ -270,7 +300,7 @@ func (c Changes) Settings() []sysctl.Setting {
 // About returns the changes that concern the named link.
 func (c Changes) About(link string) string {
 	var b strings.Builder
-	for _, s := range c.steps {
+	for _, s := range slices.Concat(c.first, c.steps) {
 		if s.link == link {
 			b.WriteString(s.change.String() + "\n")
 		}

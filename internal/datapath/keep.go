@@ -35,7 +35,8 @@ func (s State) Frees(next State) bool {
 	return false
 }
 
-// but returns p without the given links and what is on them.
+// but returns p without the given links and what is on them. Gates are told apart
+// from that: what is left alone is guarded all the same.
 func (p Part) but(kept map[string]bool) Part {
 	if len(kept) == 0 {
 		return p

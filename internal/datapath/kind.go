@@ -17,8 +17,9 @@ const (
 	KindNeighbour  Kind = "neighbour"  // a hardware address of an IP address
 	KindForwarding Kind = "forwarding" // a tunnel endpoint of a hardware address
 	KindRoute      Kind = "route"
+	KindGate       Kind = "gate"  // a program at a device that refuses packets
 	KindGuest      Kind = "guest" // a rule of ours in a chain that is somebody else's
 )
 
 // Kinds are all there are.
-var Kinds = []Kind{KindRules, KindLink, KindAddress, KindOffload, KindSetting, KindQdisc, KindNeighbour, KindForwarding, KindRoute, KindGuest}
+var Kinds = []Kind{KindRules, KindLink, KindAddress, KindOffload, KindSetting, KindQdisc, KindNeighbour, KindForwarding, KindRoute, KindGate, KindGuest}

@@ -3,6 +3,7 @@ package datapath
 import (
 	"strings"
 
+	"fairlead.dev/fairlead/internal/datapath/gate"
 	"fairlead.dev/fairlead/internal/datapath/nft"
 )
 
@@ -37,10 +38,16 @@ const (
 	NodePortLocalInputPriority = 0
 	// GuardPriority is raw (-300): before conntrack, and before any translation.
 	GuardPriority = -300
-	// GuardSourcePriority is before all that translate a source: where one has decided,
-	// the kernel asks no other (net/netfilter/nf_nat_core.c, nf_nat_inet_fn). It is the
-	// first that a chain of type nat can have, behind conntrack (-200).
+	// GuardSourcePriority is, in input and postrouting, before all that translate a
+	// source: where one has decided, the kernel asks no other
+	// (net/netfilter/nf_nat_core.c, nf_nat_inet_fn). It is the first that a chain of
+	// type nat can have, behind conntrack (-200).
 	GuardSourcePriority = -199
+
+	// TunnelPriority is the priority (skb->priority) that a packet of a peer has from
+	// where the guard knows it as one to where it has come out of the tunnel, which
+	// leaves it. Nothing else uses it there: forwarding sets another.
+	TunnelPriority = 0x666c0001
 
 	// LinkPrefix begins the name of every network device. Behind it a pod's wire
 	// has twelve hex digits, and the IFB device of a wire an i and eleven of these.
@@ -53,6 +60,9 @@ const (
 
 	// FilterPref is the preference of every filter of ours on a link of ours.
 	FilterPref = 157
+
+	// GatePrefix begins the name of every program of ours at a link of ours.
+	GatePrefix = gate.Prefix
 
 	// RouteProtocol marks every route (rtnetlink(7), RTA_PROTOCOL). Numbers in
 	// use by others are in iproute2's rt_protos.

@@ -36,7 +36,7 @@ func (c Changes) repairs() []Repair {
 			out = append(out, Repair{KindRules, text})
 		}
 	}
-	for _, s := range c.steps {
+	for _, s := range slices.Concat(c.first, c.steps) {
 		out = append(out, Repair{s.kind, s.change.String()})
 	}
 	return out

@@ -99,10 +99,7 @@ func build(l *Link) error {
 			return err
 		}
 	}
-	if err := believe(l); err != nil {
-		return err
-	}
-	return setMTU(l)
+	return believe(l)
 }
 
 func makeDevice(l *Link) error {

@@ -82,6 +82,7 @@ type Change struct {
 	Link  string
 	About string // Itself, Address, Offload or Setting
 	New   bool   // the link is made anew: what hung on it is gone
+	Rises bool   // the link comes up: what is to be there before, comes before
 	Gone  bool   // the link goes: see [Remove]
 }
 
@@ -117,9 +118,9 @@ func Diff(have, want []*Link) (add, del []Change) {
 		switch {
 		case h == w:
 		case !found:
-			add = append(add, create(w))
+			add = append(add, create(w), rise(w))
 		case h.differs(w):
-			add = append(add, recreate(w))
+			add = append(add, recreate(w), rise(w))
 		case !h.Equal(w):
 			add = append(add, alter(h, w)...)
 		}
@@ -134,6 +135,11 @@ func Diff(have, want []*Link) (add, del []Change) {
 
 func create(l *Link) Change {
 	return Change{Link: l.Name, About: Itself, New: true, text: l.commands(), apply: func() error { return build(l) }}
+}
+
+// rise brings up a link that was made.
+func rise(l *Link) Change {
+	return Change{Link: l.Name, About: Itself, Rises: true, text: []string{l.up()}, apply: func() error { return setMTU(l) }}
 }
 
 func recreate(l *Link) Change {
@@ -181,7 +187,7 @@ func alter(have, want *Link) []Change {
 // wire that is down may be one that was not finished, because whoever made it was
 // killed, so the inside of the pod is set up again.
 func resize(have, want *Link) Change {
-	c := Change{Link: want.Name, About: Itself, text: []string{fmt.Sprintf("ip link set %s mtu %d up", want.Name, want.MTU)}, apply: func() error { return setMTU(want) }}
+	c := Change{Link: want.Name, About: Itself, Rises: have.MTU == 0, text: []string{fmt.Sprintf("ip link set %s mtu %d up", want.Name, want.MTU)}, apply: func() error { return setMTU(want) }}
 	if v := want.Veth; v != nil {
 		setUp, text := setPeerMTU, []string{fmt.Sprintf("nsenter --net=%s ip link set %s mtu %d", v.Netns, v.Peer.Name, want.MTU)}
 		if have.MTU == 0 {
@@ -221,8 +227,10 @@ func (l *Link) commands() []string {
 	for _, a := range l.Addresses {
 		out = append(out, addressText(a, l.Name))
 	}
-	return append(out, l.settingsText(), fmt.Sprintf("ip link set %s up", l.Name))
+	return append(out, l.settingsText())
 }
+
+func (l *Link) up() string { return fmt.Sprintf("ip link set %s up", l.Name) }
 
 // inside are the commands that set up the end inside the pod.
 func (l *Link) inside() []string {
@@ -262,4 +270,4 @@ func dash6(a netip.Addr) string {
 }
 
 // Text is the commands of ip(8) that make l from nothing.
-func (l *Link) Text() string { return strings.Join(l.commands(), "\n") }
+func (l *Link) Text() string { return strings.Join(append(l.commands(), l.up()), "\n") }
