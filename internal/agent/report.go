@@ -105,6 +105,7 @@ func inForce(w *world.World) *v1alpha1.OverlayInForce {
 func capabilities(c world.Capabilities) []v1alpha1.Capability {
 	return []v1alpha1.Capability{
 		{Name: "FullyRandomPorts", Available: c.FullyRandomPorts.OK, Reason: short(c.FullyRandomPorts.Reason)},
+		{Name: "TCX", Available: c.TCX.OK, Reason: short(c.TCX.Reason)},
 	}
 }
 

@@ -31,17 +31,30 @@ var kernelState = Check{
 var capabilities = Check{
 	ID: "kernel-capabilities", Ask: "Can the kernel do what is asked of it?",
 	Run: func(_ context.Context, s Subject) []Finding {
-		c := s.World.Kernel.Capabilities.FullyRandomPorts
-		switch {
-		case c.OK:
-			return []Finding{{Status: OK, Message: "fully random source ports work inside a range"}}
-		case s.World.Config.NodeSNAT.Randomize:
-			return []Finding{{Status: Fail, Object: "AgentConfig", Message: "random source ports are asked for and missing: " + c.Reason,
-				Hint: "run a kernel of at least 3.14 with nf_tables masquerade, or set nodeSNATRandomizePorts: false"}}
-		default:
-			return []Finding{{Status: Warn, Message: "fully random source ports are missing, and not asked for: " + c.Reason}}
-		}
+		return []Finding{fullyRandom(s), programs(s.World.Kernel.Capabilities.TCX)}
 	},
+}
+
+func fullyRandom(s Subject) Finding {
+	c := s.World.Kernel.Capabilities.FullyRandomPorts
+	switch {
+	case c.OK:
+		return Finding{Status: OK, Message: "fully random source ports work inside a range"}
+	case s.World.Config.NodeSNAT.Randomize:
+		return Finding{Status: Fail, Object: "AgentConfig", Message: "random source ports are asked for and missing: " + c.Reason,
+			Hint: "run a kernel of at least 3.14 with nf_tables masquerade, or set nodeSNATRandomizePorts: false"}
+	default:
+		return Finding{Status: Warn, Message: "fully random source ports are missing, and not asked for: " + c.Reason}
+	}
+}
+
+// programs are a matter of speed: rules do the same.
+func programs(c world.Capability) Finding {
+	if c.OK {
+		return Finding{Status: OK, Message: "programs at the entrance of links (tcx) work"}
+	}
+	return Finding{Status: OK, Message: "no programs at the entrance of links (tcx), rules take their place: " + c.Reason,
+		Hint: "Linux 6.6 and later have them, for CAP_SYS_ADMIN or CAP_BPF"}
 }
 
 var objects = Check{

@@ -278,10 +278,14 @@ func (s *scenario) observe(t *testing.T, n *world.Node) *world.Kernel {
 		k.ForwardDrops = append(k.ForwardDrops, d.world()...)
 	}
 	for name, reason := range s.kernel.Lacks {
-		if name != "fullyRandomPorts" {
+		switch lacking := (world.Capability{Reason: reason}); name {
+		case "fullyRandomPorts":
+			k.Capabilities.FullyRandomPorts = lacking
+		case "tcx":
+			k.Capabilities.TCX = lacking
+		default:
 			t.Fatalf("%s: kernel.yaml: %s is no capability", s.path, name)
 		}
-		k.Capabilities.FullyRandomPorts = world.Capability{Reason: reason}
 	}
 	return k
 }

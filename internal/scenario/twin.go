@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -17,6 +18,8 @@ import (
 
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/ethtool"
+	"fairlead.dev/fairlead/internal/datapath/gate"
+	"fairlead.dev/fairlead/internal/datapath/link"
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/netns"
@@ -37,13 +40,14 @@ func (s *scenario) twin(t *testing.T, features []feature.Feature) {
 	byNetlink.nft(s.want("foreign.nft"))
 	loadable, unloadable := split(s.want("want.nft"))
 	byText.nft(loadable)
-	for line := range strings.Lines(s.want("want.ip")) {
+	lines := standIns(s.render(t, features, byText.netns).State).IP() + s.want("want.ip")
+	for line := range strings.Lines(lines) {
 		byText.command(strings.Fields(line))
 	}
 	if unloadable {
-		byText.apply(s.render(t, features, byText.netns).State)
+		byText.apply(s.state(t, features, byText.netns))
 	}
-	state := s.render(t, features, byNetlink.netns).State
+	state := s.state(t, features, byNetlink.netns)
 	byNetlink.apply(state)
 	if d := cmp.Diff(strings.Split(byText.listing(), "\n"), strings.Split(byNetlink.listing(), "\n")); d != "" {
 		t.Errorf("%s: text and netlink disagree (-text +netlink):\n%s", s.path, d)
@@ -51,9 +55,36 @@ func (s *scenario) twin(t *testing.T, features []feature.Feature) {
 	if c := byNetlink.apply(state); !c.Empty() {
 		t.Errorf("%s: applied twice, the second time changes:\n%s", s.path, c)
 	}
-	if c := byText.diff(s.render(t, features, byText.netns).State); !c.Empty() {
+	if c := byText.diff(s.state(t, features, byText.netns)); !c.Empty() {
 		t.Errorf("%s: what nft(8) and ip(8) made is not recognised:\n%s", s.path, c)
 	}
+}
+
+// state is what the features render, with the links of other features on which they
+// have something.
+func (s *scenario) state(t *testing.T, features []feature.Feature, at netnsOf) datapath.State {
+	t.Helper()
+	state := s.render(t, features, at).State
+	return append(standIns(state), state...)
+}
+
+// standIns are links for gates of links that other features make.
+func standIns(s datapath.State) datapath.State {
+	there := map[string]bool{}
+	for _, p := range s {
+		for _, l := range p.Links {
+			there[l.Name] = true
+		}
+	}
+	var out datapath.Part
+	for _, p := range s {
+		for _, g := range p.Gates {
+			if !there[g.Link] {
+				out.Links = append(out.Links, &link.Link{Name: g.Link, IFB: true, MTU: 1500, MAC: world.HashMAC(g.Link)})
+			}
+		}
+	}
+	return datapath.State{&out}
 }
 
 // ported6 is a rule that nft(8) 1.0.6 lists but cannot load: it takes the upper
@@ -154,6 +185,10 @@ func (s *side) command(words []string) {
 		s.node.Do(func() error { return ethtool.Apply(ethtool.Setting{Link: words[2], State: ethtool.State(words[4])}) })
 		return
 	}
+	if len(words) > 0 && words[0] == "gate" {
+		s.gate(words)
+		return
+	}
 	for i, word := range words {
 		if path, inside := strings.CutPrefix(word, "--net="); inside {
 			words[i] = "--net=" + s.real(path)
@@ -162,6 +197,46 @@ func (s *side) command(words []string) {
 		}
 	}
 	s.run(s.node, "", words...)
+}
+
+// gate makes what a line says of a gate, for which there is no command.
+func (s *side) gate(words []string) {
+	s.t.Helper()
+	var g gate.Gate
+	sources := false
+	for i := 1; i < len(words); i++ {
+		word := words[i]
+		switch {
+		case sources && word == "set":
+			g.Set = true
+		case sources && strings.Contains(word, "/"):
+			g.Sources = append(g.Sources, netip.MustParsePrefix(word))
+		case sources:
+			a := netip.MustParseAddr(word)
+			g.Sources = append(g.Sources, netip.PrefixFrom(a, a.BitLen()))
+		case word == "from":
+			sources = true
+		case word == "dev":
+			i++
+			g.Link = words[i]
+		case word == "neighbour":
+			i++
+			g.Neighbour = netip.MustParseAddr(words[i])
+		case word == "priority":
+			i++
+			var major, minor uint32
+			if _, err := fmt.Sscanf(words[i], "%x:%x", &major, &minor); err != nil {
+				s.t.Fatal(err)
+			}
+			g.Priority = major<<16 | minor
+		default:
+			s.t.Fatalf("%s: %s is no word of a gate", words, word)
+		}
+	}
+	add, _ := gate.Diff(nil, []gate.Gate{g}, func(string) bool { return true })
+	for _, c := range add {
+		s.node.Do(c.Apply)
+	}
 }
 
 func (s *side) real(path string) string {

@@ -56,6 +56,8 @@ type Capabilities struct {
 	// FullyRandomPorts: the kernel keeps the fully-random flag of a source NAT
 	// rule inside a port range, and refuses flags it does not know.
 	FullyRandomPorts Capability
+	// TCX: the kernel runs programs of ours in a link's tcx ingress hook (Linux 6.6).
+	TCX Capability
 }
 
 // A Capability is the answer of a probe.

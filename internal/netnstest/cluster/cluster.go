@@ -31,9 +31,10 @@ const Uplink = "eth0"
 // A Node is a host of the cluster, with its pods.
 type Node struct {
 	*netnstest.Host
-	Number    int
-	Addresses []netip.Addr // of its uplink: IPv4, then IPv6
-	Pods      []*Pod
+	Number     int
+	Addresses  []netip.Addr // of its uplink: IPv4, then IPv6
+	Pods       []*Pod
+	WithoutTCX bool // its kernel is taken for one without tcx
 
 	t           netnstest.T
 	attachments world.Attachments
@@ -111,7 +112,11 @@ func (n *Node) Apply(spec v1alpha1.AgentConfigSpec, peers ...*Node) *world.World
 	var w *world.World
 	n.Do(func() error {
 		attachments := n.attachments
-		observer := &kernel.Observer{Capabilities: kernel.Probe()}
+		capabilities := kernel.Probe()
+		if n.WithoutTCX {
+			capabilities.TCX = world.Capability{Reason: "taken away"}
+		}
+		observer := &kernel.Observer{Capabilities: capabilities}
 		observed, err := observer.Observe(&attachments)
 		if err != nil {
 			return err
@@ -139,6 +144,18 @@ func (n *Node) Apply(spec v1alpha1.AgentConfigSpec, peers ...*Node) *world.World
 		return nil
 	})
 	return w
+}
+
+// Repair makes n's kernel hold again what it was given.
+func (n *Node) Repair() {
+	n.t.Helper()
+	n.Do(func() error {
+		have, err := datapath.Read(n.held)
+		if err != nil {
+			return err
+		}
+		return datapath.Apply(datapath.Diff(have, n.held))
+	})
 }
 
 // Uninstall takes all that is Fairlead's from n's kernel.

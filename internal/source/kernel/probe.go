@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"fairlead.dev/fairlead/internal/datapath/gate"
 	"fairlead.dev/fairlead/internal/datapath/nft"
 	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/world"
@@ -9,12 +10,12 @@ import (
 // Probe finds out what the kernel does, by doing it in a scratch namespace.
 // Version numbers say nothing about it: distributions port features back.
 func Probe() world.Capabilities {
-	var c world.Capabilities
-	err := netns.Scratch(nft.ProbeFullyRandom)
-	if err != nil {
-		c.FullyRandomPorts.Reason = err.Error()
-	} else {
-		c.FullyRandomPorts.OK = true
+	return world.Capabilities{FullyRandomPorts: tried(nft.ProbeFullyRandom), TCX: tried(gate.Probe)}
+}
+
+func tried(probe func() error) world.Capability {
+	if err := netns.Scratch(probe); err != nil {
+		return world.Capability{Reason: err.Error()}
 	}
-	return c
+	return world.Capability{OK: true}
 }
