@@ -179,8 +179,8 @@ func TestChangesAreMinimal(t *testing.T) {
 			func(o *source.Objects) { o.Nodes = append(o.Nodes, node("n3", "192.168.100.3", "10.244.3.0/24")) },
 			`nft add element inet fairlead-guard peers4 { 192.168.100.3 }
 nft add element inet fairlead-guard paths4 { 192.168.100.3 . 192.168.100.1 }
-nft add element inet fairlead-guard inside4 { 10.244.3.0/24, 192.168.100.3 }
 nft add element inet fairlead-snat inside4 { 10.244.3.0/24, 192.168.100.3 }
+gate dev fl-vxlan add 10.244.3.0/24 192.168.100.3
 bridge fdb replace MAC dev fl-vxlan dst 192.168.100.3 self permanent
 ip neigh replace 10.244.3.1 lladdr MAC dev fl-vxlan nud permanent
 ip route replace 10.244.3.0/24 via 10.244.3.1 dev fl-vxlan onlink proto 157
@@ -190,8 +190,8 @@ ip route replace 10.244.3.0/24 via 10.244.3.1 dev fl-vxlan onlink proto 157
 			func(o *source.Objects) { o.Nodes = o.Nodes[:1] },
 			`nft delete element inet fairlead-guard peers4 { 192.168.100.2 }
 nft delete element inet fairlead-guard paths4 { 192.168.100.2 . 192.168.100.1 }
-nft delete element inet fairlead-guard inside4 { 10.244.2.0/24, 192.168.100.2 }
 nft delete element inet fairlead-snat inside4 { 10.244.2.0/24, 192.168.100.2 }
+gate dev fl-vxlan delete 10.244.2.0/24 192.168.100.2
 ip route del 10.244.2.0/24 via 10.244.2.1 dev fl-vxlan onlink proto 157
 bridge fdb del MAC dev fl-vxlan self
 ip neigh del 10.244.2.1 dev fl-vxlan

@@ -2,12 +2,15 @@ package guard
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/datapath/gate"
 	"fairlead.dev/fairlead/internal/datapath/nft"
 	"fairlead.dev/fairlead/internal/doctor"
 	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/world"
 )
 
 // mostNamed bounds the pods that are named.
@@ -19,14 +22,14 @@ var refusedPackets = doctor.Check{
 		if !s.World.Config.Enabled("guard") {
 			return []doctor.Finding{{Status: doctor.OK, Message: "pods' wires are not guarded here"}}
 		}
-		counts, err := nft.Counts(datapath.GuardTable, wires)
+		counts, err := refusals(s.World)
 		if err != nil {
 			return []doctor.Finding{{Status: doctor.Fail, Message: fmt.Sprintf("cannot read what pods were refused: %v", err)}}
 		}
 		var out []doctor.Finding
 		more := 0
 		for _, a := range s.World.Attachments.List {
-			n := counts[nft.Link(feature.Wire(a))]
+			n := counts[feature.Wire(a)]
 			switch {
 			case n == 0:
 			case len(out) == mostNamed:
@@ -46,4 +49,28 @@ var refusedPackets = doctor.Check{
 		}
 		return out
 	},
+}
+
+// refusals is how many packets were refused by each wire, by its gate and by rules.
+func refusals(w *world.World) (map[string]uint64, error) {
+	counts, err := nft.Counts(datapath.GuardTable, wires)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]uint64{}
+	for _, a := range w.Attachments.List {
+		wire := feature.Wire(a)
+		out[wire] = counts[nft.Link(wire)]
+		if a.Chained || !w.Kernel.Capabilities.TCX.OK {
+			continue
+		}
+		by, err := gate.Refused(wire)
+		if err != nil && !errors.Is(err, gate.ErrNone) {
+			return nil, err
+		}
+		for _, n := range by {
+			out[wire] += n
+		}
+	}
+	return out, nil
 }

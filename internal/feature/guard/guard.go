@@ -7,16 +7,17 @@
 // peers only: see tunnel.go. Nothing that comes by a link of ours is for the node's
 // loopback, which route_localnet would open (CVE-2020-8558).
 //
-// It stands in prerouting at raw priority, before conntrack: what is refused leaves
-// no trace there. A packet of any other link costs one comparison. A pod is an
-// element of sets, never a rule; the set of wires counts what each is refused.
+// Where the kernel runs programs at a link's entrance (tcx, Linux 6.6) they do it:
+// only what comes by a link of ours meets one. Elsewhere rules in prerouting do the
+// same, at raw priority, where every packet enters: see rules.go. What is refused
+// leaves no trace in conntrack, and is counted for each wire.
 package guard
 
 import (
-	"fmt"
 	"net/netip"
 
 	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/datapath/gate"
 	"fairlead.dev/fairlead/internal/datapath/nft"
 	"fairlead.dev/fairlead/internal/doctor"
 	"fairlead.dev/fairlead/internal/feature"
@@ -30,8 +31,9 @@ var Feature = feature.Feature{
 	Reads: func(w *world.World) any {
 		return struct {
 			attachments *world.Attachments
+			programs    world.Capability
 			tunnel      madeOf
-		}{w.Attachments, tunnelOf(w)}
+		}{w.Attachments, w.Kernel.Capabilities.TCX, tunnelOf(w)}
 	},
 	Checks: []doctor.Check{refusedPackets},
 }
@@ -41,18 +43,37 @@ var Feature = feature.Feature{
 var loopback4 = netip.MustParsePrefix("127.0.0.0/8")
 
 func render(w *world.World) feature.Result {
-	t := &nft.Table{Name: datapath.GuardTable, Sets: wireSets(w)}
-	t.Chains = append(t.Chains,
-		&nft.Chain{Name: "prerouting", Type: nft.Filter, Hook: nft.Prerouting, Priority: datapath.GuardPriority,
-			Rules: []nft.Rule{{nft.IIFName(datapath.LinkPrefix + "*"), nft.Goto("ours")}}},
-		&nft.Chain{Name: "ours", Rules: fromOurs(tunnelOf(w))},
-		&nft.Chain{Name: "neighbours", Rules: fromNeighbours()},
-		refused("loopback"), refused("forged"))
-	if port := tunnelOf(w).port; port != 0 {
-		t.Sets = append(t.Sets, tunnelSets(w)...)
-		t.Chains = append(t.Chains, tunnelChains(port)...)
+	t := &nft.Table{Name: datapath.GuardTable, Sets: []*nft.Set{{Name: wires, Type: nft.IfName, Counted: true, Elements: wireNames(w)}}}
+	out := feature.Result{Part: datapath.Part{Tables: []*nft.Table{t}}}
+	tunnel := tunnelOf(w)
+	if w.Kernel.Capabilities.TCX.OK {
+		out.Part.Gates = gates(w, tunnel)
+	} else {
+		addRules(t, w, tunnel)
 	}
-	return feature.Result{Part: datapath.Part{Tables: []*nft.Table{t}}}
+	if tunnel.port != 0 {
+		addTunnel(t, w, tunnel.port)
+	}
+	return out
+}
+
+// gates are what programs let in by each link of ours.
+func gates(w *world.World, tunnel madeOf) []gate.Gate {
+	var out []gate.Gate
+	for _, a := range w.Attachments.List {
+		if a.Chained {
+			continue
+		}
+		g := gate.Gate{Link: feature.Wire(a), Neighbour: linkLocal(a)}
+		for _, addr := range a.Addresses {
+			g.Sources = append(g.Sources, netip.PrefixFrom(addr, addr.BitLen()))
+		}
+		out = append(out, g)
+	}
+	if tunnel.port != 0 {
+		out = append(out, gate.Gate{Link: datapath.VXLANLink, Priority: datapath.TunnelPriority, Set: true, Sources: speakers(w)})
+	}
+	return out
 }
 
 // refused is the end of what comes to the named chain, which counts it.
@@ -60,40 +81,32 @@ func refused(name string) *nft.Chain {
 	return &nft.Chain{Name: name, Rules: []nft.Rule{{nft.In(nft.IPv4, wires, nft.FieldIIF), nft.Counter(), nft.Drop()}, {nft.Counter(), nft.Drop()}}}
 }
 
-// Names of sets.
-const wires = "wires" // of pods, with what each was refused
+// wires is the set of pods' wires, with what rules refused each.
+const wires = "wires"
 
-func pods(f nft.Family) string { return fmt.Sprintf("pods%d", f) } // wire and address of each
-const links = "links6"         // wire and link-local address of each
-
-// wireSets are the sets of this node's pods. A pod that seems to be gone stays
-// in them for as long as its address is taken: its wire may be there.
-func wireSets(w *world.World) []*nft.Set {
-	var names, local []nft.Element
-	own := map[nft.Family][]nft.Element{}
+// wireNames are the wires of this node's pods. A pod that seems to be gone is among
+// them for as long as its address is taken: its wire may be there.
+func wireNames(w *world.World) nft.Elements {
+	var names []nft.Element
 	for _, a := range w.Attachments.List {
-		if a.Chained {
-			continue
-		}
-		link := nft.Link(feature.Wire(a))
-		names = append(names, nft.Element{Key: link})
-		mac := a.MAC
-		if a.Wire == "" {
-			mac = feature.PodMAC(a.ContainerID, a.Interface)
-		}
-		if mac != (world.MAC{}) { // else nobody knows it
-			local = append(local, nft.Element{Key: nft.Tuple(link, nft.Addr(mac.LinkLocal()))})
-		}
-		for _, addr := range a.Addresses {
-			f := familyOf(addr)
-			own[f] = append(own[f], nft.Element{Key: nft.Tuple(link, nft.Addr(addr))})
+		if !a.Chained {
+			names = append(names, nft.Element{Key: nft.Link(feature.Wire(a))})
 		}
 	}
-	out := []*nft.Set{{Name: wires, Type: nft.IfName, Counted: true, Elements: nft.Sorted(names)}}
-	for _, f := range nft.Families {
-		out = append(out, &nft.Set{Name: pods(f), Type: nft.Concat(nft.IfName, f.AddrType()), Elements: nft.Sorted(own[f])})
+	return nft.Sorted(names)
+}
+
+// linkLocal is the link-local address of a pod, which follows from its hardware
+// address; the zero address where nobody knows that.
+func linkLocal(a *world.Attachment) netip.Addr {
+	mac := a.MAC
+	if a.Wire == "" {
+		mac = feature.PodMAC(a.ContainerID, a.Interface)
 	}
-	return append(out, &nft.Set{Name: links, Type: nft.Concat(nft.IfName, nft.IPv6Addr), Elements: nft.Sorted(local)})
+	if mac == (world.MAC{}) {
+		return netip.Addr{}
+	}
+	return mac.LinkLocal()
 }
 
 func familyOf(a netip.Addr) nft.Family {
@@ -101,44 +114,4 @@ func familyOf(a netip.Addr) nft.Family {
 		return nft.IPv4
 	}
 	return nft.IPv6
-}
-
-// fromOurs is what comes in by a link of ours.
-func fromOurs(tunnel madeOf) []nft.Rule {
-	var out []nft.Rule
-	if tunnel.port != 0 {
-		out = append(out, nft.Rule{nft.IIFName(datapath.VXLANLink), nft.Goto("tunnel")})
-	}
-	for _, f := range nft.Families {
-		own := nft.Rule{nft.In(f, pods(f), nft.FieldIIF, nft.FieldSaddr)}
-		out = append(out, append(own, passes(f)...))
-	}
-	out = append(out, nft.Rule{nft.Daddr(loopback4), nft.Goto("loopback")})
-	return append(out, nft.Rule{nft.IsFamily(nft.IPv6), nft.Goto("neighbours")}, nft.Rule{nft.Goto("forged")})
-}
-
-// passes accepts what is not for the node's loopback.
-func passes(f nft.Family) nft.Rule {
-	if f == nft.IPv4 {
-		return nft.Rule{nft.Not(nft.Daddr(loopback4)), nft.Accept()}
-	}
-	return nft.Rule{nft.Accept()}
-}
-
-// unspecified is what an interface sends from that has no address yet.
-var unspecified = netip.MustParsePrefix("::/128")
-
-// fromNeighbours is what neighbour discovery and multicast need besides the pod's
-// addresses. The pod is no router (RFC 4861 sections 6.1.2 and 8.1 want these from
-// link-local addresses).
-func fromNeighbours() []nft.Rule {
-	return []nft.Rule{
-		{nft.ICMPv6(nft.RouterAdvert), nft.Goto("forged")},
-		{nft.ICMPv6(nft.Redirect), nft.Goto("forged")},
-		{nft.In(nft.IPv6, links, nft.FieldIIF, nft.FieldSaddr), nft.Accept()},
-		{nft.Saddr(unspecified), nft.ICMPv6(nft.NeighbourSolicit), nft.Accept()},
-		{nft.Saddr(unspecified), nft.ICMPv6(nft.MulticastReport), nft.Accept()},
-		{nft.Saddr(unspecified), nft.ICMPv6(nft.MulticastReportTwo), nft.Accept()},
-		{nft.Goto("forged")},
-	}
 }

@@ -68,6 +68,14 @@ var ways = []way{
 	{"from outside by a Service to a node", first, func(s site, p string) { serve(s.n1, firstAddress); say(s.stranger, service(firstAddress), p) }},
 	{"from outside by a Service to another node", second, func(s site, p string) { serve(s.n1, secondAddress); say(s.stranger, service(firstAddress), p) }},
 	{"from outside", first, func(s site, p string) { say(s.stranger, to(firstAddress), p) }},
+	{"from outside, where somebody keeps it untracked", first, func(s site, p string) {
+		untrack(s.n1)
+		say(s.stranger, to(firstAddress), p)
+	}},
+	{"from a pod, where somebody keeps it untracked", first, func(s site, p string) {
+		untrack(s.n1)
+		say(s.a.Host, to(firstAddress), p)
+	}},
 	{"from a pod in fragments", first, func(s site, p string) {
 		s.a.Run("ip", "route", "replace", firstAddress, "via", "169.254.1.1", "dev", "eth0", "onlink", "mtu", "lock", "600")
 		say(s.a.Host, to(firstAddress), p)
@@ -104,50 +112,62 @@ func serve(n *cluster.Node, endpoint string) {
 }`, nodePort, endpoint, overlayPort))
 }
 
+// untrack keeps what is for the overlay's port out of conntrack, for whomever it is.
+func untrack(n *cluster.Node) {
+	n.Run("nft", fmt.Sprintf(`table inet untracked {
+	chain prerouting { type filter hook prerouting priority -301; udp dport %d notrack; }
+}`, overlayPort))
+}
+
 // Nobody but peers feeds the tunnel. Each way is one indeed: it works where nothing
 // is guarded.
 func TestOnlyPeersFeedTheTunnel(t *testing.T) {
-	t.Parallel()
-	for _, w := range ways {
-		for _, guarded := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, guarded %v", w.name, guarded), func(t *testing.T) {
-				t.Parallel()
-				s := newSite(t, v1alpha1.AgentConfigSpec{Features: map[string]bool{"guard": guarded}})
-				s.n2.Address("eth0", hidden+"/24")
-				victim, other := s.b, s.c
-				if w.node(s) == s.n2 {
-					victim, other = s.c, s.b
+	onEachKernel(t, func(t *testing.T, k kind) {
+		for _, w := range ways {
+			for _, guarded := range []bool{false, true} {
+				if !guarded && !k.tcx {
+					continue // it works all the same
 				}
-				heard := listen(t, victim.Host)
-				inner := packet(other.Addresses[0], victim.Addresses[0], "injected"+strings.Repeat(".", 700))
-				w.send(s, wrapped(map[bool]string{true: "n1", false: "n2"}[w.node(s) == s.n1], inner))
-				forge(other.Host, other.Addresses[0], victim.Addresses[0], last) // by the same tunnel
-				if got := heardUntilLast(t, heard); len(got) == 1 == guarded {
-					t.Errorf("heard %d injected packets", len(got))
-				}
-			})
+				t.Run(fmt.Sprintf("%s, guarded %v", w.name, guarded), func(t *testing.T) {
+					t.Parallel()
+					s := k.newSite(t, v1alpha1.AgentConfigSpec{Features: map[string]bool{"guard": guarded}})
+					s.n2.Address("eth0", hidden+"/24")
+					victim, other := s.b, s.c
+					if w.node(s) == s.n2 {
+						victim, other = s.c, s.b
+					}
+					heard := listen(t, victim.Host)
+					inner := packet(other.Addresses[0], victim.Addresses[0], "injected"+strings.Repeat(".", 700))
+					w.send(s, wrapped(map[bool]string{true: "n1", false: "n2"}[w.node(s) == s.n1], inner))
+					forge(other.Host, other.Addresses[0], victim.Addresses[0], last) // by the same tunnel
+					if got := heardUntilLast(t, heard); len(got) == 1 == guarded {
+						t.Errorf("heard %d injected packets", len(got))
+					}
+				})
+			}
 		}
-	}
+	})
 }
 
 // A stranger and a pod are kept out of a tunnel over IPv6 as well.
 func TestOnlyPeersFeedTheTunnelOverIPv6(t *testing.T) {
-	t.Parallel()
-	for _, guarded := range []bool{false, true} {
-		t.Run(fmt.Sprintf("guarded %v", guarded), func(t *testing.T) {
-			t.Parallel()
-			s := newSite(t, v1alpha1.AgentConfigSpec{})
-			slices.Reverse(s.n1.Addresses)
-			slices.Reverse(s.n2.Addresses)
-			s.apply(v1alpha1.AgentConfigSpec{Features: map[string]bool{"guard": guarded}})
-			heard := listen(t, s.b.Host)
-			for _, by := range []*netnstest.Host{s.a.Host, s.stranger} {
-				say(by, to("2001:db8:1::1"), wrapped("n1", packet(s.c.Addresses[0], s.b.Addresses[0], "injected")))
-			}
-			forge(s.c.Host, s.c.Addresses[0], s.b.Addresses[0], last)
-			if got := heardUntilLast(t, heard); len(got) != map[bool]int{false: 2, true: 0}[guarded] {
-				t.Errorf("heard %q", got)
-			}
-		})
-	}
+	onEachKernel(t, func(t *testing.T, k kind) {
+		for _, guarded := range []bool{false, true} {
+			t.Run(fmt.Sprintf("guarded %v", guarded), func(t *testing.T) {
+				t.Parallel()
+				s := k.newSite(t, v1alpha1.AgentConfigSpec{})
+				slices.Reverse(s.n1.Addresses)
+				slices.Reverse(s.n2.Addresses)
+				s.apply(v1alpha1.AgentConfigSpec{Features: map[string]bool{"guard": guarded}})
+				heard := listen(t, s.b.Host)
+				for _, by := range []*netnstest.Host{s.a.Host, s.stranger} {
+					say(by, to("2001:db8:1::1"), wrapped("n1", packet(s.c.Addresses[0], s.b.Addresses[0], "injected")))
+				}
+				forge(s.c.Host, s.c.Addresses[0], s.b.Addresses[0], last)
+				if got := heardUntilLast(t, heard); len(got) != map[bool]int{false: 2, true: 0}[guarded] {
+					t.Errorf("heard %q", got)
+				}
+			})
+		}
+	})
 }

@@ -46,27 +46,28 @@ func besiege(t *testing.T, p *cluster.Pod) (end func()) {
 // No packet of a pod comes to the node's loopback while what opens that, and what
 // keeps it closed, come and go, to the end.
 func TestTheNodesLoopbackStaysClosed(t *testing.T) {
-	t.Parallel()
-	const times = 20
-	n := cluster.NewNode(t, 1)
-	n.Wire(netnstest.New(t), "eth0")
-	heard := listen(t, n.Host)
-	for range times {
-		n.Apply(v1alpha1.AgentConfigSpec{})
-		p := n.NewPod()
-		p.HostPorts = []world.HostPort{{Port: 8000 + uint16(len(n.Pods)), Protocol: unix.IPPROTO_TCP, PodPort: 80}}
-		n.Apply(v1alpha1.AgentConfigSpec{})
-		end := besiege(t, p)
-		for _, off := range []string{"hostport", "guard"} {
-			n.Apply(v1alpha1.AgentConfigSpec{Features: map[string]bool{off: false}})
+	onEachKernel(t, func(t *testing.T, k kind) {
+		const times = 20
+		n := k.node(t, 1)
+		n.Wire(netnstest.New(t), "eth0")
+		heard := listen(t, n.Host)
+		for range times {
 			n.Apply(v1alpha1.AgentConfigSpec{})
+			p := n.NewPod()
+			p.HostPorts = []world.HostPort{{Port: 8000 + uint16(len(n.Pods)), Protocol: unix.IPPROTO_TCP, PodPort: 80}}
+			n.Apply(v1alpha1.AgentConfigSpec{})
+			end := besiege(t, p)
+			for _, off := range []string{"hostport", "guard"} {
+				n.Apply(v1alpha1.AgentConfigSpec{Features: map[string]bool{off: false}})
+				n.Apply(v1alpha1.AgentConfigSpec{})
+			}
+			n.Uninstall()
+			end()
 		}
-		n.Uninstall()
-		end()
-	}
-	select {
-	case text := <-heard:
-		t.Errorf("the node heard %q, and %d more", text, len(heard))
-	default:
-	}
+		select {
+		case text := <-heard:
+			t.Errorf("the node heard %q, and %d more", text, len(heard))
+		default:
+		}
+	})
 }

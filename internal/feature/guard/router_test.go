@@ -14,7 +14,6 @@ import (
 
 	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/netnstest"
-	"fairlead.dev/fairlead/internal/netnstest/cluster"
 )
 
 // advertisement says that its sender is the router of the network for half an hour
@@ -46,27 +45,28 @@ func advertise(h *netnstest.Host, from netip.Addr) {
 
 // No pod is the node's router, guarded or not, whatever new interfaces believe.
 func TestNoPodIsTheNodesRouter(t *testing.T) {
-	t.Parallel()
-	for _, guarded := range []bool{true, false} {
-		t.Run(fmt.Sprintf("guarded %v", guarded), func(t *testing.T) {
-			t.Parallel()
-			n := cluster.NewNode(t, 1)
-			n.Wire(netnstest.New(t), "eth0")
-			n.Sysctl("net/ipv6/conf/default/accept_ra", "2")
-			p := n.NewPod()
-			n.Apply(v1alpha1.AgentConfigSpec{Features: map[string]bool{"guard": guarded}})
-			heard := listen(t, n.Host)
-			advertise(p.Host, netip.MustParseAddr("fe80::bad"))
-			own, err := netip.ParsePrefix(strings.Fields(p.Run("ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "link"))[3])
-			if err != nil {
-				t.Fatal(err)
-			}
-			advertise(p.Host, own.Addr())
-			forge(p.Host, p.Addresses[1], n.Addresses[1], last)
-			heardUntilLast(t, heard)
-			if routes := n.Run("ip", "-6", "route", "show", "default"); routes != "" {
-				t.Errorf("the node has a default route of the pod's: %s", routes)
-			}
-		})
-	}
+	onEachKernel(t, func(t *testing.T, k kind) {
+		for _, guarded := range []bool{true, false} {
+			t.Run(fmt.Sprintf("guarded %v", guarded), func(t *testing.T) {
+				t.Parallel()
+				n := k.node(t, 1)
+				n.Wire(netnstest.New(t), "eth0")
+				n.Sysctl("net/ipv6/conf/default/accept_ra", "2")
+				p := n.NewPod()
+				n.Apply(v1alpha1.AgentConfigSpec{Features: map[string]bool{"guard": guarded}})
+				heard := listen(t, n.Host)
+				advertise(p.Host, netip.MustParseAddr("fe80::bad"))
+				own, err := netip.ParsePrefix(strings.Fields(p.Run("ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "link"))[3])
+				if err != nil {
+					t.Fatal(err)
+				}
+				advertise(p.Host, own.Addr())
+				forge(p.Host, p.Addresses[1], n.Addresses[1], last)
+				heardUntilLast(t, heard)
+				if routes := n.Run("ip", "-6", "route", "show", "default"); routes != "" {
+					t.Errorf("the node has a default route of the pod's: %s", routes)
+				}
+			})
+		}
+	})
 }

@@ -20,11 +20,16 @@ import (
 // (as by a Service whose endpoint is a node) or that comes out of a pod or of the
 // tunnel itself. What pods send to the port of another node is stopped here
 // already: there, it would seem to be this node's.
+//
+// What peers send each other's tunnels is known before conntrack, which does not
+// track it: each connection of a pod would be two more there, and a Service could
+// lead the tunnel elsewhere. It gets a priority by which it is known once it is
+// unwrapped. Everything else at the port is tracked and ends in input; what
+// somebody else's rules kept untracked lacks the priority.
 
 // Names of sets.
-func peers(f nft.Family) string  { return fmt.Sprintf("peers%d", f) }  // whose packets the tunnel takes
-func paths(f nft.Family) string  { return fmt.Sprintf("paths%d", f) }  // from them, and where it takes them
-func inside(f nft.Family) string { return fmt.Sprintf("inside%d", f) } // who may speak through it
+func peers(f nft.Family) string { return fmt.Sprintf("peers%d", f) } // whose packets the tunnel takes
+func paths(f nft.Family) string { return fmt.Sprintf("paths%d", f) } // from them, and where it takes them
 
 // madeOf is all that the tunnel's part of the table depends on. There is no tunnel
 // without a port.
@@ -51,21 +56,23 @@ func addresses(ends []world.End) (out []netip.Addr) {
 	return out
 }
 
-type setsMade struct {
-	of   madeOf
-	sets []*nft.Set
+// A made is what the cluster's nodes come to.
+type made struct {
+	of       madeOf
+	sets     []*nft.Set
+	speakers []netip.Prefix
 }
 
-// lastSets is what tunnelSets made last, in whichever rendering.
-var lastSets atomic.Pointer[setsMade]
+// last is what ofNodes made last, in whichever rendering.
+var last atomic.Pointer[made]
 
-// tunnelSets are the sets of nodes. While nothing that they are made of changes
-// they are the same values: a pod that comes renders the table anew, and in a large
-// cluster these are nearly all of it.
-func tunnelSets(w *world.World) []*nft.Set {
+// ofNodes is made of the cluster's nodes. While nothing that it is made of changes
+// it is the same value: a pod that comes renders the table anew, and in a large
+// cluster this is nearly all of it.
+func ofNodes(w *world.World) *made {
 	of := tunnelOf(w)
-	if last := lastSets.Load(); last != nil && last.of == of {
-		return last.sets
+	if m := last.Load(); m != nil && m.of == of {
+		return m
 	}
 	var all []netip.Addr
 	for _, p := range w.Peers.Nodes {
@@ -74,17 +81,18 @@ func tunnelSets(w *world.World) []*nft.Set {
 	}
 	own := ownAddresses(w)
 	all = slices.DeleteFunc(all, func(a netip.Addr) bool { return slices.Contains(own, a) })
-	speakers := insideOf(w, own)
-	var sets []*nft.Set
+	m := &made{of: of, speakers: insideOf(w, own)}
 	for _, f := range nft.Families {
-		sets = append(sets,
+		m.sets = append(m.sets,
 			&nft.Set{Name: peers(f), Type: f.AddrType(), Elements: elements(f, all)},
-			&nft.Set{Name: paths(f), Type: nft.Concat(f.AddrType(), f.AddrType()), Elements: pairs(elements(f, all), elements(f, own))},
-			&nft.Set{Name: inside(f), Type: f.AddrType(), Interval: true, Elements: nft.Prefixes(ofFamily(f, speakers))})
+			&nft.Set{Name: paths(f), Type: nft.Concat(f.AddrType(), f.AddrType()), Elements: pairs(elements(f, all), elements(f, own))})
 	}
-	lastSets.Store(&setsMade{of, sets})
-	return sets
+	last.Store(m)
+	return m
 }
+
+// speakers is who may speak through the tunnel, in order.
+func speakers(w *world.World) []netip.Prefix { return ofNodes(w).speakers }
 
 // ownAddresses are those by which peers may know this node.
 func ownAddresses(w *world.World) []netip.Addr {
@@ -139,6 +147,20 @@ func insideOf(w *world.World, own []netip.Addr) []netip.Prefix {
 	for _, not := range slices.Concat(nobody, w.Node.PodCIDRs, single(own), single(w.Node.External)) {
 		out = without(out, not)
 	}
+	return outermost(out)
+}
+
+// outermost is ps in order, without those that are inside others.
+func outermost(ps []netip.Prefix) (out []netip.Prefix) {
+	for i := range ps {
+		ps[i] = ps[i].Masked()
+	}
+	slices.SortFunc(ps, netip.Prefix.Compare)
+	for _, p := range ps {
+		if len(out) == 0 || !out[len(out)-1].Overlaps(p) {
+			out = append(out, p)
+		}
+	}
 	return out
 }
 
@@ -175,30 +197,44 @@ func sibling(p netip.Prefix) netip.Prefix {
 	return netip.PrefixFrom(a, p.Bits())
 }
 
-// tunnelChains are what comes through the tunnel, and what comes to its port or
-// passes by to that of another node.
-func tunnelChains(port int) []*nft.Chain {
-	wrapped := nft.Rule{nft.L4Proto(unix.IPPROTO_UDP), nft.Dport(uint16(port), uint16(port))}
-	fromOurs := nft.IIFName(datapath.LinkPrefix + "*")
-	itself := nft.IIFName(datapath.VXLANLink) // what it wrapped seems to come by it
-	tunnel, wrapping, passing := &nft.Chain{Name: "tunnel"}, &nft.Chain{Name: "wrapping"}, &nft.Chain{Name: "passing"}
-	wrapping.Rules = []nft.Rule{{fromOurs, nft.Goto("injected")}, {nft.CTStatus(nft.DestinationNATed), nft.Goto("injected")}}
+// toTunnel is a rule for what is sent to the tunnel's port.
+func toTunnel(port int, then ...nft.Expr) nft.Rule {
+	return append(nft.Rule{nft.L4Proto(unix.IPPROTO_UDP), nft.Dport(uint16(port), uint16(port))}, then...)
+}
+
+// addTunnel adds to the table what is for packets to the tunnel's port, of this node
+// and of others.
+func addTunnel(t *nft.Table, w *world.World, port int) {
+	t.Sets = append(t.Sets, ofNodes(w).sets...)
+	byOurs := nft.IIFName(datapath.LinkPrefix + "*")
+	wrapped := &nft.Chain{Name: "wrapped", Rules: []nft.Rule{{byOurs, nft.Accept()}}} // to be tracked
+	passing := &nft.Chain{Name: "passing"}
+	output := &nft.Chain{Name: "output", Type: nft.Filter, Hook: nft.Output, Priority: datapath.GuardPriority}
 	for _, f := range nft.Families {
-		tunnel.Rules = append(tunnel.Rules, append(nft.Rule{nft.SaddrIn(f, inside(f))}, passes(f)...))
-		wrapping.Rules = append(wrapping.Rules, nft.Rule{nft.In(f, paths(f), nft.FieldSaddr, nft.FieldDaddr), nft.Accept()})
+		wrapped.Rules = append(wrapped.Rules,
+			nft.Rule{nft.In(f, paths(f), nft.FieldSaddr, nft.FieldDaddr), nft.SetPriority(datapath.TunnelPriority), nft.NoTrack(), nft.Accept()})
+		output.Rules = append(output.Rules, toTunnel(port, nft.DaddrIn(f, peers(f)), nft.NoTrack(), nft.Accept()))
 		passing.Rules = append(passing.Rules,
-			nft.Rule{fromOurs, nft.Not(itself), nft.DaddrIn(f, peers(f)), nft.Goto("injected")},
+			nft.Rule{byOurs, nft.DaddrIn(f, peers(f)), nft.Goto("injected")},
 			nft.Rule{nft.CTStatus(nft.DestinationNATed), nft.DaddrIn(f, peers(f)), nft.Goto("injected")})
 	}
-	tunnel.Rules = append(tunnel.Rules, nft.Rule{nft.Daddr(loopback4), nft.Goto("loopback")}, nft.Rule{nft.Goto("foreign")})
-	wrapping.Rules = append(wrapping.Rules, nft.Rule{nft.Goto("injected")})
-	return []*nft.Chain{
-		tunnel, wrapping, passing, refused("injected"), {Name: "foreign", Rules: []nft.Rule{{nft.Counter(), nft.Drop()}}},
-		{Name: "input", Type: nft.Filter, Hook: nft.Input, Priority: datapath.GuardPriority,
-			Rules: []nft.Rule{slices.Concat(wrapped, nft.Rule{nft.Goto("wrapping")})}},
-		// Only the first packet of a connection meets translations, and others cost
-		// nothing.
-		{Name: "postrouting", Type: nft.NAT, Hook: nft.Postrouting, Priority: datapath.GuardSourcePriority,
-			Rules: []nft.Rule{slices.Concat(wrapped, nft.Rule{nft.Goto("passing")})}},
+	arriving(t).Rules = append(arriving(t).Rules, toTunnel(port, nft.Goto(wrapped.Name)))
+	t.Chains = append(t.Chains, wrapped, passing, refused("injected"), output,
+		// Only the first packet of a connection meets chains of this type, and others
+		// cost nothing.
+		&nft.Chain{Name: "input", Type: nft.NAT, Hook: nft.Input, Priority: datapath.GuardSourcePriority,
+			Rules: []nft.Rule{toTunnel(port, nft.Goto("injected"))}},
+		&nft.Chain{Name: "postrouting", Type: nft.NAT, Hook: nft.Postrouting, Priority: datapath.GuardSourcePriority,
+			Rules: []nft.Rule{toTunnel(port, nft.Goto(passing.Name))}})
+}
+
+// arriving is the table's chain of what arrives, whose first rule makes it.
+func arriving(t *nft.Table) *nft.Chain {
+	const name = "prerouting"
+	if i := slices.IndexFunc(t.Chains, func(c *nft.Chain) bool { return c.Name == name }); i >= 0 {
+		return t.Chains[i]
 	}
+	c := &nft.Chain{Name: name, Type: nft.Filter, Hook: nft.Prerouting, Priority: datapath.GuardPriority}
+	t.Chains = append(t.Chains, c)
+	return c
 }

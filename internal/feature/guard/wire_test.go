@@ -7,12 +7,15 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
+	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/netnstest"
 	"fairlead.dev/fairlead/internal/netnstest/cluster"
 )
@@ -155,10 +158,33 @@ type site struct {
 	stranger *netnstest.Host
 }
 
-func newSite(t *testing.T, spec v1alpha1.AgentConfigSpec) site {
+// A kind is what kernel nodes have.
+type kind struct{ tcx bool }
+
+// onEachKernel runs what a guard does by programs, and what by rules.
+func onEachKernel(t *testing.T, f func(t *testing.T, k kind)) {
+	t.Helper()
+	t.Parallel()
+	for _, k := range []kind{{true}, {false}} {
+		t.Run(fmt.Sprintf("tcx %v", k.tcx), func(t *testing.T) {
+			t.Parallel()
+			f(t, k)
+		})
+	}
+}
+
+// node is one with a kernel of the kind.
+func (k kind) node(t *testing.T, number int) *cluster.Node {
+	t.Helper()
+	n := cluster.NewNode(t, number)
+	n.WithoutTCX = !k.tcx
+	return n
+}
+
+func (k kind) newSite(t *testing.T, spec v1alpha1.AgentConfigSpec) site {
 	t.Helper()
 	network := netnstest.New(t)
-	s := site{n1: cluster.NewNode(t, 1), n2: cluster.NewNode(t, 2), stranger: netnstest.New(t)}
+	s := site{n1: k.node(t, 1), n2: k.node(t, 2), stranger: netnstest.New(t)}
 	for i, n := range []*cluster.Node{s.n1, s.n2} {
 		n.Sysctl("net/ipv4/conf/all/rp_filter", "0", "net/ipv4/conf/default/rp_filter", "0")
 		n.Wire(network, fmt.Sprintf("n%d", i+1))
@@ -209,37 +235,71 @@ func (s site) apply(spec v1alpha1.AgentConfigSpec) {
 
 // A pod speaks with its own addresses, and with nobody else's.
 func TestAPodSpeaksForItselfOnly(t *testing.T) {
-	t.Parallel()
-	s := newSite(t, v1alpha1.AgentConfigSpec{})
-	heard := listen(t, s.b.Host)
-	for i := range s.a.Addresses {
-		to := s.b.Addresses[i]
-		for _, as := range map[bool][]string{
-			true:  {"10.244.1.9", "10.244.2.2", "192.0.2.1", "192.0.2.2", "198.51.100.10", "127.0.0.1"},
-			false: {"fd00:10:244:1::9", "fd00:10:244:2::2", "2001:db8:1::1", "2001:db8:1::2", "2001:db8:9::10", "fe80::bad"},
-		}[to.Is4()] {
-			forge(s.a.Host, netip.MustParseAddr(as), to, "as "+as)
-		}
-		forge(s.a.Host, s.a.Addresses[i], to, last)
-		if got := heardUntilLast(t, heard); len(got) > 0 {
-			t.Errorf("%s heard %q", to, got)
-		}
-	}
-}
-
-// What a pod says to the node and to other nodes is no less its own.
-func TestAPodSpeaksForItselfToNodes(t *testing.T) {
-	t.Parallel()
-	s := newSite(t, v1alpha1.AgentConfigSpec{})
-	for _, n := range []*cluster.Node{s.n1, s.n2} {
-		heard := listen(t, n.Host)
-		for i, to := range n.Addresses {
-			forge(s.a.Host, s.b.Addresses[i], to, "as its neighbour")
-			forge(s.a.Host, s.c.Addresses[i], to, "as a pod of another node")
+	onEachKernel(t, func(t *testing.T, k kind) {
+		s := k.newSite(t, v1alpha1.AgentConfigSpec{})
+		heard := listen(t, s.b.Host)
+		for i := range s.a.Addresses {
+			to := s.b.Addresses[i]
+			for _, as := range map[bool][]string{
+				true:  {"10.244.1.9", "10.244.2.2", "192.0.2.1", "192.0.2.2", "198.51.100.10", "127.0.0.1"},
+				false: {"fd00:10:244:1::9", "fd00:10:244:2::2", "2001:db8:1::1", "2001:db8:1::2", "2001:db8:9::10", "fe80::bad"},
+			}[to.Is4()] {
+				forge(s.a.Host, netip.MustParseAddr(as), to, "as "+as)
+			}
 			forge(s.a.Host, s.a.Addresses[i], to, last)
 			if got := heardUntilLast(t, heard); len(got) > 0 {
 				t.Errorf("%s heard %q", to, got)
 			}
 		}
+	})
+}
+
+// What a pod says to the node and to other nodes is no less its own.
+func TestAPodSpeaksForItselfToNodes(t *testing.T) {
+	onEachKernel(t, func(t *testing.T, k kind) {
+		s := k.newSite(t, v1alpha1.AgentConfigSpec{})
+		for _, n := range []*cluster.Node{s.n1, s.n2} {
+			heard := listen(t, n.Host)
+			for i, to := range n.Addresses {
+				forge(s.a.Host, s.b.Addresses[i], to, "as its neighbour")
+				forge(s.a.Host, s.c.Addresses[i], to, "as a pod of another node")
+				forge(s.a.Host, s.a.Addresses[i], to, last)
+				if got := heardUntilLast(t, heard); len(got) > 0 {
+					t.Errorf("%s heard %q", to, got)
+				}
+			}
+		}
+	})
+}
+
+// Nothing is let in while rules take the place of programs, and programs that of
+// rules, or while a wire is made anew.
+func TestThereIsNoMomentWithoutAGuard(t *testing.T) {
+	t.Parallel()
+	const times = 20
+	s := kind{}.newSite(t, v1alpha1.AgentConfigSpec{})
+	heard := listen(t, s.n1.Host)
+	to := s.n1.Addresses[0]
+	var over atomic.Bool
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		s.a.Do(func() error {
+			for !over.Load() {
+				_ = sendRaw(to, packet(s.b.Addresses[0], to, "forged")) // there may be no way meanwhile
+			}
+			return nil
+		})
+	})
+	for i := range times {
+		s.n1.WithoutTCX = i%2 == 1
+		s.n1.Apply(v1alpha1.AgentConfigSpec{}, s.n2)
+		s.n1.Run("ip", "link", "del", feature.Wire(s.a.Attachment))
+		s.n1.Repair()
+	}
+	over.Store(true)
+	wg.Wait()
+	forge(s.a.Host, s.a.Addresses[0], to, last)
+	if got := heardUntilLast(t, heard); len(got) > 0 {
+		t.Errorf("the node heard %d forged packets", len(got))
 	}
 }
