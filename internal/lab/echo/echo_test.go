@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/internal/netns"
 )
@@ -28,6 +29,7 @@ func inNamespace(t *testing.T, f func(ctx context.Context)) {
 			if err != nil {
 				return err
 			}
+			parsed.Flags = unix.IFA_F_NODAD // else it is no source until that is done, some time after the link is up
 			if err := netlink.AddrAdd(lo, parsed); err != nil {
 				return err
 			}
