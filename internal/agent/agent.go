@@ -87,9 +87,9 @@ type Agent struct {
 	given  givenOut           // until now; the loop's own
 	onDisk *world.Allocations // of it; the loop's own
 
-	settingsOnDisk *world.Settings // of it; the loop's own
-	unconfirmed    bool            // settings of pods' namespaces were set; the loop's own
-	notes          notes           // of the last report; the loop's own
+	journal     journal // of it; the loop's own
+	unconfirmed bool    // settings of pods' namespaces were set; the loop's own
+	notes       notes   // of the last report; the loop's own
 
 	problemLog problemLog // the loop's own
 	ports      *nodePorts
@@ -132,7 +132,6 @@ func New(c Config) (*Agent, error) {
 		a.troubles = append(a.troubles, fmt.Errorf("settings of pods that are changed may stay so: %w", err))
 	}
 	a.given.allocations = a.given.allocations.With(&world.Allocations{Settings: settings})
-	a.settingsOnDisk = settings
 	a.problemLog = problemLog{log: c.Log, now: time.Now}
 	if err := saveSettings(c.StateDir); err != nil {
 		a.troubles = append(a.troubles, fmt.Errorf("settings may stay after uninstall: %w", err))

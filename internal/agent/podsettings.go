@@ -1,11 +1,14 @@
 package agent
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
@@ -16,52 +19,150 @@ import (
 )
 
 // Settings of pods' network namespaces are given out as blocks of ports are, but go
-// with the machine: their file need not survive its crash, and an ADD does not wait
-// for the disk.
+// with the machine: their file need not survive its crash. It is a journal, since an
+// ADD writes twice: a line for each setting that changes, and the last of a setting
+// counts.
 
-func podSettingsPath(stateDir string) string { return filepath.Join(stateDir, "pod-settings.json") }
+func podSettingsPath(stateDir string) string { return filepath.Join(stateDir, "pod-settings.jsonl") }
 
-// podSettingsFile is what the file says of one boot.
-type podSettingsFile struct {
-	Boot     string          `json:"boot"`
-	Settings []world.Setting `json:"settings"`
+// A podSettingLine is a line of the journal: of which boot all lines are that follow,
+// or a setting.
+type podSettingLine struct {
+	Boot string `json:"boot,omitempty"`
+	*world.Setting
+	Gone bool `json:"gone,omitempty"` // it is ours no more
+}
+
+// A journal is what is known of the file. Nothing is known after a failure.
+type journal struct {
+	has   *world.Settings
+	lines int
+}
+
+// readJournal reads what agents wrote, and of which boot. What was not written to its
+// end does not count.
+func readJournal(stateDir string) (*world.Settings, string, error) {
+	content, err := os.ReadFile(podSettingsPath(stateDir))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, "", nil
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	boot, last := "", map[world.Setting]world.Setting{}
+	for line := range bytes.Lines(content) {
+		if !bytes.HasSuffix(line, []byte("\n")) {
+			break
+		}
+		var l podSettingLine
+		if err := json.Unmarshal(line, &l); err != nil {
+			return nil, "", err
+		}
+		if l.Setting == nil {
+			boot = l.Boot
+			continue
+		}
+		key := world.Setting{Holder: l.Holder, Key: l.Key}
+		if last[key] = *l.Setting; l.Gone {
+			delete(last, key)
+		}
+	}
+	return &world.Settings{List: slices.SortedFunc(maps.Values(last), world.Setting.Compare)}, boot, nil
 }
 
 // readPodSettings reads what an earlier agent of the same boot wrote: nil where none
 // did.
 func readPodSettings(stateDir, boot string) (*world.Settings, error) {
-	content, err := os.ReadFile(podSettingsPath(stateDir))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	var found podSettingsFile
-	if err == nil {
-		err = json.Unmarshal(content, &found)
-	}
+	found, of, err := readJournal(stateDir)
 	if err != nil {
 		return nil, replace.Aside(podSettingsPath(stateDir), err)
 	}
-	if found.Boot != boot {
+	if of != boot {
 		return nil, nil
 	}
-	return &world.Settings{List: found.Settings}, nil
+	return found, nil
 }
 
-// writePodSettings puts the settings on the disk where it has others.
+// mostLines bounds the journal: in lines for each setting, and in any case.
+const (
+	mostLinesEach = 4
+	mostLines     = 256
+)
+
+// writePodSettings puts the settings on the disk where it has others: what changed at
+// the end of the journal, or a new journal where that has become long or is not known.
 func (a *Agent) writePodSettings() error {
-	now := a.given.allocations.Settings
-	if now == a.settingsOnDisk {
+	now, j := a.given.allocations.Settings, a.journal
+	if now == nil || j.has != nil && (now == j.has || now.Equal(j.has)) {
 		return nil
 	}
-	content, err := json.Marshal(podSettingsFile{a.config.BootID, now.List})
-	if err == nil {
-		err = replace.File(podSettingsPath(a.config.StateDir), content, 0o600)
+	a.journal = journal{}
+	var err error
+	if more := changedSettings(j.has, now); j.has == nil || j.lines+len(more) > mostLines+mostLinesEach*len(now.List) {
+		j.lines = len(now.List)
+		err = a.newJournal(now)
+	} else {
+		j.lines += len(more)
+		if err = appendTo(podSettingsPath(a.config.StateDir), more); errors.Is(err, os.ErrNotExist) {
+			err = a.newJournal(now)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("what pods' settings were is not on the disk: %w", err)
 	}
-	a.settingsOnDisk = now
+	a.journal = journal{now, j.lines}
 	return nil
+}
+
+// changedSettings are the lines that lead from old to now.
+func changedSettings(old, now *world.Settings) []podSettingLine {
+	var out []podSettingLine
+	for _, s := range now.List {
+		if before, known := old.Find(s.Holder, s.Key); !known || before != s {
+			out = append(out, podSettingLine{Setting: &s})
+		}
+	}
+	if old == nil {
+		return out
+	}
+	for _, s := range old.List {
+		if _, left := now.Find(s.Holder, s.Key); !left {
+			out = append(out, podSettingLine{Setting: &s, Gone: true})
+		}
+	}
+	return out
+}
+
+func (a *Agent) newJournal(s *world.Settings) error {
+	lines := append([]podSettingLine{{Boot: a.config.BootID}}, changedSettings(nil, s)...)
+	content, err := encodeLines(lines)
+	if err != nil {
+		return err
+	}
+	return replace.File(podSettingsPath(a.config.StateDir), content, 0o600)
+}
+
+func encodeLines(lines []podSettingLine) ([]byte, error) {
+	var b bytes.Buffer
+	for _, l := range lines {
+		if err := json.NewEncoder(&b).Encode(l); err != nil {
+			return nil, err
+		}
+	}
+	return b.Bytes(), nil
+}
+
+func appendTo(path string, lines []podSettingLine) error {
+	content, err := encodeLines(lines)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	return errors.Join(err, f.Close())
 }
 
 // refusals keeps from err what single pods' namespaces refused: that is their Problem,
@@ -119,17 +220,12 @@ func (a *Agent) confirm(s *Snapshot, in source.Inputs) error {
 // PodSettingsBefore returns what sets the settings of pods' namespaces back that
 // agents changed. What somebody set since stays.
 func PodSettingsBefore(stateDir string) ([]sysctl.Setting, error) {
-	content, err := os.ReadFile(podSettingsPath(stateDir))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
+	found, _, err := readJournal(stateDir)
+	if err != nil || found == nil {
+		return nil, nil // what no agent wrote says nothing
 	}
-	if err != nil {
-		return nil, err
-	}
-	var found podSettingsFile
-	_ = json.Unmarshal(content, &found) // what no agent wrote says nothing
 	var out []sysctl.Setting
-	for _, s := range found.Settings {
+	for _, s := range found.List {
 		back := sysctl.Setting{Netns: s.Netns, Key: s.Key, Value: s.Before}
 		if s.Netns == "" || !netns.Is(s.Netns, s.Inode) {
 			continue

@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -72,8 +73,9 @@ func TestAddSetsTCPAndThePodsOwnValueStays(t *testing.T) {
 	_, own := attach(t, n, "own")
 	has(t, plain, world.TCPTimestamps, "2")
 	has(t, own, world.TCPTimestamps, "2")
-	if file := n.podSettings(t); strings.Contains(file, `"from"`) || strings.Count(file, `"value":"2"`) != 2 {
-		t.Errorf("not written down as done: %s", file)
+	onDisk, _, err := readJournal(n.config.StateDir)
+	if err != nil || len(onDisk.List) != 2 || slices.ContainsFunc(onDisk.List, func(s world.Setting) bool { return s.From != "" || s.Value != "2" }) {
+		t.Errorf("not written down as done: %+v, %v", onDisk, err)
 	}
 	own.Sysctl(world.TCPTimestamps, "1") // as runtimes do it, after ADD, even with the kernel's own value
 	for _, begin := range []func(*testing.T){func(*testing.T) {}, n.restart} {
@@ -137,7 +139,9 @@ func TestTCPIsSetByTheNextAgent(t *testing.T) {
 	n := newNode(t, nodes)
 	n.start(t)
 	_, pod := attach(t, n, "a")
-	done := n.podSettings(t)
+	n.restart(t)
+	n.mustTurn(t)
+	done := n.podSettings(t) // a line for the boot, and one for the pod
 	for _, c := range []struct{ file, now, spec, want string }{
 		{strings.Replace(done, `"value":"2"`, `"value":"2","from":"1"`, 1), "1", "{}", "2"},    // not set yet
 		{strings.Replace(done, `"value":"2"`, `"value":"2","from":"1"`, 1), "2", "{}", "2"},    // set, and not told
@@ -266,4 +270,47 @@ func TestInMountsOfItsOwn(t *testing.T) {
 	if again := n.snapshot.Load(); len(again.Problems) != 0 {
 		t.Errorf("problems stay: %v", again.Problems)
 	}
+}
+
+// The journal of settings says what was written last, whatever came to an end in the
+// middle, and does not grow for ever.
+func TestTheJournalOfSettingsKeepsUp(t *testing.T) {
+	n := newNode(t, nodes)
+	n.mustTurn(t)
+	now := &world.Settings{}
+	give := func() {
+		t.Helper()
+		n.given.allocations = n.given.allocations.With(&world.Allocations{Settings: &world.Settings{List: slices.Clone(now.List)}})
+		if err := n.writePodSettings(); err != nil {
+			t.Fatal(err)
+		}
+		got, err := readPodSettings(n.config.StateDir, n.config.BootID)
+		if err != nil || !got.Equal(now) {
+			t.Fatalf("the journal says %+v, %v, want %+v:\n%s", got, err, now, n.podSettings(t))
+		}
+	}
+	for i := range 3 * mostLines {
+		s := world.Setting{Holder: string(rune('a' + i%7)), Key: world.TCPTimestamps, Before: "1", Value: "2", From: strings.Repeat("1", i%2)}
+		now.List = slices.DeleteFunc(now.List, func(o world.Setting) bool { return o.Compare(s) == 0 })
+		if i%3 > 0 {
+			now.List = append(now.List, s)
+			slices.SortFunc(now.List, world.Setting.Compare)
+		}
+		give()
+	}
+	if lines := strings.Count(n.podSettings(t), "\n"); lines > mostLines+mostLinesEach*7+1 {
+		t.Errorf("it has %d lines for at most 7 settings", lines)
+	}
+	whole := n.podSettings(t)
+	if err := os.WriteFile(podSettingsPath(n.config.StateDir), []byte(whole+`{"holder":"x@eth0","key":"ne`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := readPodSettings(n.config.StateDir, n.config.BootID); err != nil || !got.Equal(now) {
+		t.Errorf("with a line that was cut it says %+v, %v", got, err)
+	}
+	if err := os.Remove(podSettingsPath(n.config.StateDir)); err != nil {
+		t.Fatal(err)
+	}
+	now.List = append(now.List, world.Setting{Holder: "z", Key: world.TCPReuse, Before: "2", Value: "1"})
+	give()
 }
