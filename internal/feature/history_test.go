@@ -148,6 +148,7 @@ func (h *history) configs() []*v1alpha1.AgentConfig {
 		}
 		accept := h.random.IntN(2) == 0
 		c.Spec.AcceptForwarding = &accept
+		h.tcpConfig(&c.Spec)
 		if h.random.IntN(2) == 0 {
 			c.Spec.Overlay = h.overlay()
 		}
@@ -196,6 +197,32 @@ func (h *history) attachments() *world.Attachments {
 		out.List = append(out.List, a)
 	}
 	return out
+}
+
+// tcp is what network namespaces have, and now and then refuse to tell.
+func (h *history) tcp() *world.TCPSeen {
+	some := func() world.TCP {
+		return world.TCP{Timestamps: []string{"1", "1", "2", "0", ""}[h.random.IntN(5)], Reuse: []string{"2", "2", "1", "0", ""}[h.random.IntN(5)]}
+	}
+	out := &world.TCPSeen{Node: some()}
+	for i := range h.netns {
+		if h.random.IntN(4) > 0 {
+			out.Pods = append(out.Pods, world.PodTCP{Attachment: fmt.Sprint(i) + "@eth0", TCP: some(), Refused: []string{"", "", "", "never"}[h.random.IntN(4)]})
+		}
+	}
+	return out
+}
+
+// tcpConfig is settings of TCP, or none.
+func (h *history) tcpConfig(to *v1alpha1.AgentConfigSpec) {
+	pods, node := []string{"monotonic", "random", "keep", "?"}[h.random.IntN(4)], []string{"monotonic", "random", "keep", "?"}[h.random.IntN(4)]
+	reuse := h.random.IntN(2) == 0
+	if h.random.IntN(2) == 0 {
+		to.PodTCPTimestamps, to.PodTCPReuse = &pods, &reuse
+	}
+	if h.random.IntN(2) == 0 {
+		to.HostTCPTimestamps, to.HostTCPReuse = &node, &reuse
+	}
 }
 
 func (h *history) kernel() *world.Kernel {

@@ -16,6 +16,7 @@ import (
 	"fairlead.dev/fairlead/internal/feature/all"
 	"fairlead.dev/fairlead/internal/netnstest"
 	"fairlead.dev/fairlead/internal/source"
+	"fairlead.dev/fairlead/internal/source/kernel"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -67,6 +68,9 @@ func TestColdAndWarmAreEqual(t *testing.T) {
 	lastWorld, last := warm.run(h.in)
 	for i := range 3000 {
 		h.step()
+		if h.random.IntN(4) == 0 {
+			h.in.TCP = h.tcp()
+		}
 		w, r := warm.run(h.in)
 		coldWorld, cold := newLine().run(h.in)
 		if !reflect.DeepEqual(w, coldWorld) {
@@ -101,6 +105,7 @@ func checkIdentity(t *testing.T, last, now *world.World) {
 		"peers":  last.Peers == now.Peers || !reflect.DeepEqual(last.Peers, now.Peers),
 		"config": last.Config == now.Config || !last.Config.Equal(now.Config),
 		"kernel": last.Kernel == now.Kernel || !last.Kernel.Equal(now.Kernel),
+		"tcp":    last.TCP == now.TCP || !last.TCP.Equal(now.TCP),
 		"taken":  last.Taken == now.Taken || !last.Taken.Equal(now.Taken),
 		"blocks": last.Allocations == now.Allocations || *last.Allocations != *now.Allocations,
 	} {
@@ -131,6 +136,10 @@ func TestDifferencesAddUp(t *testing.T) {
 	var held datapath.State
 	for i := range 150 {
 		h.step()
+		host.Do(func() (err error) {
+			h.in.TCP, err = (&kernel.Observer{}).ObserveTCP(h.in.Kernel, h.in.Attachments)
+			return err
+		})
 		w, r := warm.run(h.in)
 		if w.Node == nil {
 			continue

@@ -19,6 +19,7 @@ type Packet struct {
 	Port     uint16         // the destination's
 	Flags    byte           // of TCP
 	Sequence uint32         // of TCP
+	Clock    uint32         // of TCP: its timestamp (RFC 7323); 0: none
 }
 
 // Watch calls saw for every packet that reaches h by the named link, one after
@@ -126,6 +127,7 @@ func parsePacket(b []byte) (Packet, bool) {
 			return p, false
 		}
 		p.Sequence, p.Flags = binary.BigEndian.Uint32(b[4:]), b[13]
+		p.Clock = clockIn(b[20:max(20, min(len(b), int(b[12]>>4)*4))])
 	case unix.IPPROTO_UDP:
 	case unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6:
 		port = binary.BigEndian.Uint16(b[4:])
@@ -135,4 +137,23 @@ func parsePacket(b []byte) (Packet, bool) {
 	}
 	p.Source, p.Port = netip.AddrPortFrom(from, port), binary.BigEndian.Uint16(b[2:])
 	return p, true
+}
+
+// clockIn is the timestamp among the options of TCP, if there is one.
+func clockIn(options []byte) uint32 {
+	const end, nothing, timestamps, size = 0, 1, 8, 10
+	for len(options) > 0 && options[0] != end {
+		if options[0] == nothing {
+			options = options[1:]
+			continue
+		}
+		if len(options) < 2 || options[1] < 2 || int(options[1]) > len(options) {
+			return 0
+		}
+		if options[0] == timestamps && options[1] == size {
+			return binary.BigEndian.Uint32(options[2:])
+		}
+		options = options[options[1]:]
+	}
+	return 0
 }
