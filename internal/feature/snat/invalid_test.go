@@ -1,0 +1,152 @@
+package snat_test
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/api/v1alpha1"
+	"fairlead.dev/fairlead/internal/datapath/nft"
+	"fairlead.dev/fairlead/internal/netnstest"
+	"fairlead.dev/fairlead/internal/netnstest/cluster"
+)
+
+// A segment is of TCP, without data.
+type segment struct {
+	from, to netip.AddrPort
+	flags    nft.TCPFlag
+	sequence uint32
+	ack      uint32
+}
+
+// send sends it by the host's routes.
+func (s segment) send(h *netnstest.Host) {
+	p := newPacket(unix.IPPROTO_TCP, s.from.Addr(), s.to.Addr())
+	p.sum -= sum(p.transport)
+	binary.BigEndian.PutUint32(p.transport[4:], s.sequence)
+	binary.BigEndian.PutUint32(p.transport[8:], s.ack)
+	p.transport[13] = byte(s.flags)
+	p.sum += sum(p.transport)
+	p.setPorts(s.from.Port(), s.to.Port())
+	h.Do(func() error { return sendWhole(p.bytes, s.to.Addr()) })
+}
+
+func sendWhole(b []byte, to netip.Addr) error {
+	fd, err := unix.Socket(domain(to), unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Sendto(fd, b, 0, sockaddr(netip.AddrPortFrom(to, 0))), unix.Close(fd))
+}
+
+const lastPort = 9999 // what is sent here comes behind all that was sent before
+
+// What conntrack does not know, or somebody keeps from it, meets no translation. It
+// leaves the node with no pod's address all the same.
+func TestNothingLeavesWithAPodsAddress(t *testing.T) {
+	n, outside := cluster.NewNode(t, 1), netnstest.New(t)
+	n.Wire(outside, "eth0")
+	outside.Address("eth0", "192.0.2.100/24", "2001:db8:1::100/64")
+	p := n.NewPod()
+	n.Apply(v1alpha1.AgentConfigSpec{})
+	n.Run("nft", "table inet untracked { chain prerouting { type filter hook prerouting priority -310; udp dport 5000 notrack; }; }")
+	leaked, over := map[netip.AddrPort]int{}, make(chan struct{}, 100)
+	stop := netnstest.Watch(outside, "eth0", func(seen netnstest.Packet) {
+		switch from := seen.Source.Addr(); {
+		case from == p.Addresses[0] || from == p.Addresses[1]:
+			leaked[netip.AddrPortFrom(from, seen.Port)]++
+		case seen.Port == lastPort:
+			over <- struct{}{}
+		}
+	})
+	for i, to := range outsideAddresses {
+		for j, flags := range []nft.TCPFlag{nft.FIN | nft.ACK, nft.RST, nft.RST | nft.ACK, nft.SYN | nft.ACK, nft.FIN | nft.PSH | nft.URG} {
+			segment{from: netip.AddrPortFrom(p.Addresses[i], 4000), to: netip.AddrPortFrom(to, uint16(8000+j)), flags: flags, sequence: 1, ack: 1}.send(p.Host)
+		}
+		for _, port := range []uint16{5000, lastPort} {
+			datagram := newPacket(unix.IPPROTO_UDP, p.Addresses[i], to)
+			datagram.setPorts(4000, port)
+			p.Do(func() error { return sendWhole(datagram.bytes, to) })
+		}
+	}
+	for range outsideAddresses {
+		select {
+		case <-over:
+		case <-time.After(patience):
+			t.Fatal("the last packet did not arrive translated")
+		}
+	}
+	stop()
+	for to, count := range leaked {
+		t.Errorf("%d packets with %s left for port %d", count, to.Addr(), to.Port())
+	}
+}
+
+// A segment far outside its connection's window, as a broken or hostile host on the
+// way may send, ends no connection of a pod: it is the pod's to judge, and the node
+// does not answer for it.
+func TestASegmentOutsideTheWindowEndsNoConnection(t *testing.T) {
+	for i := range outsideAddresses {
+		t.Run(fmt.Sprint(outsideAddresses[i]), func(t *testing.T) {
+			n, outside := cluster.NewNode(t, 1), netnstest.New(t)
+			n.Wire(outside, "eth0")
+			outside.Address("eth0", "192.0.2.100/24", "2001:db8:1::100/64")
+			p := n.NewPod()
+			n.Apply(v1alpha1.AgentConfigSpec{})
+			var l net.Listener
+			outside.Do(func() (err error) {
+				l, err = net.Listen("tcp", netip.AddrPortFrom(outsideAddresses[i], 8080).String())
+				return err
+			})
+			t.Cleanup(func() { _ = l.Close() })
+			var pod net.Conn
+			p.Do(func() (err error) {
+				pod, err = net.DialTimeout("tcp", l.Addr().String(), patience)
+				return err
+			})
+			t.Cleanup(func() { _ = pod.Close() })
+			server, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = server.Close() })
+			var said uint32 // up to where the pod said something
+			stop := netnstest.Watch(outside, "eth0", func(p netnstest.Packet) {
+				if p.Protocol == unix.IPPROTO_TCP && nft.TCPFlag(p.Flags)&nft.PSH != 0 {
+					said = p.Sequence + uint32(len(word))
+				}
+			})
+			say(t, pod, server)
+			stop()
+			segment{from: server.LocalAddr().(*net.TCPAddr).AddrPort(), to: server.RemoteAddr().(*net.TCPAddr).AddrPort(),
+				flags: nft.ACK, sequence: said ^ 1<<31, ack: said}.send(outside)
+			for range 3 {
+				say(t, server, pod)
+				say(t, pod, server)
+			}
+		})
+	}
+}
+
+const word = "word"
+
+// say sends a word from one end to the other.
+func say(t *testing.T, from, to net.Conn) {
+	t.Helper()
+	if _, err := io.WriteString(from, word); err != nil {
+		t.Fatal(err)
+	}
+	if err := to.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(to, make([]byte, len(word))); err != nil {
+		t.Fatal(err)
+	}
+}
