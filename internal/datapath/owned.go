@@ -23,6 +23,10 @@ const (
 	// networks stand: the first to decide on a connection's source decides.
 	SNATPriority = 99
 
+	// SNATForwardPriority is before everybody's filters (0): what meets no translation
+	// is to be dropped, whatever these say.
+	SNATForwardPriority = -1
+
 	// HostPortPriority is just before dstnat (-100), where kube-proxy stands: the
 	// first to decide on a connection's destination decides.
 	HostPortPriority = -101

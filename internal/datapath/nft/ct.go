@@ -8,7 +8,7 @@ import (
 
 // CTState matches packets by what conntrack says of their connection.
 func CTState(states CTStates) Expr {
-	return ctBits{"state", unix.NFT_CT_STATE, uint32(states), []string{"invalid", "established", "related", "new"}}
+	return ctBits{"state", unix.NFT_CT_STATE, uint32(states), []string{"invalid", "established", "related", "new", "", "", "untracked"}}
 }
 
 // CTStates is one or more states of a connection.
@@ -21,6 +21,7 @@ const (
 	Established CTStates = 2
 	Related     CTStates = 4
 	New         CTStates = 8
+	Untracked   CTStates = 64 // somebody kept conntrack from it
 )
 
 // CTStatus matches packets of connections to which any of the statuses apply.

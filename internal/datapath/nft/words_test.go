@@ -38,6 +38,7 @@ var words = []Rule{
 	{TCPFlags(SYN | RST), Dport(443, 443), Drop()},
 	{CTState(New), Accept()},
 	{CTState(Invalid), Drop()},
+	{CTState(Invalid | Untracked), Drop()},
 	{CTState(Established | Related), Accept()},
 	{CTState(Invalid | Established | Related | New), Accept()},
 	{Masquerade{}},

@@ -81,6 +81,7 @@ func render(w *world.World) feature.Result {
 	}
 	if len(held) > 0 {
 		r.Part.Tables = append(r.Part.Tables, table(families))
+		r.Part.Settings = append(r.Part.Settings, feature.LiberalTCP)
 	}
 	return r
 }

@@ -65,6 +65,7 @@ func render(w *world.World) feature.Result {
 	}
 	if len(d.Ports.List) > 0 {
 		r.Part.Tables = append(r.Part.Tables, table(d))
+		r.Part.Settings = append(r.Part.Settings, feature.LiberalTCP)
 	}
 	if len(d.Mappings) > 0 {
 		r.Reports = append(r.Reports, d.report(w))

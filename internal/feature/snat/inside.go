@@ -41,12 +41,16 @@ func insideSets(w *world.World) []*nft.Set {
 	return sets
 }
 
-// notOutside is where no router leads: link-local (RFC 3927, RFC 4291 2.5.6),
-// multicast (RFC 5771, RFC 4291 2.7) and the limited broadcast (RFC 919).
+// notOutside is where no router leads: link-local of IPv6 (RFC 4291 2.5.6), multicast
+// (RFC 5771, RFC 4291 2.7) and the limited broadcast (RFC 919). Link-local addresses
+// of IPv4 (RFC 3927) that are not this node's are outside: a cloud answers at
+// 169.254.169.254 its machines' addresses only.
 var notOutside = []netip.Prefix{
-	netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("224.0.0.0/4"), netip.MustParsePrefix("255.255.255.255/32"),
+	netip.MustParsePrefix("224.0.0.0/4"), netip.MustParsePrefix("255.255.255.255/32"),
 	netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("ff00::/8"),
 }
+
+var linkLocal4 = netip.MustParsePrefix("169.254.0.0/16")
 
 // insideOf is every destination towards which pods keep their addresses. Of a peer's
 // that is one of each family, which carries the overlay: another one in its Node may
@@ -54,6 +58,9 @@ var notOutside = []netip.Prefix{
 func insideOf(w *world.World) []netip.Prefix {
 	out := append([]netip.Prefix(nil), notOutside...)
 	out = append(out, w.Config.NonMasqueradeCIDRs...)
+	if beside(w) {
+		out = append(out, linkLocal4) // as everything inside, the other network's affair
+	}
 	add := func(addresses ...netip.Addr) {
 		for _, a := range addresses {
 			out = append(out, netip.PrefixFrom(a, a.BitLen()))

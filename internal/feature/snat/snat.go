@@ -15,6 +15,12 @@
 // end both. Ranges hold for TCP, UDP, SCTP and ICMP identifiers; other
 // protocols have no ports and are translated all the same.
 //
+// Translation is for what conntrack tracks. What it calls invalid, such as the FIN
+// of a connection that was idle for longer than its entry lives, would leave with
+// the pod's address, and is dropped and counted instead. Segments outside a window
+// are not invalid (nf_conntrack_tcp_be_liberal): they are translated, and the pod's
+// to judge, where the node would answer one with a reset of the connection.
+//
 // Sources: Linux net/netfilter/nf_nat_core.c, get_unique_tuple and
 // nf_nat_l4proto_unique_tuple; RFC 6056 for the choice of ports.
 package snat
@@ -67,6 +73,10 @@ func render(w *world.World) feature.Result {
 	}
 	outside := &nft.Chain{Name: "outside", Rules: ports.masquerade(ported(nft.Families...), ports.Range)}
 	t.Chains = append(t.Chains, translate, outside)
+	t.Chains = append(t.Chains, untranslated()...)
+	if !beside(w) { // there, settings of the node are that network's affair
+		r.Part.Settings = append(r.Part.Settings, feature.LiberalTCP)
+	}
 	if ports.Block > 0 {
 		addBlocks(w, t, &r)
 	}
@@ -89,6 +99,17 @@ func translation(w *world.World) []nft.Rule {
 		}
 	}
 	return out
+}
+
+// untranslated ends what would leave as it is, since no chain of type nat meets it.
+func untranslated() []*nft.Chain {
+	const name = "untranslated"
+	end := &nft.Chain{Name: name}
+	for _, f := range nft.Families {
+		end.Rules = append(end.Rules, nft.Rule{nft.SaddrIn(f, pods(f)), nft.DaddrNotIn(f, inside(f)), nft.Counter(), nft.Drop()})
+	}
+	return []*nft.Chain{{Name: "forward", Type: nft.Filter, Hook: nft.Forward, Priority: datapath.SNATForwardPriority,
+		Rules: []nft.Rule{{nft.CTState(nft.Invalid | nft.Untracked), nft.Goto(name)}}}, end}
 }
 
 // beside reports whether another network has the pods, which may masquerade them
