@@ -20,6 +20,7 @@ const (
 // Offsets in a packet, which begins with its Ethernet header, and the length that
 // the headers of each family have. Offsets of IPv6 extension headers vary.
 const (
+	senderARP, endARP        = 14 + 14, 14 + 28
 	saddr4, daddr4, end4     = 14 + 12, 14 + 16, 14 + 20
 	nextHeader, saddr6, end6 = 14 + 6, 14 + 8, 14 + 40
 )
@@ -66,13 +67,15 @@ func code(g Gate, m maps) asm.Instructions {
 			asm.Mov.Imm(asm.R1, 0),
 			asm.StoreMem(skb, skbPriority, asm.R1, asm.Word))
 	}
+	out = append(out, whereChecksum(skBuffHere())...)
 	out = append(out,
 		asm.LoadMem(asm.R0, skb, skbProtocol, asm.Word),
 		asm.JEq.Imm(asm.R0, networkOrder(unix.ETH_P_IP), "ipv4"),
 		asm.JEq.Imm(asm.R0, networkOrder(unix.ETH_P_IPV6), "ipv6"),
 		// Nothing else leads to the network layer: a second VLAN tag of VLAN 0 would.
-		asm.JEq.Imm(asm.R0, networkOrder(unix.ETH_P_ARP), "pass"),
+		asm.JEq.Imm(asm.R0, networkOrder(unix.ETH_P_ARP), "arp"),
 		asm.Ja.Label(Forged.String()))
+	out = append(out, arp()...)
 	out = append(out, ipv4(g, m)...)
 	out = append(out, ipv6(g, m)...)
 	for r := range reasons {
@@ -116,16 +119,25 @@ func headers(family string, length int32) asm.Instructions {
 		asm.Mov.Imm(asm.R0, 0).WithSymbol(enough))
 }
 
+// arp is for whom the sender says to be: each becomes a neighbour of the node, whose
+// table is one for all. Who has no address yet asks from 0.0.0.0 (RFC 5227).
+func arp() asm.Instructions {
+	return append(headers("arp", endARP),
+		asm.LoadMem(asm.R5, data, senderARP, asm.Word),
+		asm.JEq.Imm(asm.R5, 0, "pass"),
+		asm.Ja.Label("ipv4 sources"))
+}
+
 func ipv4(g Gate, m maps) asm.Instructions {
-	out := append(headers("ipv4", end4),
+	out := append(headers("ipv4", end4), behindPorts4()...)
+	out = append(out,
 		asm.LoadMem(asm.R0, data, daddr4, asm.Byte),
 		asm.JEq.Imm(asm.R0, 127, Loopback.String()),
-		asm.LoadMem(asm.R5, data, saddr4, asm.Word))
-	if g.Set {
-		out = append(out, // ::ffff:a.b.c.d
-			storeWord(1, 0), storeWord(2, 0), storeWord(3, networkOrder(0xffff)<<16),
-			asm.StoreMem(asm.RFP, keyAt(4), asm.R5, asm.Word))
-		return append(out, lookUp(m, Forged.String())...)
+		asm.LoadMem(asm.R5, data, saddr4, asm.Word),
+		asm.Mov.Imm(asm.R0, 0).WithSymbol("ipv4 sources"))
+	if g.hasTrie() {
+		out = append(out, asm.StoreMem(asm.RFP, keyAt(2), asm.R5, asm.Word), storeWord(3, 0), storeWord(4, 0), storeWord(5, 0))
+		return append(out, lookUp(m, family4, Forged.String())...)
 	}
 	for i, p := range g.Sources {
 		if p.Addr().Is4() {
@@ -137,7 +149,7 @@ func ipv4(g Gate, m maps) asm.Instructions {
 
 func ipv6(g Gate, m maps) asm.Instructions {
 	words := []asm.Register{asm.R2, asm.R3, asm.R4, asm.R5}
-	out := headers("ipv6", end6)
+	out := append(headers("ipv6", end6), behindPorts6()...)
 	for i, w := range words {
 		out = append(out, asm.LoadMem(w, data, int16(saddr6+4*i), asm.Word))
 	}
@@ -145,11 +157,11 @@ func ipv6(g Gate, m maps) asm.Instructions {
 	if g.Neighbour.IsValid() {
 		otherwise = "neighbours"
 	}
-	if g.Set {
+	if g.hasTrie() {
 		for i, w := range words {
-			out = append(out, asm.StoreMem(asm.RFP, keyAt(i+1), w, asm.Word))
+			out = append(out, asm.StoreMem(asm.RFP, keyAt(i+2), w, asm.Word))
 		}
-		out = append(out, lookUp(m, otherwise)...)
+		out = append(out, lookUp(m, family6, otherwise)...)
 	} else {
 		for i, p := range g.Sources {
 			if p.Addr().Is6() {
@@ -186,17 +198,17 @@ func compare(p netip.Prefix, words []asm.Register, not string) asm.Instructions 
 }
 
 // keyAt is where word i of a key of the trie stands on the stack: the length of the
-// prefix, and the address.
-func keyAt(i int) int16 { return int16(-24 + 4*i) }
+// prefix, the family, and the address.
+func keyAt(i int) int16 { return int16(-keyLength + 4*i) }
 
 func storeWord(i int, v int32) asm.Instruction {
 	return asm.StoreImm(asm.RFP, keyAt(i), int64(v), asm.Word)
 }
 
-// lookUp passes what is in the trie.
-func lookUp(m maps, otherwise string) asm.Instructions {
+// lookUp passes what is in the trie, of the address that stands in the key.
+func lookUp(m maps, family int32, otherwise string) asm.Instructions {
 	return asm.Instructions{
-		storeWord(0, 128),
+		storeWord(0, familyBits+bitsOf[family]), storeWord(1, family),
 		asm.LoadMapPtr(asm.R1, m.sources),
 		asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, int32(keyAt(0))),
 		asm.FnMapLookupElem.Call(),
@@ -251,9 +263,14 @@ func neighbours(own netip.Addr, words []asm.Register) asm.Instructions {
 		asm.Ja.Label(Forged.String()))
 }
 
-// load puts the bytes at the offset on the stack.
+// load puts the bytes at the offset on the stack. They are made part of the packet
+// proper first: whoever sent it may be able to write to where they were, and what
+// follows would read something else there.
 func load(length int32) asm.Instructions {
 	return asm.Instructions{
+		asm.Mov.Reg(asm.R1, skb), asm.Mov.Reg(asm.R2, at), asm.Add.Imm(asm.R2, length),
+		asm.FnSkbPullData.Call(),
+		asm.JNE.Imm(asm.R0, 0, Forged.String()),
 		asm.Mov.Reg(asm.R1, skb), asm.Mov.Reg(asm.R2, at),
 		asm.Mov.Reg(asm.R3, asm.RFP), asm.Add.Imm(asm.R3, -8), asm.Mov.Imm(asm.R4, length),
 		asm.FnSkbLoadBytes.Call(),

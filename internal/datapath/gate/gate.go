@@ -17,7 +17,8 @@ import (
 )
 
 // A Gate says what comes in by Link: IPv4 and IPv6 that is not for the node's
-// loopback, from one of the sources; and ARP.
+// loopback, from one of the sources; and ARP of them, or of who has no address yet.
+// Nothing may be left to be written into its addresses or ports: see unfinished.go.
 type Gate struct {
 	Link    string
 	Sources []netip.Prefix
@@ -41,13 +42,19 @@ type program struct {
 	sources []netip.Prefix // in its trie
 }
 
+// hasTrie reports whether a trie has the sources. Behind instructions for everybody
+// none could be reached, which the verifier wants.
+func (g Gate) hasTrie() bool {
+	return g.Set || slices.ContainsFunc(g.Sources, func(p netip.Prefix) bool { return p.Bits() == 0 })
+}
+
 // program is what the kernel shows of g.
 func (g Gate) program() program {
 	if g.found != nil {
 		return *g.found
 	}
 	p := program{name: nameOf(g)}
-	if g.Set {
+	if g.hasTrie() {
 		p.sources = g.Sources
 	}
 	return p
@@ -57,8 +64,8 @@ func (g Gate) program() program {
 // their tries.
 func (g Gate) same(h Gate) bool {
 	if g.found == nil && h.found == nil {
-		return g.Neighbour == h.Neighbour && g.Priority == h.Priority && g.Set == h.Set &&
-			(g.Set || slices.Equal(g.Sources, h.Sources))
+		return g.Neighbour == h.Neighbour && g.Priority == h.Priority && g.hasTrie() == h.hasTrie() &&
+			(g.hasTrie() || slices.Equal(g.Sources, h.Sources))
 	}
 	return g.program().name == h.program().name
 }
@@ -94,6 +101,8 @@ func text(p netip.Prefix) string {
 type Change struct {
 	Link  string
 	Shuts bool // there was no such gate before
+	// Alone: it needs no rules that know packets before it.
+	Alone bool
 	text  string
 	apply func() error
 }
@@ -131,8 +140,8 @@ func Diff(have, want []Gate, left func(link string) bool) (add, del []Change) {
 		delete(there, w.Link)
 		switch {
 		case !found || !h.same(w):
-			add = append(add, Change{w.Link, true, w.String(), func() error { return attach(w) }})
-		case w.Set:
+			add = append(add, Change{w.Link, true, w.Priority == 0, w.String(), func() error { return attach(w) }})
+		case w.hasTrie():
 			if c, differs := refill(h, w); differs {
 				add = append(add, c)
 			}
@@ -140,7 +149,7 @@ func Diff(have, want []Gate, left func(link string) bool) (add, del []Change) {
 	}
 	for _, h := range have {
 		if _, is := there[h.Link]; is {
-			del = append(del, Change{h.Link, false, "gate dev " + h.Link + " open", func() error { return detach(h.Link) }})
+			del = append(del, Change{h.Link, false, false, "gate dev " + h.Link + " open", func() error { return detach(h.Link) }})
 		}
 	}
 	return add, del
@@ -158,7 +167,7 @@ func refill(have, want Gate) (Change, bool) {
 		return Change{}, false
 	}
 	line := "gate dev " + want.Link + list(" add", come) + list(" delete", gone)
-	return Change{want.Link, false, line, func() error { return fill(want.Link, come, gone) }}, true
+	return Change{want.Link, false, false, line, func() error { return fill(want.Link, come, gone) }}, true
 }
 
 // list is a word and the prefixes behind it, if there are any.

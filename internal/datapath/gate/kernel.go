@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 	"slices"
@@ -25,9 +24,15 @@ const (
 	sourcesName = Prefix + "sources"
 	// mostSources bounds a trie. It takes memory for what is in it only.
 	mostSources = 1 << 18
-	keyLength   = 4 + 16
-	mapped      = 96 // bits of an IPv6 address before an IPv4 address that is mapped to it
+	// keyLength is that of a prefix's length, a family, and an address. IPv4 is not
+	// inside of IPv6: ::/0 is none of its prefixes.
+	keyLength  = 4 + 4 + 16
+	familyBits = 32
 )
+
+const family4, family6 = 4, 6
+
+var bitsOf = map[int32]int32{family4: 32, family6: 128}
 
 // attach puts the program in front of the others at its link, or in the place of
 // one of ours. A link that is not there lets nothing in.
@@ -40,24 +45,25 @@ func attach(g Gate) error {
 	if err != nil {
 		return err
 	}
-	defer end(p)
+	defer p.Close()
 	o := link.RawAttachProgramOptions{Target: dev.Index, Program: p, Attach: ebpf.AttachTCXIngress, Anchor: link.Head()}
-	old, err := ours(dev.Index)
+	old, first, err := ours(dev.Index)
+	for _, o := range old {
+		defer o.Close()
+	}
 	if err != nil {
 		return err
 	}
-	for i, o := range old {
-		defer end(o)
-		if i > 0 { // nobody but us makes these, and we make one
-			if err := remove(dev.Index, o); err != nil {
-				return err
-			}
-		}
+	if first {
+		o.Anchor, old = link.ReplaceProgram(old[0]), old[1:]
 	}
-	if len(old) > 0 {
-		o.Anchor = link.ReplaceProgram(old[0])
+	if err := link.RawAttachProgram(o); err != nil {
+		return err
 	}
-	return link.RawAttachProgram(o)
+	for _, o := range old { // nobody but us makes these, and we make one
+		err = errors.Join(err, remove(dev.Index, o))
+	}
+	return err
 }
 
 // loaded is the program of a gate with its maps, which live as long as it does.
@@ -66,28 +72,29 @@ func loaded(g Gate) (*ebpf.Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer end(refused)
+	defer refused.Close()
 	m := maps{refused: refused.FD()}
-	if g.Set {
+	if g.hasTrie() {
 		trie, err := ebpf.NewMap(&ebpf.MapSpec{Name: sourcesName, Type: ebpf.LPMTrie, KeySize: keyLength, ValueSize: 4,
 			MaxEntries: mostSources, Flags: noPrealloc})
 		if err != nil {
 			return nil, err
 		}
-		defer end(trie)
+		defer trie.Close()
 		if err := put(trie, g.Sources); err != nil {
 			return nil, err
 		}
 		m.sources = trie.FD()
 	}
 	return ebpf.NewProgram(&ebpf.ProgramSpec{Name: nameOf(g), Type: ebpf.SchedCLS, AttachType: ebpf.AttachTCXIngress,
-		Instructions: code(g, m), License: "Apache-2.0"})
+		Instructions: code(g, m), License: license})
 }
 
-const noPrealloc = 1 // BPF_F_NO_PREALLOC, which tries need
+// license: what tells of checksums may be called by programs under the GPL only, so
+// the instructions of gates are under it too, besides the license of the rest.
+const license = "Dual BSD/GPL"
 
-// end closes a descriptor; what it stands for is the kernel's.
-func end(c io.Closer) { _ = c.Close() } // nothing was written
+const noPrealloc = 1 // BPF_F_NO_PREALLOC, which tries need
 
 func put(trie *ebpf.Map, ps []netip.Prefix) error {
 	for _, p := range ps {
@@ -98,22 +105,29 @@ func put(trie *ebpf.Map, ps []netip.Prefix) error {
 	return nil
 }
 
-// keyOf is a prefix in a trie: its length in the CPU's order, and its address.
+// keyOf is a prefix in a trie: its length and its family in the CPU's order, and its
+// address.
 func keyOf(p netip.Prefix) []byte {
-	bits, a := p.Bits(), p.Addr().As16()
+	family := uint32(family6)
 	if p.Addr().Is4() {
-		bits += mapped
+		family = family4
 	}
-	return append(binary.NativeEndian.AppendUint32(nil, uint32(bits)), a[:]...)
+	key := binary.NativeEndian.AppendUint32(nil, uint32(familyBits+p.Bits()))
+	key = append(binary.NativeEndian.AppendUint32(key, family), p.Addr().AsSlice()...)
+	return append(key, make([]byte, keyLength-len(key))...)
 }
 
 func prefixOf(key []byte) (netip.Prefix, bool) {
 	if len(key) != keyLength {
 		return netip.Prefix{}, false
 	}
-	a, bits := netip.AddrFrom16([16]byte(key[4:])), int(binary.NativeEndian.Uint32(key))
-	if a.Is4In6() && bits >= mapped {
-		a, bits = a.Unmap(), bits-mapped
+	bits := int(binary.NativeEndian.Uint32(key)) - familyBits
+	var a netip.Addr
+	switch binary.NativeEndian.Uint32(key[4:]) {
+	case family4:
+		a = netip.AddrFrom4([4]byte(key[8:]))
+	case family6:
+		a = netip.AddrFrom16([16]byte(key[8:]))
 	}
 	p := netip.PrefixFrom(a, bits)
 	return p, p.IsValid()
@@ -126,7 +140,7 @@ func fill(name string, come, gone []netip.Prefix) error {
 		if err != nil {
 			return err
 		}
-		defer end(trie)
+		defer trie.Close()
 		if err := put(trie, come); err != nil {
 			return err
 		}
@@ -146,7 +160,7 @@ func Refused(name string) (counts [reasons]uint64, err error) {
 		if err != nil {
 			return err
 		}
-		defer end(m)
+		defer m.Close()
 		return m.Lookup(uint32(0), &counts)
 	})
 	return counts, err
@@ -158,7 +172,7 @@ func detach(name string) error {
 	if dev == nil || err != nil {
 		return err
 	}
-	old, err := ours(dev.Index)
+	old, _, err := ours(dev.Index)
 	for _, o := range old {
 		err = errors.Join(err, remove(dev.Index, o), o.Close())
 	}
@@ -190,12 +204,12 @@ func ofGate(name string, do func(*ebpf.Program) error) error {
 	if dev == nil || err != nil {
 		return cmp.Or(err, ErrNone)
 	}
-	all, err := ours(dev.Index)
+	all, _, err := ours(dev.Index)
+	for _, p := range all {
+		defer p.Close()
+	}
 	if err != nil {
 		return err
-	}
-	for _, p := range all {
-		defer end(p)
 	}
 	if len(all) == 0 {
 		return ErrNone
@@ -203,31 +217,32 @@ func ofGate(name string, do func(*ebpf.Program) error) error {
 	return do(all[0])
 }
 
-// ours are the programs of ours at a link. A kernel without tcx has none.
-func ours(index int) ([]*ebpf.Program, error) {
+// ours are the programs of ours at a link, and whether one of them is asked before
+// those of others: behind one that lets a packet in no other is asked. A kernel
+// without tcx has none.
+func ours(index int) (out []*ebpf.Program, first bool, err error) {
 	r, err := link.QueryPrograms(link.QueryOptions{Target: index, Attach: ebpf.AttachTCXIngress})
 	if err != nil {
 		if errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.EINVAL) {
-			return nil, nil
+			return nil, false, nil
 		}
-		return nil, err
+		return nil, false, err
 	}
-	var out []*ebpf.Program
-	for _, a := range r.Programs {
+	for i, a := range r.Programs {
 		p, err := ebpf.NewProgramFromID(a.ID)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return out, err
+			return out, first, err
 		}
 		if info, err := p.Info(); err == nil && strings.HasPrefix(info.Name, Prefix) {
-			out = append(out, p)
+			out, first = append(out, p), first || i == 0
 		} else {
-			end(p)
+			p.Close()
 		}
 	}
-	return out, nil
+	return out, first, nil
 }
 
 // mapOf is the map of a program that has the given name.
@@ -245,7 +260,7 @@ func mapOf(p *ebpf.Program, name string) (*ebpf.Map, error) {
 		if info, err := m.Info(); err == nil && info.Name == name {
 			return m, nil
 		}
-		end(m)
+		m.Close()
 	}
 	return nil, fmt.Errorf("its program has no map %s", name)
 }
@@ -270,9 +285,9 @@ func readOne(name string) (Gate, bool, error) {
 	if dev == nil || err != nil { // it went, with all that was on it
 		return Gate{}, false, err
 	}
-	all, err := ours(dev.Index)
+	all, first, err := ours(dev.Index)
 	for _, p := range all {
-		defer end(p)
+		defer p.Close()
 	}
 	if err != nil || len(all) == 0 {
 		return Gate{}, false, err
@@ -285,11 +300,14 @@ func readOne(name string) (Gate, bool, error) {
 	if len(all) > 1 {
 		p.name += " and others"
 	}
+	if !first {
+		p.name += " behind others"
+	}
 	trie, err := mapOf(all[0], sourcesName)
 	if err != nil {
 		return Gate{Link: name, found: &p}, true, nil // it has none
 	}
-	defer end(trie)
+	defer trie.Close()
 	var key []byte
 	var value uint32
 	for all := trie.Iterate(); all.Next(&key, &value); {

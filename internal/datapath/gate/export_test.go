@@ -1,0 +1,7 @@
+package gate
+
+// For tests.
+var (
+	PrefixOf, KeyOf = prefixOf, keyOf
+	Load            = loaded
+)
