@@ -54,14 +54,14 @@ func (s *Snapshot) everybodys() bool {
 	return len(s.Failures) == 0 || slices.ContainsFunc(s.Failures, s.needed)
 }
 
-// needed reports whether every pod needs what was refused: rules, the tunnel's device
+// needed reports whether every pod needs what was refused: rules, the tunnel's device, gate
 // and addresses, settings of the whole node, such as forwarding, and the node's own
 // pod CIDRs, which may be those of another network's bridge.
 func (s *Snapshot) needed(f datapath.Failure) bool {
 	switch f.Kind {
 	case datapath.KindRules:
 		return true
-	case datapath.KindLink, datapath.KindAddress:
+	case datapath.KindLink, datapath.KindAddress, datapath.KindGate:
 		return f.Link == datapath.VXLANLink
 	case datapath.KindSetting:
 		return f.Link == "" && !slices.Contains(world.TCPKeys, f.Setting.Key)

@@ -114,7 +114,7 @@ func Apply(c Changes) error {
 		return fmt.Errorf("apply: %w", err)
 	}
 	if err := nft.Apply(c.nft); err != nil {
-		a.failed = append(a.failed, Failure{Kind: KindRules, Err: err})
+		a.failed, a.unruled = append(a.failed, Failure{Kind: KindRules, Err: err}), true
 	}
 	if err := a.make(c.steps); err != nil {
 		return fmt.Errorf("apply: %w", err)
@@ -136,9 +136,10 @@ const onTheWay = 20 * time.Millisecond
 
 // An applying is one call of Apply on its way.
 type applying struct {
-	failed Failures
-	broken map[string]bool // links that could not be made: nothing can hang on them
-	open   bool            // a link or a setting is still there that should not be
+	failed  Failures
+	broken  map[string]bool // links that could not be made: nothing can hang on them
+	unruled bool            // the rules were refused
+	open    bool            // a link or a setting is still there that should not be
 }
 
 // make makes steps in their order; those that the kernel takes by the hundred are
@@ -171,12 +172,15 @@ func (a *applying) make(steps []step) error {
 			continue
 		}
 		steps = steps[1:]
-		if a.broken[s.link] {
-			continue
+		if a.broken[s.link] || a.unruled && s.kind == KindGate && !s.closes {
+			continue // the rules that are to do what the gate did are not there
 		}
 		if err := s.apply(); err != nil {
 			a.fail(s, err)
 			a.broken[s.link] = s.makes || s.closes
+			if s.closes {
+				a.shut(s)
+			}
 			a.open = a.open || s.kind == KindSetting && s.setting().Netns == "" || s.gone()
 		}
 	}
@@ -201,6 +205,14 @@ func going(steps []step) int {
 		}
 	}
 	return len(steps)
+}
+
+// shut takes a link down whose gate was refused: rules that did the same may be gone
+// in the next moment. It comes up again with its gate.
+func (a *applying) shut(s step) {
+	if err := link.Down(s.link); err != nil {
+		a.fail(s, fmt.Errorf("%s: %w", s.link, err))
+	}
 }
 
 func (a *applying) remove(steps []step) {

@@ -150,7 +150,7 @@ func diffRest(have, want Part) []step {
 	stays := func(link string) bool { return !gone[link] && !going[link] }
 	shut, open := gate.Diff(have.Gates, want.Gates, stays)
 	for _, g := range shut {
-		out = append(out, step{kind: KindGate, link: g.Link, closes: g.Shuts, first: g.Shuts && !gone[g.Link], change: g, apply: g.Apply})
+		out = append(out, step{kind: KindGate, link: g.Link, closes: g.Shuts, first: g.Shuts && g.Alone && !gone[g.Link], change: g, apply: g.Apply})
 	}
 	out = append(out, rise...)
 	shape, unshape := tc.DiffShapers(have.Shapers, want.Shapers, stays)

@@ -221,6 +221,18 @@ func setMTU(l *Link) error {
 	return netlink.LinkSetUp(dev)
 }
 
+// Down takes a link down, if there is one of the name.
+func Down(name string) error {
+	dev, err := netlink.LinkByName(name)
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return netlink.LinkSetDown(dev)
+}
+
 // setPeerMTU sets the MTU inside the pod. An end that the pod took away or gave
 // another name is its own affair.
 func setPeerMTU(l *Link) error {
