@@ -80,6 +80,8 @@ type Agent struct {
 	snapshot atomic.Pointer[Snapshot]
 	held     datapath.State // what the kernel holds, as far as we know; the loop's own
 	flows    *redirector
+	strays   *strays
+	unruled  bool // connections may have begun while rules were missing; the loop's own
 	// repairs that were begun, and are not known to be done; the loop's own
 	repairing map[datapath.Repair]bool
 	repaired  int64 // in all; the loop's own
@@ -141,6 +143,7 @@ func New(c Config) (*Agent, error) {
 	}
 	a.complain()
 	a.flows = newRedirector(c.Log)
+	a.strays = newStrays(c.Log, c.Features)
 	a.ports = newNodePorts(a.given.allocations)
 	a.pressure = pressure.New(a.events.record, c.Log)
 	a.metrics.registry.MustRegister(pressureCollector{a.pressure}, reachCollector{a.reach}, nodePortCollector{a})

@@ -100,6 +100,10 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 	if err == nil || s.rulesHold() {
 		a.ports.leads(s.Rendered.Allocations.NodePorts)
 		a.flows.follow(s)
+		if a.unruled {
+			a.strays.look(s.World)
+			a.unruled = false
+		}
 	} else {
 		a.ports.mayLead(s.Rendered.Allocations.NodePorts)
 	}
@@ -123,6 +127,7 @@ func (a *Agent) apply(want datapath.State) (datapath.Changes, error) {
 		return a.verify(want)
 	}
 	changes := datapath.DiffStates(a.held, want)
+	a.unruled = a.unruled || changes.MakesTables()
 	if err := a.makeChanges(changes); err != nil {
 		a.config.Log.Debug("the kernel is not as it was left; reading it", "error", err)
 		return a.verify(want)
@@ -141,6 +146,7 @@ func (a *Agent) verify(want datapath.State) (datapath.Changes, error) {
 	changes := datapath.Diff(have, want)
 	a.loop.looked(time.Since(began))
 	a.drifted(datapath.Repairs(have, a.held, want))
+	a.unruled = a.unruled || changes.ChangesRules()
 	if err := a.makeChanges(changes); err != nil {
 		return changes, err
 	}

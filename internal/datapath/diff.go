@@ -259,6 +259,13 @@ func (c Changes) Empty() bool { return c.Len() == 0 }
 // Len is the number of changes.
 func (c Changes) Len() int { return len(c.first) + len(c.nft) + len(c.steps) + len(c.ends) }
 
+// MakesTables reports whether tables are made: connections may have begun without
+// what they do.
+func (c Changes) MakesTables() bool { return slices.ContainsFunc(c.nft, nft.Change.Makes) }
+
+// ChangesRules reports whether anything of nftables is changed or made.
+func (c Changes) ChangesRules() bool { return len(c.nft) > 0 }
+
 // String is the changes as commands, one a line, in the order of Apply.
 func (c Changes) String() string {
 	var b strings.Builder

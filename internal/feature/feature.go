@@ -4,6 +4,7 @@ package feature
 
 import (
 	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/datapath/conntrack"
 	"fairlead.dev/fairlead/internal/doctor"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -19,6 +20,10 @@ type Feature struct {
 	Reads func(*world.World) any
 	// Needs are the objects that Render reads besides Nodes and settings.
 	Needs world.Needs
+	// Astray tells the connections that would go elsewhere had they not begun while
+	// the feature's rules were not there; nil where there are none. Nobody has answered
+	// them.
+	Astray func(*world.World) func(*conntrack.Entry) bool
 	// Checks are the feature's own questions to the node.
 	Checks []doctor.Check
 }

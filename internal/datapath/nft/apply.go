@@ -23,7 +23,7 @@ type step struct {
 const elementsPerMessage = 500
 
 func addTable(t *Table) []Change {
-	out := []Change{{text: "add table inet " + t.Name, send: []step{
+	out := []Change{{text: "add table inet " + t.Name, made: true, send: []step{
 		{msg: unix.NFT_MSG_NEWTABLE, flags: netlink.Create, attrs: []attr{str(unix.NFTA_TABLE_NAME, t.Name)}},
 	}}}
 	for i, s := range t.Sets {

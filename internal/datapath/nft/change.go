@@ -13,7 +13,11 @@ type Change struct {
 	of   *Set      // what elements are of
 	list []Element // that come or go; text is what stands before them
 	ends bool
+	made bool // a table
 }
+
+// Makes reports whether c makes a table.
+func (c Change) Makes() bool { return c.made }
 
 // Ends reports whether c takes a whole table away, and puts nothing in its place.
 func (c Change) Ends() bool { return c.ends }

@@ -32,6 +32,7 @@ import (
 var Feature = feature.Feature{
 	Name:   "hostport",
 	Render: render,
+	Astray: astray,
 	Reads: func(w *world.World) any {
 		return struct {
 			attachments *world.Attachments

@@ -29,6 +29,7 @@ import (
 var Feature = feature.Feature{
 	Name:   "nodeportlocal",
 	Render: render,
+	Astray: astray,
 	Needs:  world.Needs{Pods: world.NodePods, Services: true},
 	Reads: func(w *world.World) any {
 		return struct {

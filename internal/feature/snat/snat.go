@@ -51,6 +51,7 @@ var Feature = feature.Feature{
 			blocks blockReads
 		}{w.Node, w.Peers, w.Config, InForce(w), readsOfBlocks(w)}
 	},
+	Astray: astray,
 	Checks: []doctor.Check{portRanges, portBlocks},
 }
 

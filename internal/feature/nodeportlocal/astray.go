@@ -1,0 +1,20 @@
+package nodeportlocal
+
+import (
+	"fairlead.dev/fairlead/internal/datapath/conntrack"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// astray are connections to ports that were given out and do not lead to the pod.
+func astray(w *world.World) func(*conntrack.Entry) bool {
+	given := map[world.Port]bool{}
+	if w.Allocations.NodePorts != nil {
+		for _, p := range w.Allocations.NodePorts.List {
+			given[p.Port] = true
+		}
+	}
+	return func(e *conntrack.Entry) bool {
+		to := e.Original.Destination
+		return e.Reply.Source == to && given[world.Port{IPv6: to.Addr().Is6(), Protocol: e.Protocol, Number: to.Port()}] && w.HasAddress(to.Addr())
+	}
+}
