@@ -57,12 +57,13 @@ const (
 	forwarding4   = 0
 	forwarding6   = 0
 	routeLocalnet = 26 - 1
+	disableIPv6   = 26
 )
 
 var families = []string{"ipv4", "ipv6"}
 
-// beliefs is what l is to have, in the given family: also that it forwards the
-// family, if it leads to addresses of it.
+// beliefs is what l is to have, in the given family: also that it has the family and
+// forwards it, if it leads to addresses of it.
 func (l *Link) beliefs(family string) []belief {
 	out := beliefs[family]
 	like, place := netip.Addr.Is4, forwarding4
@@ -75,10 +76,13 @@ func (l *Link) beliefs(family string) []belief {
 		}
 		out = append(slices.Clip(out), localnet)
 	}
-	if slices.ContainsFunc(l.leadsTo(), like) {
-		out = append(slices.Clip(out), belief{"forwarding", place, 1})
+	if !slices.ContainsFunc(l.leadsTo(), like) {
+		return out
 	}
-	return out
+	if family == "ipv6" { // else it is what new interfaces have (conf/default)
+		out = append(slices.Clip(out), belief{"disable_ipv6", disableIPv6, 0})
+	}
+	return append(slices.Clip(out), belief{"forwarding", place, 1})
 }
 
 // leadsTo are addresses that are reached by l, or with which it reaches others.

@@ -94,12 +94,15 @@ func build(l *Link) error {
 	if err := makeDevice(l); err != nil {
 		return err
 	}
+	if err := believe(l); err != nil { // also that it has IPv6
+		return err
+	}
 	for _, a := range l.Addresses {
 		if err := addAddress(l.Name, a); err != nil {
 			return err
 		}
 	}
-	return believe(l)
+	return nil
 }
 
 func makeDevice(l *Link) error {

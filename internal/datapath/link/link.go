@@ -224,10 +224,11 @@ func (l *Link) commands() []string {
 			l.Name, mac, l.MTU, p.Name, net.HardwareAddr(p.MAC[:]), l.MTU, v.Netns))
 		out = append(out, l.inside()...)
 	}
+	out = append(out, l.settingsText())
 	for _, a := range l.Addresses {
 		out = append(out, addressText(a, l.Name))
 	}
-	return append(out, l.settingsText())
+	return out
 }
 
 func (l *Link) up() string { return fmt.Sprintf("ip link set %s up", l.Name) }

@@ -48,6 +48,7 @@ func render(w *world.World) feature.Result {
 	var problems []world.Problem
 	for _, cidr := range w.Node.PodCIDRs {
 		p.Settings = append(p.Settings, forwarding(cidr.Addr()))
+		p.Settings = append(p.Settings, forwardingOf(w, cidr.Addr())...)
 		p.Routes = append(p.Routes, route.Route{Dst: cidr})
 	}
 	for _, a := range w.Attachments.List {
@@ -127,6 +128,18 @@ func Gateway(addr netip.Addr) netip.Addr {
 		return gateway6
 	}
 	return gateway4
+}
+
+// forwardingOf keeps the interfaces by which the node reaches the outside forwarding
+// IPv4, whatever others set for each: what answers pods comes in by them. IPv6 is
+// forwarded by all interfaces or by none (Linux net/ipv6/ip6_output.c, ip6_forward).
+func forwardingOf(w *world.World, addr netip.Addr) (out []sysctl.Setting) {
+	for _, e := range w.Kernel.Exits {
+		if addr.Is4() && e.Address.Is4() {
+			out = append(out, sysctl.Setting{Key: "net/ipv4/conf/" + e.Interface + "/forwarding", Value: "1"})
+		}
+	}
+	return out
 }
 
 func forwarding(addr netip.Addr) sysctl.Setting {
