@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fairlead.dev/fairlead/internal/feature/snat"
+	"fairlead.dev/fairlead/internal/feature/tcp"
 	"fairlead.dev/fairlead/internal/pressure"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -18,6 +19,7 @@ func pressureConfig(w *world.World) pressure.Config {
 		return c
 	}
 	p := snat.InForce(w)
+	c.Monotonic = w.Config.Enabled(tcp.Feature.Name) && w.Config.PodTCP.Timestamps == world.TimestampsMonotonic
 	c.Ports, c.Randomized = p.Range, p.Randomized
 	if len(w.Attachments.List) > 0 { // blocks are pods'; who is not known shares the range
 		c.Block = p.Block

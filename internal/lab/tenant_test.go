@@ -235,8 +235,14 @@ func readFile(t *testing.T, path string) string {
 // metric is the value of one that has no labels.
 func (c *crime) metric(t *testing.T, name string) float64 {
 	t.Helper()
+	return metric(t, c.netns["n1"], name)
+}
+
+// metric is the value of one, with its labels, of the agent in the namespace at path.
+func metric(t *testing.T, path, name string) float64 {
+	t.Helper()
 	var answer []byte
-	if err := netns.Do(c.netns["n1"], func() error {
+	if err := netns.Do(path, func() error {
 		s, err := net.DialTimeout("tcp", "127.0.0.1:9468", patience)
 		if err != nil {
 			return err

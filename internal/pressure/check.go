@@ -15,7 +15,7 @@ func (w *Watch) Checks() []doctor.Check {
 	}, {
 		ID: "snat-reuse", Ask: "Do new connections wait, since their ports come back too soon?",
 		Run: func(context.Context, doctor.Subject) []doctor.Finding {
-			return w.Status().Waits.diagnose(kernelOffsets)
+			return w.Status().Waits.diagnose(*w.config.Load(), kernelOffsets)
 		},
 	}}
 }
@@ -61,7 +61,7 @@ func (t Tally) matter(n int) bool { return n >= waitsLeast && n >= portion(t.New
 
 // diagnose says which connections waited, and why. Ports that come back and a far
 // end that does not answer have different cures.
-func (s Waits) diagnose(offsets func() (byPort bool, err error)) []doctor.Finding {
+func (s Waits) diagnose(c Config, offsets func() (byPort bool, err error)) []doctor.Finding {
 	evidence := map[string]any{"lastMinute": s.LastMinute, "worst": s.Worst}
 	timestamps := "do not depend on ports"
 	switch byPort, err := offsets(); {
@@ -80,8 +80,7 @@ func (s Waits) diagnose(offsets func() (byPort bool, err error)) []doctor.Findin
 	}
 	for _, w := range s.Worst {
 		if w.matter(w.Held) {
-			add(doctor.Warn, w.share(w.Held)+" waited: ports come back within the far end's TIME_WAIT, and it takes their timestamps for old ones (this kernel's "+timestamps+")",
-				"set podTCPTimestamps: monotonic")
+			add(doctor.Warn, fmt.Sprintf("%s; timestamps of this kernel %s", w.held(), timestamps), c.cure())
 		}
 		if w.matter(w.Unanswered) {
 			add(doctor.Warn, w.share(w.Unanswered)+" got no answer to their first packet",
@@ -92,6 +91,20 @@ func (s Waits) diagnose(offsets func() (byPort bool, err error)) []doctor.Findin
 		add(doctor.OK, fmt.Sprintf("of %d new connections that were followed in the last minute, %d waited", s.LastMinute.New, s.LastMinute.Waited()), "")
 	}
 	return out
+}
+
+// held says why some of w's connections waited.
+func (w Wait) held() string {
+	return w.share(w.Held) + " waited: ports come back within TIME_WAIT of the far end, which takes their timestamps for old ones"
+}
+
+// cure is what ends that.
+func (c Config) cure() string {
+	if c.Monotonic {
+		return "podTCPTimestamps: monotonic is set, and does not reach pods with a value of their own (see pod-tcp), pods of another network that the agent " +
+			"does not know, the node's own connections (hostTCPTimestamps) and other nodes behind the same address"
+	}
+	return "set podTCPTimestamps: monotonic"
 }
 
 // share is n of the new connections, for people.

@@ -3,6 +3,7 @@ package pressure
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -27,10 +28,16 @@ const (
 	reasonLost    = "ConnectionsLost"
 	reasonFilling = "ConntrackTableFilling"
 	reasonWell    = "ConntrackTableFree"
+	reasonReturns = "SNATPortsComeBack"
 )
 
-// losesAgain is how long losses are put together into one event.
-const losesAgain = 10 * time.Second
+// losesAgain is how long losses are put together into one event, and
+// returnsAgain how long a destination to which ports come back is not told of
+// again.
+const (
+	losesAgain   = 10 * time.Second
+	returnsAgain = 10 * time.Minute
+)
 
 // A judge says what of all that is seen is worth an event. It remembers what it
 // has said.
@@ -40,9 +47,12 @@ type judge struct {
 	table    int       // the level of the table that was told of, in percent
 	lost     Growth    // and not told yet
 	lostTold time.Time // when losses were told last
+	returned map[Far]time.Time
 }
 
-func newJudge() *judge { return &judge{scarce: map[Destination]bool{}} }
+func newJudge() *judge {
+	return &judge{scarce: map[Destination]bool{}, returned: map[Far]time.Time{}}
+}
 
 // portion is percent of size, rounded up.
 func portion(size, percent int) int { return (size*percent + 99) / 100 }
@@ -109,6 +119,9 @@ func (j *judge) losses(now time.Time, s Status) []world.Event {
 		subject, why = f.Target(), fmt.Sprintf("most likely %s, where %s: %s", f.Destination, f, j.advice())
 	case !j.config.Randomized:
 		why = "most likely two took the same source port at the same instant: set nodeSNATRandomizePorts: true"
+		if !j.config.Monotonic { // random ports come back to servers that hold them
+			why += ", with podTCPTimestamps: monotonic"
+		}
 	default:
 		why = "no destination is short of source ports: other translation on this node may be the reason"
 	}
@@ -116,6 +129,19 @@ func (j *judge) losses(now time.Time, s Status) []world.Event {
 		"%d new connections lost a packet (insert_failed %d, drop %d), %s", n, j.lost.InsertFailed, j.lost.Drop, why))
 	j.lost, j.lostTold = Growth{}, now
 	return []world.Event{e}
+}
+
+// returns tells of ports that come back while the far end holds them. Those that
+// are not answered are no affair of the node's.
+func (j *judge) returns(now time.Time, s Waits) (events []world.Event) {
+	maps.DeleteFunc(j.returned, func(_ Far, told time.Time) bool { return now.Sub(told) >= returnsAgain })
+	for _, w := range s.Worst {
+		if _, told := j.returned[w.Far]; !told && w.matter(w.Held) {
+			j.returned[w.Far] = now
+			events = append(events, j.event(world.Warning, reasonReturns, w.Target(), w.held()+": "+j.config.cure()))
+		}
+	}
+	return events
 }
 
 // full judges the table as a whole.

@@ -31,6 +31,7 @@ type Config struct {
 	Ports      world.PortRange // that source NAT takes; zero: the kernel's choice
 	Block      int             // of them that each pod has to itself; 0: all share them
 	Randomized bool            // they are taken at random
+	Monotonic  bool            // the timestamps of pods are asked to have no offsets
 }
 
 // kernelPorts are what the kernel chooses from where no range is given (Linux
@@ -214,7 +215,7 @@ func (w *Watch) watch(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for _, e := range events {
+		for _, e := range append(events, o.judge.returns(time.Now(), w.Status().Waits)...) {
 			w.record(e)
 		}
 		next.Reset(o.wait())

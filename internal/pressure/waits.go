@@ -3,17 +3,29 @@ package pressure
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
-	"fairlead.dev/fairlead/internal/datapath/conntrack"
 	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/internal/datapath/conntrack"
 )
 
-// A Wait is how new TCP connections to one destination fared, of those that were
+// A Far is a far end, and the address that it is shown.
+type Far struct {
+	Source   netip.Addr     `json:"source"`
+	Protocol Protocol       `json:"protocol"`
+	To       netip.AddrPort `json:"destination"`
+}
+
+// Target is what is at the far end: "tcp 198.51.100.10:443".
+func (f Far) Target() string { return Destination{Protocol: f.Protocol, To: f.To}.Target() }
+
+// A Wait is how new TCP connections to one far end fared, of those that were
 // followed.
 type Wait struct {
-	Destination
+	Far
 	Tally
 }
 
@@ -42,7 +54,7 @@ type Waits struct {
 	Missing    string `json:"missing,omitempty"` // why nothing is seen
 	Total      Tally  `json:"total"`             // since the watch runs
 	LastMinute Tally  `json:"lastMinute"`
-	Worst      []Wait `json:"worst"` // destinations of the last minute, at most ten
+	Worst      []Wait `json:"worst"` // far ends of the last minute, at most ten
 }
 
 // again is when a SYN that was not answered is sent again, less what a busy
@@ -51,7 +63,7 @@ const again = 900 * time.Millisecond
 
 const (
 	mostFollowed = 4096 // connections in one window
-	mostKept     = 64   // destinations of one window
+	mostKept     = 64   // far ends of one window
 )
 
 // A window follows connections that begin while it is open, until they are
@@ -59,19 +71,19 @@ const (
 type window struct {
 	config   Config
 	attempts map[conntrack.Tuple]attempt
-	done     map[Destination]Tally
+	done     map[Far]Tally
 }
 
 // An attempt is a connection that begins.
 type attempt struct {
 	at             time.Time
-	to             Destination
+	to             Far
 	answered, held bool
 	late           bool // it was answered only after its SYN was sent again
 }
 
 func newWindow(c Config) *window {
-	return &window{c, map[conntrack.Tuple]attempt{}, map[Destination]Tally{}}
+	return &window{c, map[conntrack.Tuple]attempt{}, map[Far]Tally{}}
 }
 
 // full reports whether no more connections are followed.
@@ -114,11 +126,10 @@ func (w *window) begin(now time.Time, e *conntrack.Event, phase phase) {
 		w.end(now, a)
 		delete(w.attempts, e.Original)
 	}
-	ports, ok := w.config.sharing(e.Reply.Destination.Port())
-	if !ok || phase == following || w.full() || e.Status&conntrack.SourceNAT == 0 || e.Protocol != unix.IPPROTO_TCP {
+	if _, ours := w.config.sharing(e.Reply.Destination.Port()); !ours || phase == following || w.full() || e.Status&conntrack.SourceNAT == 0 || e.Protocol != unix.IPPROTO_TCP {
 		return
 	}
-	w.attempts[e.Original] = attempt{at: now, to: Destination{e.Reply.Destination.Addr(), ports, Protocol(e.Protocol), e.Reply.Source}}
+	w.attempts[e.Original] = attempt{at: now, to: Far{e.Reply.Destination.Addr(), Protocol(e.Protocol), e.Reply.Source}}
 }
 
 // A phase of a window.
@@ -146,8 +157,8 @@ func (w *window) end(now time.Time, a attempt) {
 }
 
 // close ends all attempts and returns how they fared in all, and to each of the
-// destinations that matter most.
-func (w *window) close(now time.Time) (all Tally, each map[Destination]Tally) {
+// far ends that matter most.
+func (w *window) close(now time.Time) (all Tally, each map[Far]Tally) {
 	for _, a := range w.attempts {
 		w.end(now, a)
 	}
@@ -162,24 +173,24 @@ func (w *window) doubt() {
 	maps.DeleteFunc(w.attempts, func(_ conntrack.Tuple, a attempt) bool { return !a.answered && !a.held })
 }
 
-// worst are the n destinations with the most connections that waited, and of
+// worst are the n far ends with the most connections that waited, and of
 // equals those with the most connections.
-func worst(all map[Destination]Tally, n int) map[Destination]Tally {
-	out := map[Destination]Tally{}
+func worst(all map[Far]Tally, n int) map[Far]Tally {
+	out := map[Far]Tally{}
 	for _, w := range ranked(all, n) {
-		out[w.Destination] = w.Tally
+		out[w.Far] = w.Tally
 	}
 	return out
 }
 
-func ranked(all map[Destination]Tally, n int) []Wait {
+func ranked(all map[Far]Tally, n int) []Wait {
 	var out []Wait
 	for d, t := range all {
 		out = append(out, Wait{d, t})
 	}
 	slices.SortFunc(out, func(a, b Wait) int {
 		return cmp.Or(-cmp.Compare(a.Waited(), b.Waited()), -cmp.Compare(a.New, b.New),
-			a.To.Compare(b.To), a.Source.Compare(b.Source), cmp.Compare(a.Ports.Low, b.Ports.Low))
+			a.To.Compare(b.To), a.Source.Compare(b.Source))
 	})
 	return out[:min(n, len(out))]
 }
@@ -190,7 +201,7 @@ type tape []closed
 type closed struct {
 	at   time.Time
 	all  Tally
-	each map[Destination]Tally
+	each map[Far]Tally
 }
 
 // drop forgets what is older than a minute.
@@ -200,7 +211,7 @@ func (t *tape) drop(now time.Time) {
 
 // sum is all that is on the tape.
 func (t tape) sum() (all Tally, worst []Wait) {
-	each := map[Destination]Tally{}
+	each := map[Far]Tally{}
 	for _, c := range t {
 		all.add(c.all)
 		for d, u := range c.each {

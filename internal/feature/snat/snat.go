@@ -12,7 +12,9 @@
 // whatever the node's ephemeral range is, and a stateless firewall that lets
 // replies in to the ephemeral range only then loses connections; so ports are
 // kept inside a range. Each cure alone brings the other fault; together they
-// end both. Ranges hold for TCP, UDP, SCTP and ICMP identifiers; other
+// end both. Neither ends, and random ports worsen, that a port comes back while
+// the far end holds it in TIME_WAIT: that is what timestamps of one clock are for
+// (package tcp). Ranges hold for TCP, UDP, SCTP and ICMP identifiers; other
 // protocols have no ports and are translated all the same.
 //
 // Translation is for what conntrack tracks. What it calls invalid, such as the FIN
