@@ -11,6 +11,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"fairlead.dev/fairlead/internal/netnstest"
+	"fairlead.dev/fairlead/internal/world"
 )
 
 // chained is the neighbour's network configuration with Fairlead's plugin behind.
@@ -46,6 +47,13 @@ func TestAPodOfAnotherNetworkBeginsWithWhatItIsToHave(t *testing.T) {
 	if err := s.add(pod.Host, n.chained(s)); err != nil {
 		t.Fatal(err)
 	}
+	if now := setting(pod.Host, world.TCPTimestamps); now != world.TimestampsMonotonic {
+		t.Errorf("the pod begins with timestamps %s", now)
+	}
+	stays := netnstest.New(t)
+	if err := s.add(stays, n.chained(s)); err != nil {
+		t.Fatal(err)
+	}
 	ports := s.checkRandom(pod)
 	if first := slices.Min(ports) - low; first/block != (slices.Max(ports)-low)/block {
 		t.Errorf("the pod leaves from ports %v, which are of no one block of %d", ports, block)
@@ -58,5 +66,9 @@ func TestAPodOfAnotherNetworkBeginsWithWhatItIsToHave(t *testing.T) {
 	}
 	s.write("net.d/10-theirs.conflist", n.conf(s))
 	s.mustUninstall()
+	if now := setting(stays, world.TCPTimestamps); now != "1" {
+		t.Errorf("after uninstall a pod has timestamps %s", now)
+	}
+	s.del(stays, n.conf(s))
 	unchanged(t, "after uninstall", before, s.list())
 }

@@ -14,6 +14,7 @@ import (
 	"fairlead.dev/fairlead/internal/cni"
 	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/netnstest"
+	"fairlead.dev/fairlead/internal/world"
 )
 
 // ourConf is the network configuration that the agent wrote.
@@ -111,8 +112,15 @@ func TestUninstallLeavesTheNodeAsItWas(t *testing.T) {
 		{"hybrid", "10.244.2.0/24 via 192.0.2.2 dev eth0 proto 157"},
 		{"vxlan", "10.244.2.0/24 via 10.244.2.1 dev fl-vxlan proto 157"},
 	} {
-		s.configure(fmt.Sprintf("{overlay: {mode: %s}, acceptForwarding: true}", m.mode))
+		s.configure(fmt.Sprintf("{overlay: {mode: %s}, acceptForwarding: true, podTCPReuse: true, hostTCPTimestamps: monotonic}", m.mode))
+		timestamps, reuse := "2", "1"
+		if m.mode == "none" {
+			timestamps, reuse = "1", "2" // as it was
+		}
 		s.until("mode "+m.mode, func() bool {
+			if setting(pods[1], world.TCPTimestamps) != timestamps || setting(pods[1], world.TCPReuse) != reuse || setting(s.Host, world.TCPTimestamps) != "2" {
+				return false
+			}
 			accepted := strings.Contains(s.Run("iptables-nft", "-S", "FORWARD"), "fairlead-forward")
 			return strings.Contains(s.Run("ip", "route"), m.way) && accepted == (m.mode != "none")
 		})
@@ -129,9 +137,17 @@ func TestUninstallLeavesTheNodeAsItWas(t *testing.T) {
 		t.Errorf("planned\n%s\ndone\n%s", planned, done)
 	}
 	unchanged(t, "after uninstall", before, s.list())
+	if now := setting(pods[0], world.TCPTimestamps) + " " + setting(pods[0], world.TCPReuse); now != "1 2" {
+		t.Errorf("after uninstall settings of a pod are %s", now)
+	}
 	if again := s.mustUninstall(); again != "" {
 		t.Errorf("the second time there is to do:\n%s", again)
 	}
+}
+
+// setting is what a host has of a key.
+func setting(h *netnstest.Host, key string) string {
+	return strings.TrimSpace(h.Run("cat", "/proc/sys/"+key))
 }
 
 // An agent that is killed anywhere on its way leaves nothing that uninstall does

@@ -54,7 +54,9 @@ func (o *Observer) ObserveTCP(k *world.Kernel, attachments *world.Attachments) (
 		l := o.tcp.known[a.Key()]
 		if l == nil || l.netns != a.Netns || l.inode != a.Inode {
 			l = &lookedAt{netns: a.Netns, inode: a.Inode, seen: world.PodTCP{Attachment: a.Key()}, stale: true}
-			o.tcp.order = append(o.tcp.order, a.Key())
+			if !slices.Contains(o.tcp.order, a.Key()) {
+				o.tcp.order = append(o.tcp.order, a.Key())
+			}
 		}
 		if l.stale {
 			l.look()
