@@ -186,6 +186,9 @@ func (b *Book) Attach(a world.Attachment, network string, cidrs []netip.Prefix) 
 	if r := b.list[a.Key()]; r != nil {
 		return &r.Attachment, nil
 	}
+	if err := b.first(&a); err != nil {
+		return nil, err
+	}
 	if err := b.free(a.HostPorts); err != nil {
 		return nil, err
 	}
@@ -204,6 +207,19 @@ func (b *Book) Attach(a world.Attachment, network string, cidrs []netip.Prefix) 
 	b.changed()
 	_ = errors.Join(b.write(a.Key()), b.last.write(lastFile(b.dir))) // Settle tells, and tries again
 	return &r.Attachment, nil
+}
+
+// first says whether the pod has this network already, by another interface: a
+// second one would take the default route from the first, and leave the pod without
+// one when it goes.
+func (b *Book) first(a *world.Attachment) error {
+	for _, r := range b.list {
+		if !a.Chained && !r.Chained && r.ContainerID == a.ContainerID && !b.Gone(&r.Attachment) {
+			return fmt.Errorf("%s has this network already, as %s: a second interface of it is not supported; attach another network as %s",
+				a.ContainerID, r.Interface, a.Interface)
+		}
+	}
+	return nil
 }
 
 // free says who has one of the host ports, if anyone. A pod whose namespace is

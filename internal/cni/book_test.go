@@ -82,6 +82,31 @@ func attach(t *testing.T, b *Book, id string) []netip.Addr {
 	return a.Addresses
 }
 
+// A second interface of the network would take the pod's default route from the first.
+func TestAPodHasTheNetworkOnce(t *testing.T) {
+	b := open(t, t.TempDir())
+	attach(t, b, "c1")
+	first, second := request("c1"), request("c1")
+	second.Interface = "net1"
+	if a, err := b.Attach(second, "fairlead", cidrs); err == nil || !strings.Contains(err.Error(), "as eth0") {
+		t.Errorf("a second interface: %v %v, want an error that names the first", a, err)
+	}
+	b.Detach(second.Key()) // as after every ADD that fails
+	if b.Find(first.Key()) == nil {
+		t.Error("the first interface went with the second")
+	}
+	second.Chained = true
+	if _, err := b.Attach(second, "behind", nil); err != nil {
+		t.Errorf("behind another plugin: %v", err)
+	}
+	b.Detach(first.Key())
+	again := request("c1")
+	again.Interface = "net2"
+	if _, err := b.Attach(again, "fairlead", cidrs); err != nil {
+		t.Errorf("once the first is gone: %v", err)
+	}
+}
+
 func TestBookGivesEveryoneAddressesOfHisOwn(t *testing.T) {
 	b := open(t, t.TempDir())
 	var mu sync.Mutex
