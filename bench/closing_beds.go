@@ -63,7 +63,7 @@ var (
 		bothTimestamps(portsPlain, portsRandom, portsRangeRandom, portsBlocks), bedKind{Ports: portsRange, Timestamps: timestampsRandom})...)
 	plainBed    = bedKind{Ports: portsPlain, Timestamps: timestampsMonotonic}
 	fewBeds     = []bedKind{untranslated, newInstall, likeFlannel, best}
-	serverBeds  = append(slices.Clip(fewBeds), forgetting(best), plainBed)
+	serverBeds  = append(slices.Clip(fewBeds), forgetting(newInstall), forgetting(best), plainBed)
 	reusingBeds = []bedKind{untranslated, newInstall, likeFlannel, best, reusing(untranslated), reusing(newInstall), reusing(best)}
 	nodeBeds    = withNode(append([]bedKind{untranslated}, bothTimestamps(portsPlain, portsRandom)...))
 	sourceBeds  = []bedKind{untranslated, best, reusing(best), plainBed, reusing(plainBed), atSource(512), atSource(2048), atSource(14116)}

@@ -65,7 +65,7 @@ func (r closingResult) verdicts(l loadResult) []string {
 	var goals [3]string
 	if r.Ports == portsOfNewInstall {
 		goals[0] = verdict(l.ToFirst.Median >= closingToNoNAT || l.ToFirst.High >= closingToNoNAT)
-		if l.ToFlannel != nil && r.pods == 2 {
+		if l.ToFlannel != nil && r.contested {
 			goals[1] = verdict(l.ToFlannel.Median >= closingToOthers || l.ToFlannel.High >= closingToOthers)
 		}
 		goals[2] = verdict(l.Retransmits == 0)

@@ -30,7 +30,7 @@ func main() {
 	mappings := flag.Int("mappings", 0, "for the program's own use: measure so many mappings")
 	by := flag.String("by", "", "with -mappings: what makes them")
 	flag.DurationVar(&b.load, "load", time.Second, "how long one measurement of closing connections takes")
-	flag.BoolVar(&b.whole, "whole", false, "closing connections: the whole cross of what can differ")
+	flag.BoolVar(&b.whole, "whole", false, "closing connections: every scene, and every way to choose ports in each")
 	asJSON := flag.Bool("json", false, "print everything measured as JSON")
 	flag.Parse()
 	if flag.NArg() > 0 || b.rounds < 1 || b.repeats < 1 {

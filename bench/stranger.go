@@ -33,8 +33,7 @@ const (
 
 var strangerBeds = []bedKind{untranslated, newInstall, likeFlannel,
 	{Ports: portsPlain, Timestamps: timestampsRandom}, plainBed,
-	best, forgetting(best),
-	{Ports: portsBlocks, Timestamps: timestampsMonotonic}}
+	best, forgetting(best)}
 
 // A strangerResult is what came out of one bed.
 type strangerResult struct {
