@@ -67,6 +67,19 @@ func Apply(s Setting) error {
 	return nil
 }
 
+// Carries reports whether the named device has its carrier, and has it send from
+// then on. A device that gets its carrier by the other end of its pair would begin
+// some time later, and throw away what it is given until then; to ask makes the
+// kernel catch up (Linux net/core/link_watch.c, linkwatch_sync_dev, by
+// ethtool_op_get_link).
+func Carries(link string) (bool, error) {
+	v := value{cmd: unix.ETHTOOL_GLINK}
+	if err := v.exchange(link); err != nil {
+		return false, fmt.Errorf("read carrier of %s: %w", link, err)
+	}
+	return v.data != 0, nil
+}
+
 // value is struct ethtool_value.
 type value struct{ cmd, data uint32 }
 

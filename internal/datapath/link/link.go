@@ -9,11 +9,14 @@
 package link
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/internal/datapath/ethtool"
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
@@ -137,9 +140,20 @@ func create(l *Link) Change {
 	return Change{Link: l.Name, About: Itself, New: true, text: l.commands(), apply: func() error { return build(l) }}
 }
 
-// rise brings up a link that was made.
+// rise brings up a link that was made. A pod's end sends then.
 func rise(l *Link) Change {
-	return Change{Link: l.Name, About: Itself, Rises: true, text: []string{l.up()}, apply: func() error { return setMTU(l) }}
+	return Change{Link: l.Name, About: Itself, Rises: true, text: []string{l.up()}, apply: func() error {
+		if err := setMTU(l); err != nil || l.Veth == nil {
+			return err
+		}
+		return netns.Do(l.Veth.Netns, func() error {
+			_, err := ethtool.Carries(l.Veth.Peer.Name)
+			if errors.Is(err, unix.ENODEV) { // the pod took it away
+				return nil
+			}
+			return err
+		})
+	}}
 }
 
 func recreate(l *Link) Change {

@@ -150,6 +150,14 @@ func firewallCluster(t *testing.T) (*cluster.Node, *netnstest.Host) {
 			},
 		}}}}))
 	})
+	// All send at once, before hardware addresses are known: none may be thrown away.
+	wait := func(h *netnstest.Host, link string) {
+		h.Sysctl("net/ipv4/neigh/"+link+"/unres_qlen_bytes", "4194304", "net/ipv6/neigh/"+link+"/unres_qlen_bytes", "4194304")
+	}
+	wait(n.Host, cluster.Uplink)
+	wait(firewall, "inside")
+	wait(firewall, "outside")
+	wait(outside, "eth0")
 	for range callers {
 		n.NewPod().Sysctl("net/ipv4/ip_local_port_range", fmt.Sprintf("%d %d", allPorts.Low, allPorts.High))
 	}
