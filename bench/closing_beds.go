@@ -10,6 +10,7 @@ import (
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
 	"fairlead.dev/fairlead/internal/netnstest"
 	"fairlead.dev/fairlead/internal/netnstest/cluster"
+	"fairlead.dev/fairlead/internal/world"
 )
 
 // A bedKind is a way of choosing source ports, and what is set in pods.
@@ -138,6 +139,11 @@ func newClosingBed(b *bench, k bedKind, pods int) *closingBed {
 		n.Wire(c.server, "eth0")
 		for range pods {
 			c.pods = append(c.pods, n.NewPod().Host)
+		}
+		if k.Ports == portsOfNewInstall {
+			// As the agent has it from when half of the ports towards the server are
+			// taken, which these loads do within two seconds.
+			n.TimeWait = world.TimeWait{Before: "120", Short: true}
 		}
 		n.Apply(k.spec())
 		c.node = n.Host

@@ -82,7 +82,9 @@ type AgentConfigSpec struct {
 	// +optional
 	Overlay *Overlay `json:"overlay,omitempty"`
 	// NodeSNATRandomizePorts chooses source ports at random for pods that leave
-	// the cluster with the node's address. Default false.
+	// the cluster with the node's address. Default true where
+	// pods read one clock for timestamps (podTCPTimestamps), else false: their own
+	// ports are kept where they are free.
 	// +optional
 	NodeSNATRandomizePorts *bool `json:"nodeSNATRandomizePorts,omitempty"`
 	// NodeSNATPortRange is where these ports come from: "auto" (default; the

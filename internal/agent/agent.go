@@ -76,12 +76,14 @@ type Agent struct {
 	loop  *loop
 	asked atomic.Int64 // turns of the loop that were asked for
 
-	turning  sync.Mutex // the kernel and the snapshot are apart while a turn is taken
-	snapshot atomic.Pointer[Snapshot]
-	held     datapath.State // what the kernel holds, as far as we know; the loop's own
-	flows    *redirector
-	strays   *strays
-	unruled  bool // connections may have begun while rules were missing; the loop's own
+	turning   sync.Mutex // the kernel and the snapshot are apart while a turn is taken
+	snapshot  atomic.Pointer[Snapshot]
+	held      datapath.State // what the kernel holds, as far as we know; the loop's own
+	flows     *redirector
+	strays    *strays
+	timeWait  world.TimeWait // the loop's own
+	knowsWait bool           // of an agent before this one; the loop's own
+	unruled   bool           // connections may have begun while rules were missing; the loop's own
 	// repairs that were begun, and are not known to be done; the loop's own
 	repairing map[datapath.Repair]bool
 	repaired  int64 // in all; the loop's own

@@ -73,6 +73,10 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 		return none, err
 	}
 	s.Observed = in.Objects.Revision
+	if err := a.lookAtPorts(); err != nil {
+		a.config.Log.Warn("conntrack keeps closed connections as long as before", "error", err)
+	}
+	in.TimeWait = a.timeWait
 	if in.Kernel, err = a.kernel.Observe(in.Attachments); err != nil {
 		return none, fmt.Errorf("observe kernel: %w", err)
 	}
@@ -192,7 +196,7 @@ func (a *Agent) peek() bool {
 	}
 	pods := a.kernel.LookAtTCP()
 	settled, err := a.held.Settled()
-	return err != nil || !settled || pods
+	return err != nil || !settled || pods || runShort(a.timeWait.Short, a.pressure.Status()) != a.timeWait.Short
 }
 
 // audit looks at all that is ours while turns go on, and reports whether something

@@ -19,6 +19,7 @@ import (
 func Defaults() *world.Config {
 	return &world.Config{
 		Overlay:       world.Overlay{Mode: world.VXLAN, VNI: 1, Port: 4789},
+		NodeSNAT:      world.SNAT{Randomize: true},
 		NodePortLocal: world.NodePortLocal{Enabled: true, Ports: world.PortRange{Low: 61000, High: 62000}, MaxPerPod: 100, MaxPerNamespace: 1000},
 		PodTCP:        world.TCP{Timestamps: world.TimestampsMonotonic, Reuse: defaultPodReuse},
 	}
@@ -70,7 +71,7 @@ func (o *overlayer) apply(s *v1alpha1.AgentConfigSpec) {
 		o.overlay(s.Overlay)
 	}
 	if s.NodeSNATRandomizePorts != nil {
-		o.config.NodeSNAT.Randomize = *s.NodeSNATRandomizePorts
+		o.config.NodeSNAT.Randomize, o.config.NodeSNAT.Asked = *s.NodeSNATRandomizePorts, true
 	}
 	if s.NodeSNATPortRange != nil {
 		o.portChoice("nodeSNATPortRange", *s.NodeSNATPortRange)

@@ -52,6 +52,7 @@ type Inputs struct {
 	Taken       *world.Taken
 	Before      *world.Peers   // those of the last world: what they have is in force; nil: none
 	Metrics     netip.AddrPort // where the agent serves them; zero: nowhere
+	TimeWait    world.TimeWait
 }
 
 // A Builder builds the worlds of one node, one after the other. It remembers
@@ -95,7 +96,7 @@ func (b *Builder) Build(in Inputs) (*world.World, []world.Problem) {
 		b.read = b.readObjects(in.Objects)
 	}
 	w := b.read.world
-	w.Attachments, w.Kernel, w.TCP, w.Allocations, w.Taken, w.Metrics = in.Attachments, in.Kernel, in.TCP, in.Allocations, in.Taken, in.Metrics
+	w.Attachments, w.Kernel, w.TCP, w.Allocations, w.Taken, w.Metrics, w.TimeWait = in.Attachments, in.Kernel, in.TCP, in.Allocations, in.Taken, in.Metrics, in.TimeWait
 	if w.Allocations == nil {
 		w.Allocations = &world.Allocations{}
 	}

@@ -86,6 +86,7 @@ func (c InterfaceChoice) String() string {
 // SNAT says how source ports are chosen for pods that leave the cluster.
 type SNAT struct {
 	Randomize bool
+	Asked     bool // somebody said so, or the contrary; else see feature/snat
 	Ports     PortChoice
 	Block     int // ports that each pod has to itself; 0: all share the range
 }

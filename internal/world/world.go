@@ -28,6 +28,7 @@ type World struct {
 	TCP         *TCPSeen       // what network namespaces have
 	Allocations *Allocations   // what was given out before
 	Taken       *Taken         // ports of the node that are others'; nil: none
+	TimeWait    TimeWait       // how long conntrack keeps ports of closed connections
 	Metrics     netip.AddrPort // where the agent serves metrics and health; zero: nowhere
 
 	// What features need beside these; what none needs is empty.
@@ -36,6 +37,13 @@ type World struct {
 	Namespaces     *Sorted[Namespace]
 	Services       *Sorted[Service]
 	EndpointSlices *Sorted[EndpointSlice]
+}
+
+// TimeWait is how long conntrack keeps the source ports of connections that both
+// sides closed.
+type TimeWait struct {
+	Before string // what it was before anybody said Short, in seconds; "": nobody did
+	Short  bool   // towards some destination ports run short
 }
 
 // A Node is a machine of the cluster.

@@ -31,8 +31,9 @@ type Ports struct {
 // InForce returns how source ports are chosen in w.
 func InForce(w *world.World) Ports {
 	c := w.Config.NodeSNAT
-	p := Ports{Choice: c.Ports, Wanted: c.Randomize, Randomized: c.Randomize, Block: c.Block}
-	if capable := w.Kernel.Capabilities.FullyRandomPorts; c.Randomize && !capable.OK {
+	random := c.Randomize && (c.Asked || oneClock(w))
+	p := Ports{Choice: c.Ports, Wanted: random, Randomized: random, Block: c.Block}
+	if capable := w.Kernel.Capabilities.FullyRandomPorts; random && !capable.OK {
 		p.Randomized, p.Missing = false, capable.Reason
 	}
 	switch {
@@ -47,6 +48,13 @@ func InForce(w *world.World) Ports {
 		p.Block, p.tooWide = 0, p.Block
 	}
 	return p
+}
+
+// oneClock reports whether pods read one clock for their timestamps: else random
+// ports come back to servers that refuse them. Beside another network those do whom
+// our plugin was chained for.
+func oneClock(w *world.World) bool {
+	return w.Config.Enabled("tcp") && w.Config.PodTCP.Timestamps == world.TimestampsMonotonic && (!beside(w) || len(w.Attachments.List) > 0)
 }
 
 // auto takes the node's ephemeral range and leaves out what others need. NAT
@@ -112,7 +120,7 @@ func (p Ports) report(node string) world.Report {
 		r.Reason = reasonMissing
 		r.Message = fmt.Sprintf("nodeSNATRandomizePorts is true but this kernel does not do it (%s): pods keep their network, ports are not random, range %s", p.Missing, p)
 	default:
-		r.Reason, r.Message = reasonOff, fmt.Sprintf("nodeSNATRandomizePorts is false: pods' own ports are kept where free, range %s", p)
+		r.Reason, r.Message = reasonOff, fmt.Sprintf("ports are not random: pods' own are kept where free, range %s", p)
 	}
 	return r
 }

@@ -51,7 +51,8 @@ var Feature = feature.Feature{
 			config *world.Config
 			ports  Ports
 			blocks blockReads
-		}{w.Node, w.Peers, w.Config, InForce(w), readsOfBlocks(w)}
+			wait   world.TimeWait
+		}{w.Node, w.Peers, w.Config, InForce(w), readsOfBlocks(w), w.TimeWait}
 	},
 	Astray: astray,
 	Checks: []doctor.Check{portRanges, portBlocks},
@@ -79,6 +80,7 @@ func render(w *world.World) feature.Result {
 	t.Chains = append(t.Chains, untranslated()...)
 	if !beside(w) { // there, settings of the node are that network's affair
 		r.Part.Settings = append(r.Part.Settings, feature.LiberalTCP)
+		r.Part.Settings = append(r.Part.Settings, timeWait(w)...)
 	}
 	if ports.Block > 0 {
 		addBlocks(w, t, &r)

@@ -34,7 +34,8 @@ type Node struct {
 	Number     int
 	Addresses  []netip.Addr // of its uplink: IPv4, then IPv6
 	Pods       []*Pod
-	WithoutTCX bool // its kernel is taken for one without tcx
+	TimeWait   world.TimeWait // as its agent sees ports run short
+	WithoutTCX bool           // its kernel is taken for one without tcx
 
 	t           netnstest.T
 	attachments world.Attachments
@@ -132,7 +133,7 @@ func (n *Node) Apply(spec v1alpha1.AgentConfigSpec, peers ...*Node) *world.World
 			objects.Nodes = append(objects.Nodes, m.object())
 		}
 		var problems []world.Problem
-		w, problems = n.builder.Build(source.Inputs{Objects: objects, Attachments: &attachments, Kernel: observed, TCP: seen})
+		w, problems = n.builder.Build(source.Inputs{Objects: objects, Attachments: &attachments, Kernel: observed, TimeWait: n.TimeWait, TCP: seen})
 		rendered := n.renderer.Render(w)
 		if problems = append(problems, rendered.Problems...); len(problems) > 0 {
 			return fmt.Errorf("unexpected problems: %v", problems)
