@@ -18,6 +18,8 @@ func ObjectsDir(stateDir string) string { return filepath.Join(stateDir, "object
 func StateFiles(stateDir string) []string {
 	files := append(cni.Files(stateDir), settingsPath(stateDir), podSettingsPath(stateDir), AllocationsFile(stateDir), ObjectsDir(stateDir))
 	out := append([]string{unfinished(AllocationsFile(stateDir))}, files...)
+	tries, _ := filepath.Glob(filepath.Join(stateDir, tryPattern)) // fails for patterns in stateDir only
+	out = append(out, tries...)
 	for _, f := range files {
 		out = append(out, f+replace.Damaged)
 		out = append(out, replace.Leftovers(f)...)
@@ -25,9 +27,12 @@ func StateFiles(stateDir string) []string {
 	return out
 }
 
+// tryPattern is the pattern of the names of files by which takes tries.
+const tryPattern = ".takes-*.tmp"
+
 // takes says why nothing can be written into the state directory, if nothing can.
 func takes(stateDir string) error {
-	f, err := os.CreateTemp(stateDir, ".takes-*.tmp")
+	f, err := os.CreateTemp(stateDir, tryPattern)
 	if err == nil {
 		_, err = f.WriteString("something")
 		err = errors.Join(err, f.Close(), os.Remove(f.Name()))

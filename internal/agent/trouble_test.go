@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -174,5 +175,16 @@ func TestAFullDiskKeepsNoPodOut(t *testing.T) {
 				t.Errorf("with room on the disk nothing is written: %v, %v", found, n.snapshot.Load().Problems)
 			}
 		})
+	}
+}
+
+// An agent that is killed while it tries whether its directory takes something leaves
+// nothing that uninstall would not find.
+func TestTriesAreAmongTheFilesOfTheState(t *testing.T) {
+	dir := t.TempDir()
+	left := filepath.Join(dir, ".takes-123.tmp")
+	must(t, os.WriteFile(left, nil, 0o600))
+	if files := StateFiles(dir); !slices.Contains(files, left) {
+		t.Errorf("%s is not among %v", left, files)
 	}
 }
