@@ -138,7 +138,8 @@ var interfaceAttacks = []attack{
 	}},
 	{"deletes eth0", harmless, func(t *testing.T, c *crime) string { return c.spoils(t, "ip link del eth0") }},
 	{"replaces eth0 by a pair of its own", harmless, func(t *testing.T, c *crime) string {
-		return c.spoils(t, "ip link del eth0; ip link add eth0 type veth peer name eth1; ip link set eth0 up; ip address add 10.66.0.1/24 dev eth0")
+		return c.spoils(t, // The agent may be faster with a new wire.
+			"n=0; until ip link del eth0; ip link add eth0 type veth peer name eth1; do n=$((n+1)); [ $n -lt 100 ]; done; ip link set eth0 up; ip address add 10.66.0.1/24 dev eth0")
 	}},
 	{"renames eth0 and makes another", harmless, func(t *testing.T, c *crime) string {
 		return c.spoils(t, "ip link set eth0 down; ip link set eth0 name mine; ip link add eth0 type bridge; ip link set eth0 up")

@@ -114,9 +114,7 @@ func TestPortsThatComeBackAreTold(t *testing.T) {
 					t.Errorf("the doctor does not say %q:\n%s", want, said)
 				}
 			}
-			if said := r.must("get", "events"); !strings.Contains(said, "SNATPortsComeBack") {
-				t.Errorf("events are\n%s", said)
-			}
+			eventually(t, "there is an event", func() bool { return strings.Contains(r.must("get", "events"), "SNATPortsComeBack") })
 			if wide := r.must("exec", "node/n1", "--", "fairlead", "get", "snat", "-o", "wide"); !strings.Contains(wide, "PORT HELD") || !strings.Contains(wide, "tcp "+closesFirst) {
 				t.Errorf("get snat -o wide says\n%s", wide)
 			}

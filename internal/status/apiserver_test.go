@@ -32,12 +32,20 @@ const (
 // told runs test in a bubble of its own, with a writer for node n1 and the API
 // server it writes to.
 func told(t *testing.T, test func(*APIServer, *server)) string {
+	return prepared(t, func(*APIServer, *server) error { return nil }, test)
+}
+
+// prepared is told with something done before the writer runs.
+func prepared(t *testing.T, prepare func(*APIServer, *server) error, test func(*APIServer, *server)) string {
 	var log bytes.Buffer
 	synctest.Test(t, func(t *testing.T) {
 		srv := &server{fail: map[string]int{}, objects: map[string]any{
 			nodePath: &corev1.Node{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"}, ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: "u1"}},
 		}}
 		s := newWriter(t, srv, &log)
+		if err := prepare(s, srv); err != nil {
+			t.Fatal(err)
+		}
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() { s.Run(ctx); close(ended) }()

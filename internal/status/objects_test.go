@@ -200,10 +200,9 @@ const leasePath = "/apis/coordination.k8s.io/v1/namespaces/fairlead-system/lease
 // beating is a writer that says that its agent is there, which reports while the
 // test says so.
 func beating(t *testing.T, test func(s *APIServer, srv *server, reports func(long time.Duration))) {
-	told(t, func(s *APIServer, srv *server) {
-		if err := s.Beat(&rest.Config{Host: "http://api", QPS: -1, Transport: srv}, "fairlead-system"); err != nil {
-			t.Fatal(err)
-		}
+	prepared(t, func(s *APIServer, srv *server) error {
+		return s.Beat(&rest.Config{Host: "http://api", QPS: -1, Transport: srv}, "fairlead-system")
+	}, func(s *APIServer, srv *server) {
 		test(s, srv, func(long time.Duration) {
 			for end := time.Now().Add(long); time.Now().Before(end); time.Sleep(5 * time.Second) {
 				s.Report(realReportOf(s.node))
