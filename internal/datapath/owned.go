@@ -49,9 +49,11 @@ const (
 	GuardSourcePriority = -199
 
 	// TunnelPriority is the priority (skb->priority) that a packet of a peer has from
-	// where the guard knows it as one to where it has come out of the tunnel, which
-	// leaves it. Nothing else uses it there: forwarding sets another.
-	TunnelPriority = 0x666c0001
+	// where the guard knows it as one to where it has come out of the tunnel. A gate
+	// leaves it, for rules that an agent makes which sees no gates. To a queue it is as
+	// good as none: that of best effort, by its last four bits
+	// (include/uapi/linux/pkt_sched.h), and of a class that nobody has.
+	TunnelPriority = 0x666c0010
 
 	// LinkPrefix begins the name of every network device. Behind it a pod's wire
 	// has twelve hex digits, and the IFB device of a wire an i and eleven of these.

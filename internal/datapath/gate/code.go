@@ -63,9 +63,7 @@ func code(g Gate, m maps) asm.Instructions {
 	if g.Priority != 0 {
 		out = append(out,
 			asm.LoadMem(asm.R0, skb, skbPriority, asm.Word),
-			asm.JNE.Imm32(asm.R0, int32(g.Priority), Injected.String()),
-			asm.Mov.Imm(asm.R1, 0),
-			asm.StoreMem(skb, skbPriority, asm.R1, asm.Word))
+			asm.JNE.Imm32(asm.R0, int32(g.Priority), Injected.String()))
 	}
 	out = append(out, whereChecksum(skBuffHere())...)
 	out = append(out,

@@ -30,7 +30,8 @@ type Gate struct {
 	// whether an address is taken and which groups are listened to (RFC 4861, RFC
 	// 4862, RFC 3810).
 	Neighbour netip.Addr
-	// Priority is what skb->priority has to be; it is 0 behind the gate. 0: whatever.
+	// Priority is what skb->priority has to be, and stays: rules may ask for it too. 0:
+	// whatever.
 	Priority uint32
 
 	found *program // of one that was read

@@ -230,7 +230,7 @@ func TestAGateOfNoLink(t *testing.T) {
 	})
 }
 
-// Only what has the right priority comes in, and has none behind the gate.
+// Only what has the right priority comes in, and keeps it.
 func TestAGateThatWantsAPriority(t *testing.T) {
 	t.Parallel()
 	const priority = 0x666c0001
@@ -246,8 +246,8 @@ func TestAGateThatWantsAPriority(t *testing.T) {
 		refused  [3]uint64
 		seen     [2]uint64
 	}{
-		{"192.0.2.1", priority, [3]uint64{}, [2]uint64{1, 0}},
-		{"2001:db8::1", priority, [3]uint64{}, [2]uint64{1, 0}},
+		{"192.0.2.1", priority, [3]uint64{}, [2]uint64{0, 1}},
+		{"2001:db8::1", priority, [3]uint64{}, [2]uint64{0, 1}},
 		{"203.0.113.1", priority, [3]uint64{gate.Forged: 1}, [2]uint64{}},
 		{"192.0.2.1", 0, [3]uint64{gate.Injected: 1}, [2]uint64{}},
 		{"2001:db8::1", priority + 1, [3]uint64{gate.Injected: 1}, [2]uint64{}},
@@ -259,7 +259,7 @@ func TestAGateThatWantsAPriority(t *testing.T) {
 				// The second one comes through, and tells when the first one is.
 				return errors.Join(pin(), whisper(netip.MustParseAddr(c.from), c.priority, false), whisper(netip.MustParseAddr("192.0.2.1"), priority, true))
 			})
-			c.seen[0]++
+			c.seen[1]++
 			now, after := refused(h, "lo"), f.counts(t)
 			for i := range was {
 				was[i] = now[i] - was[i]

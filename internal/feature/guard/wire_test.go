@@ -15,6 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
+	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/datapath/gate"
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/netnstest"
 	"fairlead.dev/fairlead/internal/netnstest/cluster"
@@ -301,5 +303,32 @@ func TestThereIsNoMomentWithoutAGuard(t *testing.T) {
 	forge(s.a.Host, s.a.Addresses[0], to, last)
 	if got := heardUntilLast(t, heard); len(got) > 0 {
 		t.Errorf("the node heard %d forged packets", len(got))
+	}
+}
+
+// An agent that cannot see programs, since it lacks the privilege, makes rules where
+// gates of an agent before it stand. Both let in the same.
+func TestRulesBehindGatesLetInTheSame(t *testing.T) {
+	t.Parallel()
+	s := kind{}.newSite(t, v1alpha1.AgentConfigSpec{}) // by rules
+	for _, n := range []*cluster.Node{s.n1, s.n2} {
+		n.Do(func() error {
+			add, _ := gate.Diff(nil, []gate.Gate{{Link: datapath.VXLANLink, Priority: datapath.TunnelPriority, Set: true, Sources: []netip.Prefix{
+				netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10:244::/48")}}}, func(string) bool { return true })
+			for _, c := range add {
+				if err := c.Apply(); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	heard := listen(t, s.c.Host)
+	for i := range s.a.Addresses {
+		forge(s.a.Host, s.a.Addresses[i], s.c.Addresses[i], "its own")
+		forge(s.a.Host, s.a.Addresses[i], s.c.Addresses[i], last)
+		if got := heardUntilLast(t, heard); len(got) != 1 {
+			t.Errorf("heard %q", got)
+		}
 	}
 }
