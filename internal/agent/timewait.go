@@ -12,10 +12,10 @@ import (
 
 // Ports of one destination run short from half of them on: the kernel's search for
 // one begins to take long. They are plenty again when as many connections would leave
-// half of them free although conntrack kept each for 120 s again, and not for 2.
+// half of them free although conntrack kept each for 120 s again, and not for 1.
 const (
 	portsShort  = 0.5
-	portsPlenty = portsShort * 2 / 120
+	portsPlenty = portsShort / 120
 )
 
 // runShort reports whether ports run short, given whether they did before.

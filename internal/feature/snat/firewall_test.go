@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/datapath/nft"
 	"fairlead.dev/fairlead/internal/feature/snat"
 	"fairlead.dev/fairlead/internal/netnstest"
@@ -53,10 +52,11 @@ func TestRepliesPassStatelessFirewall(t *testing.T) {
 		{"the kernel's choice at random", "kernel", true, 0, 35, 65},
 		{"a range at random", "auto", true, 0, 0, 0},
 		{"a block each", "auto", false, 512, 0, 0},
+		{"a new install", "", false, 0, 0, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			n, outside := firewallCluster(t)
-			w := n.Apply(v1alpha1.AgentConfigSpec{NodeSNATPortRange: &c.ports, NodeSNATRandomizePorts: &c.random, NodeSNATPortBlock: &c.block})
+			w := n.Apply(choosing(c.ports, c.random, c.block))
 			serve(t, outside)
 			ports := map[flow]*seen{}
 			stop := netnstest.Watch(outside, "eth0", func(p netnstest.Packet) { note(ports, p) })

@@ -53,12 +53,13 @@ func TestSimultaneousConnectionsSurvive(t *testing.T) {
 		{"a range at random", "auto", true, 0, isCured},
 		{"a block each", "auto", false, 14000, isCured},
 		{"a block each at random", "auto", true, 14000, isCured},
+		{"a new install", "", false, 0, isCured},
 	} {
 		for _, f := range []flow{{unix.IPPROTO_TCP, nft.IPv4}, {unix.IPPROTO_UDP, nft.IPv4}, {unix.IPPROTO_TCP, nft.IPv6}} {
 			t.Run(c.name+"/"+f.String(), func(t *testing.T) {
 				c.judge(t, func() uint64 {
 					n, outside := raceCluster(t)
-					w := n.Apply(v1alpha1.AgentConfigSpec{NodeSNATPortRange: &c.ports, NodeSNATRandomizePorts: &c.random, NodeSNATPortBlock: &c.block})
+					w := n.Apply(choosing(c.ports, c.random, c.block))
 					from := snat.InForce(w).Range
 					if from.High == 0 {
 						from = anywhere
@@ -68,6 +69,15 @@ func TestSimultaneousConnectionsSurvive(t *testing.T) {
 			})
 		}
 	}
+}
+
+// choosing is the settings that choose ports so; of a new install, without ports,
+// there are none.
+func choosing(ports string, random bool, block int) v1alpha1.AgentConfigSpec {
+	if ports == "" {
+		return v1alpha1.AgentConfigSpec{}
+	}
+	return v1alpha1.AgentConfigSpec{NodeSNATPortRange: &ports, NodeSNATRandomizePorts: &random, NodeSNATPortBlock: &block}
 }
 
 // A flow is what pods send.
