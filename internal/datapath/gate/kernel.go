@@ -223,7 +223,7 @@ func ofGate(name string, do func(*ebpf.Program) error) error {
 func ours(index int) (out []*ebpf.Program, first bool, err error) {
 	r, err := link.QueryPrograms(link.QueryOptions{Target: index, Attach: ebpf.AttachTCXIngress})
 	if err != nil {
-		if errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.EINVAL) {
+		if errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENODEV) {
 			return nil, false, nil
 		}
 		return nil, false, err
