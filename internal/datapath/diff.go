@@ -148,10 +148,8 @@ func diffRest(have, want Part) []step {
 		going[l.Link] = true
 	}
 	stays := func(link string) bool { return !gone[link] && !going[link] }
-	shut, open := gate.Diff(have.Gates, want.Gates, stays)
-	for _, g := range shut {
-		out = append(out, step{kind: KindGate, link: g.Link, closes: g.Shuts, first: g.Shuts && g.Alone && !gone[g.Link], change: g, apply: g.Apply})
-	}
+	shut, open := diffGates(have, want, gone, stays)
+	out = append(out, shut...)
 	out = append(out, rise...)
 	shape, unshape := tc.DiffShapers(have.Shapers, want.Shapers, stays)
 	lead, unlead := tc.DiffRedirects(have.Redirects, want.Redirects, stays, FilterPref)
@@ -173,9 +171,7 @@ func diffRest(have, want Part) []step {
 	for _, n := range delNeighbours {
 		out = append(out, step{kind: kindOf(n), link: n.Link, addr: n.Addr, change: neigh.Delete(n), late: turned})
 	}
-	for _, g := range open {
-		out = append(out, step{kind: KindGate, link: g.Link, change: g, apply: g.Apply})
-	}
+	out = append(out, open...)
 	for _, q := range slices.Concat(unlead, unshape) {
 		out = append(out, step{kind: KindQdisc, link: q.Link, change: q.Change})
 	}
@@ -183,6 +179,20 @@ func diffRest(have, want Part) []step {
 		out = append(out, linkStep(l))
 	}
 	return out
+}
+
+// diffGates returns the steps that shut gates, and those that open them. A link that
+// is left alone is not taken down for want of its gate: nobody would bring it up.
+func diffGates(have, want Part, gone map[string]bool, stays func(link string) bool) (shut, open []step) {
+	add, del := gate.Diff(have.Gates, want.Gates, stays)
+	for _, g := range add {
+		shut = append(shut, step{kind: KindGate, link: g.Link, closes: g.Shuts && want.link(g.Link) != nil,
+			first: g.Shuts && g.Alone && !gone[g.Link], change: g, apply: g.Apply})
+	}
+	for _, g := range del {
+		open = append(open, step{kind: KindGate, link: g.Link, change: g, apply: g.Apply})
+	}
+	return shut, open
 }
 
 // diffGuests returns the steps that make our rules in others' chains those wanted.

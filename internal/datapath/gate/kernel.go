@@ -58,6 +58,9 @@ func attach(g Gate) error {
 		o.Anchor, old = link.ReplaceProgram(old[0]), old[1:]
 	}
 	if err := link.RawAttachProgram(o); err != nil {
+		if errors.Is(err, unix.ENODEV) {
+			return nil // it went meanwhile
+		}
 		return err
 	}
 	for _, o := range old { // nobody but us makes these, and we make one
@@ -262,8 +265,11 @@ func mapOf(p *ebpf.Program, name string) (*ebpf.Map, error) {
 		}
 		m.Close()
 	}
-	return nil, fmt.Errorf("its program has no map %s", name)
+	return nil, fmt.Errorf("%s: %w", name, errNoMap)
 }
+
+// errNoMap: a program has no map of the name.
+var errNoMap = errors.New("its program has no such map")
 
 // Read lists the gates of the named links.
 func Read(links []string) ([]Gate, error) {
@@ -303,18 +309,30 @@ func readOne(name string) (Gate, bool, error) {
 	if !first {
 		p.name += " behind others"
 	}
-	trie, err := mapOf(all[0], sourcesName)
+	if p.sources, err = sourcesOf(all[0]); err != nil {
+		return Gate{}, false, err
+	}
+	return Gate{Link: name, found: &p}, true, nil
+}
+
+// sourcesOf is what is in the trie of a program, if it has one.
+func sourcesOf(p *ebpf.Program) (out []netip.Prefix, err error) {
+	trie, err := mapOf(p, sourcesName)
+	if errors.Is(err, errNoMap) {
+		return nil, nil
+	}
 	if err != nil {
-		return Gate{Link: name, found: &p}, true, nil // it has none
+		return nil, err
 	}
 	defer trie.Close()
 	var key []byte
 	var value uint32
-	for all := trie.Iterate(); all.Next(&key, &value); {
+	all := trie.Iterate()
+	for all.Next(&key, &value) {
 		if s, ok := prefixOf(key); ok {
-			p.sources = append(p.sources, s)
+			out = append(out, s)
 		}
 	}
-	slices.SortFunc(p.sources, netip.Prefix.Compare)
-	return Gate{Link: name, found: &p}, true, nil
+	slices.SortFunc(out, netip.Prefix.Compare)
+	return out, all.Err()
 }
