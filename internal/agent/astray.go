@@ -35,22 +35,22 @@ func newStrays(log *slog.Logger, features []feature.Feature) *strays {
 // conntrack has it.
 const onTheWay = 20 * time.Millisecond
 
-// look has strays forgotten, now that the rules for w are in the kernel. The calling
-// thread is in the node's namespace.
-func (s *strays) look(w *world.World) {
+// look has strays forgotten, now that the rules for w are in the kernel, and reports
+// whether somebody looks. The calling thread is in the node's namespace.
+func (s *strays) look(w *world.World) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.works {
+		table, err := conntrack.Open()
+		if err != nil {
+			s.failed(err)
+			return false
+		}
+		s.works = true
+		go s.work(table) // once the lock is free
+	}
 	s.in = w
-	if s.works {
-		return
-	}
-	table, err := conntrack.Open()
-	if err != nil {
-		s.failed(err)
-		return
-	}
-	s.works = true
-	go s.work(table)
+	return true
 }
 
 func (s *strays) work(table *conntrack.Table) {

@@ -30,7 +30,7 @@ func runShort(did bool, s pressure.Status) bool {
 // lookAtPorts notes whether ports run short, and what the setting was before that.
 func (a *Agent) lookAtPorts() error {
 	t := &a.timeWait
-	short := runShort(t.Short, a.pressure.Status())
+	t.Short = runShort(t.Short, a.pressure.Status())
 	if !a.knowsWait {
 		a.knowsWait = true
 		r, err := readSettings(a.config.StateDir)
@@ -41,12 +41,10 @@ func (a *Agent) lookAtPorts() error {
 			t.Before = r.Settings[i].Before // by an agent before this one
 		}
 	}
-	if t.Before == "" && short {
-		var err error
-		if t.Before, err = sysctl.Read(snat.TimeWaitKey); err != nil {
-			return err
-		}
+	if t.Before != "" || !t.Short {
+		return nil
 	}
-	t.Short = short
-	return nil
+	var err error
+	t.Before, err = sysctl.Read(snat.TimeWaitKey)
+	return err
 }

@@ -104,10 +104,7 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 	if err == nil || s.rulesHold() {
 		a.ports.leads(s.Rendered.Allocations.NodePorts)
 		a.flows.follow(s)
-		if a.unruled {
-			a.strays.look(s.World)
-			a.unruled = false
-		}
+		a.unruled = a.unruled && !a.strays.look(s.World) // else the next turn does
 	} else {
 		a.ports.mayLead(s.Rendered.Allocations.NodePorts)
 	}

@@ -18,7 +18,7 @@ func astray(w *world.World) func(*conntrack.Entry) bool {
 	return func(e *conntrack.Entry) bool {
 		to := e.Original.Destination
 		port := world.Port{IPv6: to.Addr().Is6(), Protocol: e.Protocol, Number: to.Port()}
-		return e.Reply.Source == to && w.HasAddress(to.Addr()) &&
-			slices.ContainsFunc(of[port], func(p Port) bool { return p.Anywhere() || p.Address == to.Addr() })
+		return e.Reply.Source == to && slices.ContainsFunc(of[port], func(p Port) bool { return p.Anywhere() || p.Address == to.Addr() }) &&
+			w.HasAddress(to.Addr())
 	}
 }

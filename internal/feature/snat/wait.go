@@ -21,8 +21,8 @@ const shortWait = "1"
 // a port again at once if timestamps go on (RFC 6191), as those of pods do that read
 // one clock. Else, and where ports are plenty, the longer they rest the better.
 func timeWait(w *world.World) []sysctl.Setting {
-	value := w.TimeWait.Before
-	if w.TimeWait.Short && w.Config.PodTCP.Timestamps == world.TimestampsMonotonic {
+	value := w.TimeWait.Before // without it nothing could be set back
+	if value != "" && w.TimeWait.Short && w.Config.PodTCP.Timestamps == world.TimestampsMonotonic {
 		value = shortWait
 	}
 	if value == "" {
