@@ -33,11 +33,12 @@ type redirector struct {
 	forget func(*conntrack.Table, conntrack.Filter, func(*conntrack.Entry) bool) (int, error)
 
 	mu      sync.Mutex
-	reads   any           // of the world, what lead was made of
-	lead    map[flow]bool // where the ports lead; never changed once made
-	world   *world.World  // in which they do
-	changed map[flow]bool // came or went, and was not looked for in the connection table yet
-	works   bool          // somebody looks through the table
+	reads   any                       // of the world, what lead was made of
+	lead    map[flow]bool             // where the ports lead; never changed once made
+	served  map[world.ServedPort]bool // of the node's addresses, where they lead nobody; port 0: all
+	world   *world.World              // in which they do
+	changed map[flow]bool             // came or went, and was not looked for in the connection table yet
+	works   bool                      // somebody looks through the table
 }
 
 func newRedirector(log *slog.Logger) *redirector {
@@ -50,9 +51,10 @@ func (r *redirector) follow(s *Snapshot) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if reads := readsFlows(s); r.reads != reads {
-		lead := flows(s)
+		lead, served := flows(s), servedPorts(s.World)
+		others := !maps.Equal(r.served, served) // come to each flow, or go
 		for f := range lead {
-			if !r.lead[f] {
+			if others || !r.lead[f] {
 				r.changed[f] = true
 			}
 		}
@@ -61,7 +63,7 @@ func (r *redirector) follow(s *Snapshot) {
 				r.changed[f] = true
 			}
 		}
-		r.reads, r.lead = reads, lead
+		r.reads, r.lead, r.served = reads, lead, served
 	}
 	r.world = s.World
 	if len(r.changed) == 0 || r.works {
@@ -120,10 +122,17 @@ func (r *redirector) cut(table *conntrack.Table, changed, lead map[flow]bool, w 
 		}
 		ports[family][f.port.Port] = true
 	}
+	services := w.OfServices()
 	stale := func(e *conntrack.Entry) bool {
 		to := e.Original.Destination
 		return slices.ContainsFunc(gone[to.Port()], func(f flow) bool { return f.to == e.Reply.Source }) ||
-			slices.ContainsFunc(come[to.Port()], func(f flow) bool { return f.takes(to) && f.to != e.Reply.Source && w.HasAddress(to.Addr()) })
+			slices.ContainsFunc(come[to.Port()], func(f flow) bool {
+				if !f.takes(to) || !w.HasAddress(to.Addr()) {
+					return false
+				}
+				_, serviced := services.Of(unix.IPPROTO_UDP, to)
+				return (f.to == e.Reply.Source) == serviced
+			})
 	}
 	var failed error
 	for family, of := range ports {
@@ -152,11 +161,32 @@ func readsFlows(s *Snapshot) any {
 		return nil
 	}
 	return struct {
-		config *world.Config
-		ports  any
-		given  *world.NodePorts
-		pods   *world.Sorted[world.Pod]
-	}{w.Config, hostport.Feature.Reads(w), s.Rendered.Allocations.NodePorts, w.LocalPods}
+		config   *world.Config
+		ports    any
+		given    *world.NodePorts
+		pods     *world.Sorted[world.Pod]
+		services *world.Sorted[world.Service]
+	}{w.Config, hostport.Feature.Reads(w), s.Rendered.Allocations.NodePorts, w.LocalPods, w.Services}
+}
+
+// servedPorts are what Services have of the addresses that the node has.
+func servedPorts(w *world.World) map[world.ServedPort]bool {
+	out := map[world.ServedPort]bool{}
+	if w == nil || w.Node == nil {
+		return out
+	}
+	services := w.OfServices()
+	for _, i := range w.Kernel.Interfaces {
+		for _, p := range i.Addresses {
+			if _, whole := services.Addresses[p.Addr()]; whole {
+				out[world.ServedPort{Address: p.Addr()}] = true
+			}
+		}
+	}
+	for p := range services.Ports {
+		out[p] = true
+	}
+	return out
 }
 
 // flows are those of the UDP ports that lead to pods.

@@ -218,3 +218,68 @@ func TestConnectionsAreLookedForAgain(t *testing.T) {
 		n.mustTurn(t)
 	}
 }
+
+// An address that comes to be a Service's is its alone: a client that sends all the time
+// no longer reaches the pod with the host port there, and does again afterwards.
+func TestUDPFollowsAnAddressToItsService(t *testing.T) {
+	n := newNode(t, nodes)
+	n.start(t)
+	n.far.Address("eth0", "192.168.100.7/24")
+	n.host.Address("eth0", "192.168.100.50/32")
+	heard := make(chan string, 100)
+	pod := netnstest.New(t)
+	q := cni.Request{ContainerID: "c1", Interface: "eth0", Netns: pod.Path, HostPorts: []world.HostPort{{Port: 53, Protocol: unix.IPPROTO_UDP, PodPort: 5353}}}
+	if code, body := n.post(t, "add", q); code != http.StatusOK {
+		t.Fatalf("add: %d %s", code, body)
+	}
+	for who, at := range map[string]struct {
+		host *netnstest.Host
+		port string
+	}{"pod": {pod, "5353"}, "service": {n.host, "53"}} {
+		var l net.PacketConn
+		at.host.Do(func() (err error) {
+			l, err = net.ListenPacket("udp4", "0.0.0.0:"+at.port)
+			return err
+		})
+		defer l.Close()
+		go func() {
+			b := make([]byte, 1)
+			for {
+				if _, _, err := l.ReadFrom(b); err != nil {
+					return
+				}
+				heard <- who
+			}
+		}()
+	}
+	var client net.Conn
+	n.far.Do(func() (err error) {
+		client, err = net.Dial("udp4", "192.168.100.50:53")
+		return err
+	})
+	defer client.Close()
+	file := "vip.yaml"
+	for _, step := range []struct{ objects, want string }{
+		{"", "pod"},
+		{"{apiVersion: v1, kind: Service, metadata: {name: lb, namespace: default}, spec: {type: LoadBalancer, clusterIP: 10.96.0.9, ports: [{port: 53, protocol: UDP}]}, status: {loadBalancer: {ingress: [{ip: 192.168.100.50}]}}}", "service"},
+		{"{apiVersion: v1, kind: Service, metadata: {name: lb, namespace: default}, spec: {type: ClusterIP, clusterIP: 10.96.0.9, ports: [{port: 53, protocol: UDP}]}}", "pod"},
+	} {
+		if step.objects != "" {
+			n.write(t, file, step.objects)
+		}
+		_, err := n.Sync(t.Context())
+		must(t, err)
+		for deadline, reached := time.After(10*time.Second), false; !reached; {
+			if _, err := client.Write([]byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case who := <-heard:
+				reached = who == step.want
+			case <-time.After(20 * time.Millisecond):
+			case <-deadline:
+				t.Fatalf("the %s is not reached", step.want)
+			}
+		}
+	}
+}

@@ -108,6 +108,7 @@ func (d Door) Service(o *corev1.Service) (*world.Service, []world.Problem) {
 	for _, f := range o.Spec.IPFamilies {
 		s.IPv4, s.IPv6 = s.IPv4 || f == corev1.IPv4Protocol, s.IPv6 || f == corev1.IPv6Protocol
 	}
+	s.Ingress, s.ExternalIPs = m.ingress(o.Status.LoadBalancer.Ingress), m.externalIPs(o.Spec.ExternalIPs)
 	for i, p := range o.Spec.Ports {
 		if port, ok := m.servicePort(fmt.Sprintf("spec.ports[%d].", i), p); ok {
 			port.Name, port.TargetName = d.intern(port.Name), d.intern(port.TargetName)
@@ -115,6 +116,39 @@ func (d Door) Service(o *corev1.Service) (*world.Service, []world.Problem) {
 		}
 	}
 	return s, m.problems
+}
+
+// mostReached bounds the addresses that one Service has of load balancers, and of
+// others: its author may write as many as an object has room for.
+const mostReached = 256
+
+// ingress are the addresses of a load balancer that are those of packets at the node:
+// one of ipMode Proxy has its own connections to nodes and pods (KEP-1860).
+func (m *mistakes) ingress(all []corev1.LoadBalancerIngress) (out []netip.Addr) {
+	const field = "status.loadBalancer.ingress"
+	for i, in := range all {
+		if in.IP == "" || in.IPMode != nil && *in.IPMode == corev1.LoadBalancerIPModeProxy {
+			continue
+		}
+		if len(out) == mostReached {
+			m.report(field, fmt.Sprintf("has more than %d addresses", mostReached), "the first of them count")
+			break
+		}
+		out = m.address(out, field+"[%d].ip", i, in.IP)
+	}
+	return out
+}
+
+func (m *mistakes) externalIPs(all []string) (out []netip.Addr) {
+	const field = "spec.externalIPs"
+	for i, ip := range all {
+		if i == mostReached {
+			m.report(field, fmt.Sprintf("has more than %d addresses", mostReached), "the first of them count")
+			break
+		}
+		out = m.address(out, field+"[%d]", i, ip)
+	}
+	return out
 }
 
 func (m *mistakes) servicePort(at string, p corev1.ServicePort) (world.ServicePort, bool) {

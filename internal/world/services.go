@@ -19,7 +19,9 @@ type Service struct {
 	Key
 	Type        string // ClusterIP, NodePort, LoadBalancer or ExternalName
 	ClusterIPs  []netip.Addr
-	IPv4, IPv6  bool // the families that it has
+	Ingress     []netip.Addr `json:",omitempty"` // of its load balancer, where packets come with them
+	ExternalIPs []netip.Addr `json:",omitempty"` // addresses of others that lead to its ports
+	IPv4, IPv6  bool         // the families that it has
 	Selector    Labels
 	Ports       []ServicePort
 	Annotations Labels // those that Fairlead reads
@@ -37,7 +39,8 @@ type ServicePort struct {
 // Equal reports whether s and t say the same.
 func (s *Service) Equal(t *Service) bool {
 	return s.Key == t.Key && s.Type == t.Type && s.IPv4 == t.IPv4 && s.IPv6 == t.IPv6 && s.Selector == t.Selector &&
-		s.Annotations == t.Annotations && slices.Equal(s.ClusterIPs, t.ClusterIPs) && slices.Equal(s.Ports, t.Ports)
+		s.Annotations == t.Annotations && slices.Equal(s.ClusterIPs, t.ClusterIPs) && slices.Equal(s.Ingress, t.Ingress) &&
+		slices.Equal(s.ExternalIPs, t.ExternalIPs) && slices.Equal(s.Ports, t.Ports)
 }
 
 // An EndpointSlice is part of what is behind a Service.

@@ -2,7 +2,8 @@
 // for as hostPort.
 //
 // It stands in prerouting and output, just before kube-proxy, and looks at
-// connections to the node's own addresses only. Their destination becomes the
+// connections to the node's own addresses only, and passes over those that are
+// Services' (on kube-ipvs0, or that of a load balancer). Their destination becomes the
 // pod's; the client's address stays, so that the pod sees who is talking, but
 // where its answers would not come back by the node: a pod that reaches itself by
 // its node, and the node's own loopback. These get an address of the node.
@@ -33,13 +34,15 @@ var Feature = feature.Feature{
 	Name:   "hostport",
 	Render: render,
 	Astray: astray,
+	Needs:  world.Needs{Services: true},
 	Reads: func(w *world.World) any {
 		return struct {
 			attachments *world.Attachments
 			kernel      *world.Kernel
 			node        *world.Node
 			own         string
-		}{w.Attachments, w.Kernel, w.Node, fmt.Sprint(w.OwnPorts())}
+			services    *world.Sorted[world.Service]
+		}{w.Attachments, w.Kernel, w.Node, fmt.Sprint(w.OwnPorts()), servicesFor(w)}
 	},
 }
 
@@ -68,20 +71,24 @@ func render(w *world.World) feature.Result {
 			f.self = append(f.self, nft.Element{Key: nft.Tuple(nft.Addr(addr), nft.Addr(addr))})
 		}
 	}
+	services := w.OfServices()
 	held := decide(w, func(p Port, reason, hint string) { tell(&r, p, reason, hint) })
 	for _, p := range held {
+		reason, hint, nobody := w.Nobody(p.HostPort, services)
 		switch led := lead(families, p); {
 		case !led:
 			tell(&r, p, fmt.Sprintf("host port %s leads nowhere: the pod has no address of its family", p),
 				"choose an address of the other family, or leave hostIP out")
 		// It is in the map all the same: where the address comes, it leads from then on.
-		case !p.Anywhere() && !w.HasAddress(p.Address):
-			tell(&r, p, fmt.Sprintf("host port %s leads nowhere: %s is no address of node %s", p, p.Address, w.Node.Name),
-				"write an address of the node, or leave hostIP out; where the node gets the address, the port follows")
+		case nobody && w.HasAddress(p.Address):
+			tell(&r, p, fmt.Sprintf("host port %s leads nowhere: %s", p, reason), hint)
+		case nobody:
+			tell(&r, p, fmt.Sprintf("host port %s leads nowhere: %s", p, reason),
+				hint+"; where the node gets the address, the port follows")
 		}
 	}
 	if len(held) > 0 {
-		r.Part.Tables = append(r.Part.Tables, table(families))
+		r.Part.Tables = append(r.Part.Tables, table(families, held, services))
 		r.Part.Settings = append(r.Part.Settings, feature.LiberalTCP)
 	}
 	return r
@@ -115,6 +122,31 @@ func decide(w *world.World, tell func(p Port, reason, hint string)) []Port {
 		}
 	}
 	return held
+}
+
+// servicesFor are those that count: none, where no pod has a host port.
+func servicesFor(w *world.World) *world.Sorted[world.Service] {
+	if !slices.ContainsFunc(w.Attachments.List, func(a *world.Attachment) bool { return hasPorts(w, a) }) {
+		return nil
+	}
+	return w.Services
+}
+
+// byNumber are the ports of both families by protocol and number.
+func byNumber(all []Port) map[world.Port][]Port {
+	out := map[world.Port][]Port{}
+	for _, p := range all {
+		for _, number := range p.Ports() {
+			out[number] = append(out[number], p)
+		}
+	}
+	return out
+}
+
+// taken reports whether one of the ports is that of an address.
+func taken(ports map[world.Port][]Port, protocol byte, at netip.AddrPort) bool {
+	number := world.Port{IPv6: at.Addr().Is6(), Protocol: protocol, Number: at.Port()}
+	return slices.ContainsFunc(ports[number], func(p Port) bool { return p.Anywhere() || p.Address == at.Addr() })
 }
 
 func hasPorts(w *world.World, a *world.Attachment) bool {
@@ -176,15 +208,20 @@ var (
 	loopback6 = netip.MustParsePrefix("::1/128")
 )
 
-func table(families map[nft.Family]*family) *nft.Table {
+func table(families map[nft.Family]*family, held []Port, services *world.OfServices) *nft.Table {
 	t := &nft.Table{Name: datapath.HostPortTable}
+	ports := byNumber(held)
+	sets, passOver := feature.PassOver(services, func(s world.ServedPort) bool {
+		return taken(ports, s.Protocol, netip.AddrPortFrom(s.Address, s.Port))
+	})
+	t.Sets = append(t.Sets, sets...)
 	ours := datapath.LinkPrefix + "*"
 	toNode := nft.Rule{nft.DaddrLocal(), nft.Goto("ports")}
 	in := &nft.Chain{Name: "prerouting", Type: nft.NAT, Hook: nft.Prerouting, Priority: datapath.HostPortPriority, Rules: []nft.Rule{toNode}}
 	out := &nft.Chain{Name: "output", Type: nft.NAT, Hook: nft.Output, Priority: datapath.HostPortPriority,
 		Rules: []nft.Rule{{nft.Daddr(loopback6), nft.Accept()}, toNode}}
 	back := &nft.Chain{Name: "postrouting", Type: nft.NAT, Hook: nft.Postrouting, Priority: datapath.HostPortSourcePriority}
-	dnat := &nft.Chain{Name: "ports"}
+	dnat := &nft.Chain{Name: "ports", Rules: passOver}
 	for _, f := range nft.Families {
 		n := fmt.Sprint(int(f))
 		endpoint := nft.Concat(f.AddrType(), nft.InetService)

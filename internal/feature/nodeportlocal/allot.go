@@ -19,6 +19,7 @@ type Decision struct {
 	waiting  []Mapping // some of them
 	over     []excess  // some of what is left out
 	spaces   spaces
+	services *world.OfServices
 	settings world.NodePortLocal
 	closed   bool
 	recorded bool     // what is given out is to be remembered
@@ -47,11 +48,12 @@ func Decide(w *world.World) *Decision {
 	for pods := w.LocalPods.List; d.settings.Enabled && len(pods) > 0; {
 		n := 0
 		for ; n < len(pods) && pods[n].Namespace == pods[0].Namespace; n++ {
-			taken = append(taken, hosted(w, pods[n])...)
+			taken = append(taken, c.hosted(pods[n])...)
 		}
 		d.Mappings = c.mappings(d.Mappings, pods[:n])
 		pods = pods[n:]
 	}
+	d.services = c.services
 	d.mistakes, d.over, d.Left = c.mistakes, c.over, c.left
 	for _, ipv6 := range []bool{false, true} {
 		if c.lacking[ipv6] {
@@ -70,10 +72,10 @@ func (d *Decision) sees(w *world.World) bool {
 }
 
 // hosted are the ports of the node that p has as host ports.
-func hosted(w *world.World, p *world.Pod) []world.Port {
+func (c *chooser) hosted(p *world.Pod) []world.Port {
 	var out []world.Port
 	for _, h := range p.Local.HostPorts {
-		if h.Anywhere() || w.HasAddress(h.Address) {
+		if _, _, nobody := c.world.Nobody(h, c.services); !nobody {
 			out = append(out, h.Ports()...)
 		}
 	}

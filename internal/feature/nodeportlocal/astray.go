@@ -13,8 +13,13 @@ func astray(w *world.World) func(*conntrack.Entry) bool {
 			given[p.Port] = true
 		}
 	}
+	services := w.OfServices()
 	return func(e *conntrack.Entry) bool {
 		to := e.Original.Destination
-		return e.Reply.Source == to && given[world.Port{IPv6: to.Addr().Is6(), Protocol: e.Protocol, Number: to.Port()}] && w.HasAddress(to.Addr())
+		if e.Reply.Source != to || !given[world.Port{IPv6: to.Addr().Is6(), Protocol: e.Protocol, Number: to.Port()}] || !w.HasAddress(to.Addr()) {
+			return false
+		}
+		_, serviced := services.Of(e.Protocol, to)
+		return !serviced
 	}
 }

@@ -36,6 +36,7 @@ func familyName(ipv6 bool) string {
 // is left out is counted and never made: a tenant's Services may ask for millions.
 type chooser struct {
 	world    *world.World
+	services *world.OfServices
 	settings world.NodePortLocal
 	by       map[label][]*group
 	nodeIPs  map[bool]netip.Addr // by whether the family is IPv6
@@ -61,7 +62,7 @@ type choice struct {
 }
 
 func newChooser(w *world.World) *chooser {
-	c := &chooser{world: w, settings: w.Config.NodePortLocal, nodeIPs: map[bool]netip.Addr{}, lacking: map[bool]bool{},
+	c := &chooser{world: w, services: w.OfServices(), settings: w.Config.NodePortLocal, nodeIPs: map[bool]netip.Addr{}, lacking: map[bool]bool{},
 		names: map[portName]uint16{}, hosts: map[portKey][]world.HostPort{}}
 	for _, a := range slices.Concat(w.Node.External, w.Node.Addresses) {
 		if _, better := c.nodeIPs[a.Is6()]; !better {
@@ -315,18 +316,17 @@ func (c *chooser) host(m Mapping, h world.HostPort) (Mapping, bool) {
 	if !m.NodeIP.IsValid() || m.NodeIP.Is6() != m.Port.IPv6 || m.NodeIP.IsLoopback() {
 		return m, false
 	}
-	if !h.Anywhere() && !c.world.HasAddress(h.Address) {
-		c.elsewhere(m.Pod, h)
+	if reason, hint, nobody := c.world.Nobody(h, c.services); nobody {
+		c.elsewhere(m.Pod, h, reason, hint)
 		return m, false
 	}
 	return m, true
 }
 
 // elsewhere notes that a host port of p is not told: its address is not the node's.
-func (c *chooser) elsewhere(p *world.Pod, h world.HostPort) {
+func (c *chooser) elsewhere(p *world.Pod, h world.HostPort, reason, hint string) {
 	problem := world.Problem{Object: "Pod " + p.Namespace + "/" + p.Name, Field: "metadata.annotations[" + world.NodePortLocalPorts + "]",
-		Reason: fmt.Sprintf("host port %s is not among them: %s is no address of node %s", h, h.Address, c.world.Node.Name),
-		Hint:   "write an address of the node, or leave hostIP out"}
+		Reason: fmt.Sprintf("host port %s is not among them: %s", h, reason), Hint: hint}
 	if len(c.mistakes) < mostTold && !slices.Contains(c.mistakes, problem) {
 		c.mistakes = append(c.mistakes, problem)
 	}

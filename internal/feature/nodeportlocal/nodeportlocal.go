@@ -7,8 +7,8 @@
 // and form are Antrea's, which controllers in the field read.
 //
 // It stands in prerouting and output, just behind kube-proxy and host ports, and
-// looks at connections to the node's own addresses only: the destination becomes
-// the pod's, the client's address stays. Only a pod that reaches itself gets an
+// looks at connections to the node's own addresses only, and not at those that are
+// Services': the destination becomes the pod's, the client's address stays. Only a pod that reaches itself gets an
 // address of the node, since it could not answer itself. The node's loopback leads
 // nowhere: its addresses must not leave the node.
 //
@@ -46,13 +46,21 @@ var Feature = feature.Feature{
 	},
 }
 
-// addresses are those of the node's interfaces, which hostIPs are compared with.
+// addresses are those of the node's interfaces, which hostIPs are compared with; those
+// for Services are told apart.
 func addresses(w *world.World) string {
 	var b []byte
 	for _, i := range w.Kernel.Interfaces {
+		if i.ForServices() {
+			b = append(b, " Services:"...)
+		}
 		for _, p := range i.Addresses {
 			b = p.Addr().AppendTo(append(b, ' '))
 		}
+		b = append(b, ';')
+	}
+	for _, e := range w.Kernel.Exits {
+		b = e.Address.AppendTo(append(b, ' '))
 	}
 	return string(b)
 }

@@ -7,6 +7,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/nft"
+	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -19,12 +20,15 @@ var (
 // table leads the ports of d to its pods.
 func table(d *Decision) *nft.Table {
 	t := &nft.Table{Name: datapath.NodePortLocalTable}
+	sets, passOver := feature.PassOver(d.services, d.has)
+	t.Sets = append(t.Sets, sets...)
 	toNode := nft.Rule{nft.DaddrLocal(), nft.Goto("ports")}
 	in := &nft.Chain{Name: "prerouting", Type: nft.NAT, Hook: nft.Prerouting, Priority: datapath.NodePortLocalPriority, Rules: []nft.Rule{toNode}}
 	out := &nft.Chain{Name: "output", Type: nft.NAT, Hook: nft.Output, Priority: datapath.NodePortLocalPriority, Rules: []nft.Rule{toNode}}
 	back := &nft.Chain{Name: "postrouting", Type: nft.NAT, Hook: nft.Postrouting, Priority: datapath.NodePortLocalSourcePriority}
 	arrived := &nft.Chain{Name: "input", Type: nft.Filter, Hook: nft.Input, Priority: datapath.NodePortLocalInputPriority}
 	dnat := &nft.Chain{Name: "ports", Rules: []nft.Rule{{nft.Daddr(loopback4), nft.Return()}, {nft.Daddr(loopback6), nft.Return()}}}
+	dnat.Rules = append(dnat.Rules, passOver...)
 	for i, f := range nft.Families {
 		n := map[nft.Family]string{nft.IPv4: "4", nft.IPv6: "6"}[f]
 		ports, held := d.elements(i)
@@ -39,6 +43,12 @@ func table(d *Decision) *nft.Table {
 	refuse := &nft.Chain{Name: "refuse", Rules: []nft.Rule{{nft.Reject()}}}
 	t.Chains = append(t.Chains, in, out, dnat, back, refuse, arrived)
 	return t
+}
+
+// has reports whether a number is a pod's.
+func (d *Decision) has(p world.ServedPort) bool {
+	s := d.spaces.slot(world.Port{IPv6: p.Address.Is6(), Protocol: p.Protocol, Number: p.Port})
+	return s != nil && s.mapping != 0
 }
 
 // elements are those of the maps of one family, and the UDP ports among them, in
