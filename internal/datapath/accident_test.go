@@ -52,6 +52,8 @@ func wholeNode(netns string) datapath.State {
 			{Link: datapath.VXLANLink, Addr: addr("192.168.100.2"), MAC: peerMAC, Forward: true},
 			{Link: datapath.VXLANLink, Addr: addr("10.244.2.1"), MAC: peerMAC},
 			{Link: datapath.VXLANLink, Addr: addr("fd00:2::1"), MAC: peerMAC},
+			{Link: datapath.VXLANLink, Addr: addr("192.168.100.2"), MAC: peerMAC},
+			{Link: datapath.VXLANLink, Addr: addr("fd00:100::2"), MAC: peerMAC},
 		},
 		Routes: []route.Route{
 			{Dst: prefix("10.244.1.0/24")},
@@ -60,6 +62,14 @@ func wholeNode(netns string) datapath.State {
 			{Dst: prefix("fd00:1::2/128"), Link: pod},
 			{Dst: prefix("10.244.2.0/24"), Via: addr("10.244.2.1"), Link: datapath.VXLANLink, OnLink: true},
 			{Dst: prefix("fd00:2::/64"), Via: addr("fd00:2::1"), Link: datapath.VXLANLink, OnLink: true},
+			{Dst: prefix("192.168.100.2/32"), Link: datapath.VXLANLink, Table: datapath.NodesTable},
+			{Dst: prefix("fd00:100::2/128"), Link: datapath.VXLANLink, Table: datapath.NodesTable},
+		},
+		Rules: []route.Rule{
+			{Priority: datapath.NodesPriority, From: prefix("10.244.1.0/24"), Table: datapath.NodesTable},
+			{Priority: datapath.NodesPriority, From: prefix("fd00:1::/64"), Table: datapath.NodesTable},
+			{Priority: datapath.NodesPriority, From: prefix("0.0.0.0/0"), Mark: 0x10, Mask: 0xf0, Table: datapath.NodesTable},
+			{Priority: datapath.NodesPriority, From: prefix("::/0"), Mark: 0x10, Mask: 0xf0, Table: datapath.NodesTable},
 		},
 		Shapers:   []tc.Shaper{{Link: pod, Rate: 10e6, Burst: 800e3}, {Link: datapath.IFBLink(pod), Rate: 20_000_001, Burst: 1<<31 - 1}},
 		Redirects: []tc.Redirect{{Link: pod, To: datapath.IFBLink(pod)}},
@@ -83,6 +93,18 @@ var accidents = map[string]string{
 	"packets spread":              "ip route replace 10.244.2.0/24 proto 157 nexthop dev lo nexthop via 10.244.2.1 dev fl-vxlan onlink",
 	"packets cut":                 "ip route replace 10.244.2.0/24 via 10.244.2.1 dev fl-vxlan onlink mtu lock 600 proto 157",
 	"route checked":               "ip -6 address add fd00:2::9/64 dev fl-vxlan nodad; ip -6 route replace fd00:2::/64 via fd00:2::1 dev fl-vxlan proto 157; ip -6 route del fd00:2::/64 proto kernel",
+	"route to a node deleted":     "ip route del 192.168.100.2 table 157157; ip -6 route del fd00:100::2 table 157157",
+	"route to a node added":       "ip route add 192.168.100.9 dev lo table 157157 proto 157; ip -6 route add fd00:100::9 dev lo table 157157 proto 157",
+	"node led elsewhere":          "ip route replace 192.168.100.2 dev lo table 157157 proto 157",
+	"rule deleted":                "ip rule del priority 157 from 10.244.1.0/24",
+	"IPv6 rule deleted":           "ip -6 rule del priority 157 from fd00:1::/64",
+	"rules flushed":               "ip rule flush protocol 157; ip -6 rule flush protocol 157",
+	"rule of a mark deleted":      "ip rule del fwmark 0x10/0xf0; ip -6 rule del fwmark 0x10/0xf0",
+	"rule with another mask":      "ip rule del fwmark 0x10/0xf0; ip rule add priority 157 fwmark 0x10/0xff lookup 157157 protocol 157",
+	"rule led elsewhere":          "ip rule del priority 157 from 10.244.1.0/24; ip rule add priority 157 from 10.244.1.0/24 lookup 158 protocol 157",
+	"rule put elsewhere":          "ip -6 rule del priority 157 from fd00:1::/64; ip -6 rule add priority 32 from fd00:1::/64 lookup 157157 protocol 157",
+	"rule added":                  "ip rule add priority 99 from 10.9.0.0/16 lookup 157157 protocol 157; ip -6 rule add priority 99 from fd09::/64 lookup main protocol 157",
+	"rules of other kinds added":  "ip rule add priority 98 from 10.244.1.0/24 to 10.9.0.0/16 iif lo ipproto tcp dport 80 blackhole protocol 157; ip -6 rule add priority 98 not from fd00:1::/64 tos 0x10 lookup 157157 suppress_prefixlength 0 protocol 157; ip rule add priority 97 goto 32766 protocol 157",
 	"neighbour deleted":           "ip neigh del 10.244.2.1 dev fl-vxlan",
 	"neighbour changed":           "ip neigh replace 10.244.2.1 lladdr 02:00:00:00:00:99 dev fl-vxlan nud permanent",
 	"neighbour may be forgotten":  "ip neigh replace fd00:2::1 lladdr 02:00:00:00:00:02 dev fl-vxlan nud reachable",
@@ -170,7 +192,8 @@ func TestWhatOthersHaveIsLeftAlone(t *testing.T) {
 	for _, command := range []string{
 		"ip link add eth0 type veth peer name eth1", "ip link set eth0 up", "ip link set eth1 up", "ip address add 192.168.100.1/24 dev eth0",
 		"ip route add 10.9.0.0/16 dev eth0", "ip route add 10.8.0.0/16 dev eth0 proto 156", "ip -6 route add fd09::/64 dev eth0",
-		"ip route add 10.7.0.0/16 dev eth0 table 100 proto 157",
+		"ip route add 10.7.0.0/16 dev eth0 table 100 proto 157", "ip route add 10.7.0.0/16 dev eth0 table 157157",
+		"ip rule add priority 157 from 10.7.0.0/16 lookup 157157", "ip rule add priority 157 from 10.244.1.0/24 lookup 100 protocol 156",
 		"ip neigh add 192.168.100.9 lladdr 02:00:00:00:00:09 dev eth0 nud permanent", "nft add table inet other",
 	} {
 		run(t, node, command)
@@ -233,7 +256,7 @@ func listing(t *testing.T, h *netnstest.Host) []string {
 	var out []string
 	commands := []string{
 		"nft -s list ruleset", "bridge fdb show", "ip -4 neigh show nud permanent", "ip -6 neigh show nud permanent",
-		"tc qdisc", "ip route show table all", "ip -6 route show table all", "ip -o address",
+		"tc qdisc", "ip route show table all", "ip -6 route show table all", "ip rule", "ip -6 rule", "ip -o address",
 	}
 	names := regexp.MustCompile(`(?m)^`+datapath.LinkPrefix+`\w+`).FindAllString(run(t, h, "ip -br link"), -1)
 	for _, name := range slices.Sorted(slices.Values(names)) {

@@ -47,7 +47,10 @@ func read(want State, tables func(prefix string) ([]*nft.Found, error)) (Kernel,
 	if k.rest.Neighbours, err = neigh.Read(c, LinkPrefix); err != nil {
 		return k, err
 	}
-	if k.rest.Routes, err = route.Read(c, RouteProtocol); err != nil {
+	if k.rest.Routes, err = route.Read(c, RouteProtocol, NodesTable); err != nil {
+		return k, err
+	}
+	if k.rest.Rules, err = route.ReadRules(c, RouteProtocol); err != nil {
 		return k, err
 	}
 	if k.rest.Shapers, k.rest.Redirects, err = tc.Read(c, LinkPrefix, FilterPref); err != nil {

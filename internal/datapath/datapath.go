@@ -25,7 +25,7 @@ import (
 type State []*Part
 
 // A Part is what one feature needs in the kernel. No two parts hold the same
-// table, link, route, neighbour or guest, or say how the same link queues or
+// table, link, route, rule, neighbour or guest, or say how the same link queues or
 // what comes in by it; they may agree
 // on a setting.
 type Part struct {
@@ -33,6 +33,7 @@ type Part struct {
 	Links      []*link.Link
 	Neighbours []neigh.Neighbour
 	Routes     []route.Route
+	Rules      []route.Rule // that lead to tables of routes
 	Settings   []sysctl.Setting
 	Shapers    []tc.Shaper
 	Redirects  []tc.Redirect
@@ -82,6 +83,9 @@ func (s State) IP() string {
 	for _, r := range whole.Routes {
 		lines = append(lines, route.Add{Route: r, Protocol: RouteProtocol}.String())
 	}
+	for _, r := range whole.Rules {
+		lines = append(lines, route.AddRule{Rule: r, Protocol: RouteProtocol}.String())
+	}
 	if len(lines) == 0 {
 		return ""
 	}
@@ -101,6 +105,7 @@ func (s State) flatten() Part {
 		out.Links = append(out.Links, p.Links...)
 		out.Neighbours = append(out.Neighbours, p.Neighbours...)
 		out.Routes = append(out.Routes, p.Routes...)
+		out.Rules = append(out.Rules, p.Rules...)
 		out.Shapers = append(out.Shapers, p.Shapers...)
 		out.Redirects = append(out.Redirects, p.Redirects...)
 		out.Gates = append(out.Gates, p.Gates...)

@@ -164,6 +164,7 @@ func diffRest(have, want Part) []step {
 	for _, r := range addRoutes {
 		out = append(out, step{kind: KindRoute, link: r.Link, addr: r.Dst.Addr(), change: route.Add{Route: r, Protocol: RouteProtocol, Own: own}})
 	}
+	out = append(out, diffRules(have.Rules, want.Rules)...)
 	for _, r := range delRoutes {
 		out = append(out, step{kind: KindRoute, link: r.Link, addr: r.Dst.Addr(), change: route.Delete{Route: r, Protocol: RouteProtocol}})
 	}
@@ -193,6 +194,19 @@ func diffGates(have, want Part, gone map[string]bool, stays func(link string) bo
 		open = append(open, step{kind: KindGate, link: g.Link, change: g, apply: g.Apply})
 	}
 	return shut, open
+}
+
+// diffRules returns the steps that lead packets to tables, and from them.
+func diffRules(have, want []route.Rule) []step {
+	var out []step
+	come, gone := diffBy(have, want, func(r route.Rule) route.Rule { return r }, func(route.Rule) bool { return true })
+	for _, r := range come {
+		out = append(out, step{kind: KindRoutingRule, addr: r.From.Addr(), change: route.AddRule{Rule: r, Protocol: RouteProtocol}})
+	}
+	for _, r := range gone {
+		out = append(out, step{kind: KindRoutingRule, addr: r.From.Addr(), change: route.DeleteRule{Rule: r, Protocol: RouteProtocol}})
+	}
+	return out
 }
 
 // diffGuests returns the steps that make our rules in others' chains those wanted.

@@ -144,13 +144,14 @@ func TestAFailureSaysWhatItWasAbout(t *testing.T) {
 		kind  datapath.Kind
 		link  string
 	}{
-		"rules":       {func(p *datapath.Part) { p.Tables[0].Chains[0].Hook = "nowhere" }, datapath.KindRules, ""},
-		"link":        {func(p *datapath.Part) { p.Links[0].MTU = 1 << 20 }, datapath.KindLink, "fl-0123456789ab"},
-		"setting":     {func(p *datapath.Part) { p.Settings[0].Key = "net/ipv4/none" }, datapath.KindSetting, ""},
-		"neighbour":   {func(p *datapath.Part) { p.Neighbours[0].Link = "gone" }, datapath.KindNeighbour, "gone"},
-		"forwarding":  {func(p *datapath.Part) { p.Neighbours[2].Link = "gone" }, datapath.KindForwarding, "gone"},
-		"route":       {func(p *datapath.Part) { p.Routes[4].Link = "gone" }, datapath.KindRoute, "gone"},
-		"unreachable": {func(p *datapath.Part) { p.Routes[0].Dst = netip.MustParsePrefix("192.168.100.0/24") }, datapath.KindRoute, ""},
+		"rules":        {func(p *datapath.Part) { p.Tables[0].Chains[0].Hook = "nowhere" }, datapath.KindRules, ""},
+		"link":         {func(p *datapath.Part) { p.Links[0].MTU = 1 << 20 }, datapath.KindLink, "fl-0123456789ab"},
+		"setting":      {func(p *datapath.Part) { p.Settings[0].Key = "net/ipv4/none" }, datapath.KindSetting, ""},
+		"neighbour":    {func(p *datapath.Part) { p.Neighbours[0].Link = "gone" }, datapath.KindNeighbour, "gone"},
+		"forwarding":   {func(p *datapath.Part) { p.Neighbours[2].Link = "gone" }, datapath.KindForwarding, "gone"},
+		"route":        {func(p *datapath.Part) { p.Routes[4].Link = "gone" }, datapath.KindRoute, "gone"},
+		"routing rule": {func(p *datapath.Part) { p.Rules = append(p.Rules, p.Rules[0]) }, datapath.KindRoutingRule, ""},
+		"unreachable":  {func(p *datapath.Part) { p.Routes[0].Dst = netip.MustParsePrefix("192.168.100.0/24") }, datapath.KindRoute, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -44,6 +44,7 @@ func otherNode(stays, comes string) datapath.State {
 	p.Routes = append(slices.Concat(p.Routes[:4], added.Routes),
 		route.Route{Dst: prefix("10.244.2.0/24")},
 		route.Route{Dst: prefix("10.244.3.0/24"), Via: addr("10.244.3.1"), Link: overlay.Name, OnLink: true})
+	p.Rules = append(p.Rules[:1:1], route.Rule{Priority: datapath.NodesPriority, From: prefix("10.244.1.0/24"), Table: 158})
 	p.Shapers = []tc.Shaper{{Link: name, Rate: 5e6, Burst: 1e6}, {Link: ifb.Name, Rate: 6e6, Burst: 1e6}}
 	p.Redirects = []tc.Redirect{{Link: name, To: ifb.Name}}
 	p.Settings = append(p.Settings, sysctl.Setting{Key: "net/ipv4/conf/fl-vxlan/rp_filter", Value: "0"})

@@ -17,9 +17,11 @@ const (
 	KindNeighbour  Kind = "neighbour"  // a hardware address of an IP address
 	KindForwarding Kind = "forwarding" // a tunnel endpoint of a hardware address
 	KindRoute      Kind = "route"
-	KindGate       Kind = "gate"  // a program at a device that refuses packets
-	KindGuest      Kind = "guest" // a rule of ours in a chain that is somebody else's
+	// KindRoutingRule is of what says in which table packets look for a route.
+	KindRoutingRule Kind = "routing-rule"
+	KindGate        Kind = "gate"  // a program at a device that refuses packets
+	KindGuest       Kind = "guest" // a rule of ours in a chain that is somebody else's
 )
 
 // Kinds are all there are.
-var Kinds = []Kind{KindRules, KindLink, KindAddress, KindOffload, KindSetting, KindQdisc, KindNeighbour, KindForwarding, KindRoute, KindGate, KindGuest}
+var Kinds = []Kind{KindRules, KindLink, KindAddress, KindOffload, KindSetting, KindQdisc, KindNeighbour, KindForwarding, KindRoute, KindRoutingRule, KindGate, KindGuest}

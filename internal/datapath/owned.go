@@ -70,9 +70,18 @@ const (
 	// GatePrefix begins the name of every program of ours at a link of ours.
 	GatePrefix = gate.Prefix
 
-	// RouteProtocol marks every route (rtnetlink(7), RTA_PROTOCOL). Numbers in
-	// use by others are in iproute2's rt_protos.
+	// RouteProtocol marks every route (rtnetlink(7), RTA_PROTOCOL), and every rule that
+	// leads to a table of routes. Numbers in use by others are in iproute2's rt_protos.
 	RouteProtocol = 157
+
+	// NodesTable is the table of routes in which this node's pods find other nodes'
+	// addresses. Its number is above those that a byte holds, which people and other
+	// networks choose from, and those that are made of an interface's index.
+	NodesTable = 157157
+	// NodesPriority is that of the rule that leads there: behind the local table (0; 100
+	// where Cilium moved it), before whatever else decides on pods' sources (AWS VPC CNI
+	// from 512 on, Tailscale from 5210 on, the main table 32766).
+	NodesPriority = 157
 )
 
 // AcceptMark is the comment by which our rules in AcceptPlaces are known.

@@ -43,6 +43,11 @@ func TestLedgerHasNoOverlaps(t *testing.T) {
 			t.Errorf("route protocol %d belongs to somebody else", taken)
 		}
 	}
+	// Tables of a byte are people's, those from 10000 on are made of an interface's index;
+	// rules up to 100 may stand before the local table, those from 512 on are others' for pods.
+	if NodesTable <= 100_000 || NodesPriority <= 100 || NodesPriority >= 512 {
+		t.Errorf("table %d and the rule of priority %d that leads there may be somebody else's", NodesTable, NodesPriority)
+	}
 	if WireMAC[0]&0x03 != 0x02 {
 		t.Errorf("%x is no locally administered unicast address", WireMAC)
 	}

@@ -192,7 +192,9 @@ nft add element inet fairlead-snat inside4 { 10.244.3.0/24, 192.168.100.3 }
 gate dev fl-vxlan add 10.244.3.0/24 192.168.100.3
 bridge fdb replace MAC dev fl-vxlan dst 192.168.100.3 self permanent
 ip neigh replace 10.244.3.1 lladdr MAC dev fl-vxlan nud permanent
+ip neigh replace 192.168.100.3 lladdr MAC dev fl-vxlan nud permanent
 ip route replace 10.244.3.0/24 via 10.244.3.1 dev fl-vxlan onlink proto 157
+ip route replace 192.168.100.3/32 dev fl-vxlan table 157157 proto 157
 `,
 		},
 		"a peer less": {
@@ -201,9 +203,12 @@ ip route replace 10.244.3.0/24 via 10.244.3.1 dev fl-vxlan onlink proto 157
 nft delete element inet fairlead-guard paths4 { 192.168.100.2 . 192.168.100.1 }
 nft delete element inet fairlead-snat inside4 { 10.244.2.0/24, 192.168.100.2 }
 gate dev fl-vxlan delete 10.244.2.0/24 192.168.100.2
+ip rule del priority 157 from 10.244.1.0/24 lookup 157157 protocol 157
 ip route del 10.244.2.0/24 via 10.244.2.1 dev fl-vxlan onlink proto 157
+ip route del 192.168.100.2/32 dev fl-vxlan table 157157 proto 157
 bridge fdb del MAC dev fl-vxlan self
 ip neigh del 10.244.2.1 dev fl-vxlan
+ip neigh del 192.168.100.2 dev fl-vxlan
 `,
 		},
 		"another range, at random": {

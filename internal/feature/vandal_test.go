@@ -32,6 +32,10 @@ var vandalism = []string{
 	"ip route show proto 157 | shuf -n 1 | xargs ip route del",
 	"ip -6 route show proto 157 | shuf -n 1 | xargs ip -6 route del",
 	"ip route add 10.99.0.0/16 dev lo proto 157",
+	"ip rule flush protocol 157; ip -6 rule flush protocol 157",
+	"ip rule add priority 98 from 10.9.0.0/16 lookup main protocol 157; ip -6 rule add priority 98 from fd09::/64 iif lo prohibit protocol 157",
+	"ip route flush table 157157; ip -6 route flush table 157157",
+	"ip route add 10.98.0.1 dev lo table 157157 proto 157",
 	"ip neigh flush dev fl-vxlan nud permanent",
 	"ip neigh add 10.244.99.1 lladdr 02:00:00:00:00:99 dev fl-vxlan nud permanent",
 	"bridge fdb show dev fl-vxlan | shuf -n 1 | while read mac rest; do bridge fdb del $mac dev fl-vxlan $rest; done",
@@ -106,7 +110,7 @@ var numbers = regexp.MustCompile(`(?m)^\d+: |@if\d+`)
 func held(h *netnstest.Host) []string {
 	const ours = `nft -s list ruleset
 ip -d -o link show dev fl-vxlan; ip -o address show dev fl-vxlan scope global; ip -o link | grep fl-
-ip route show proto 157; ip -6 route show proto 157
+ip route show table all proto 157; ip -6 route show table all proto 157; ip rule show; ip -6 rule show
 ip neigh show nud permanent; bridge fdb show dev fl-vxlan | grep dst
 true`
 	lines := strings.Split(numbers.ReplaceAllString(h.Run("sh", "-c", "{ "+ours+"; } 2>/dev/null"), ""), "\n")

@@ -135,7 +135,7 @@ func TestModeNoneLeavesTheNodeToOthers(t *testing.T) {
 		l.mustWith("{apiVersion: fairlead.dev/v1alpha1, kind: AgentConfig, metadata: {name: default}, spec: {overlay: {mode: "+mode+"}}}", "apply", "-f", "-")
 	}
 	configure("none")
-	if left := node("ip -o link | grep fl- || true; ip route show proto 157; ip -6 route show proto 157"); left != "" {
+	if left := node("ip -o link | grep fl- || true; ip route show table all proto 157; ip -6 route show table all proto 157; ip rule | grep 157 || true; ip -6 rule | grep 157 || true"); left != "" {
 		t.Errorf("left in mode none:\n%s", left)
 	}
 	if after := node(foreign); after != before {

@@ -11,7 +11,7 @@ import (
 // it in.
 const ours = `
 ip -d -o link show dev fl-vxlan; ip -o address show dev fl-vxlan scope global
-ip route show proto 157; ip -6 route show proto 157
+ip route show table all proto 157; ip -6 route show table all proto 157; ip rule show; ip -6 rule show
 ip neigh show dev fl-vxlan nud permanent; bridge fdb show dev fl-vxlan
 ip -o link show type veth | grep fl-
 cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding /proc/sys/net/ipv4/conf/fl-vxlan/rp_filter
@@ -40,6 +40,8 @@ var accidents = []struct{ name, script string }{
 	{"tunnel's MTU changed", "ip link set fl-vxlan mtu 1300"},
 	{"routes removed", "ip route flush proto 157; ip -6 route flush proto 157"},
 	{"routes led elsewhere", "ip route replace 10.244.2.0/24 dev lo proto 157; ip -6 route replace fd00:10:244:2::/64 dev lo proto 157"},
+	{"rules of routing removed", "ip rule flush protocol 157; ip -6 rule flush protocol 157"},
+	{"rules of routing led elsewhere", "ip rule del priority 157 || true; ip rule add priority 157 from 10.244.1.0/24 lookup main protocol 157"},
 	{"neighbours and forwarding entries removed", "ip neigh flush dev fl-vxlan nud permanent; bridge fdb show dev fl-vxlan | while read mac rest; do bridge fdb del $mac dev fl-vxlan $rest; done"},
 	{"forwarding off", "echo 0 >/proc/sys/net/ipv4/ip_forward; echo 0 >/proc/sys/net/ipv6/conf/all/forwarding"},
 	{"reverse-path filter strict", "echo 1 >/proc/sys/net/ipv4/conf/fl-vxlan/rp_filter"},

@@ -292,6 +292,7 @@ func (s *side) listing() string {
 	show(s.node, "nft -s list ruleset", "bridge fdb show", "tc qdisc")
 	everywhere := []string{
 		"ip -d -o link", "ip -o address", "ip -d route", "ip -d -6 route",
+		"ip rule", "ip -6 rule", "ip -d route show table all proto 157", "ip -d -6 route show table all proto 157",
 		"ip -4 neigh show nud permanent", "ip -6 neigh show nud permanent",
 	}
 	show(s.node, everywhere...)

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"iter"
@@ -21,7 +22,7 @@ const rtaNexthopID = 30
 
 // newMessage is a request about what tells r from others; see Key.
 func (r Route) newMessage() (unix.RtMsg, []netlink.Attribute) {
-	h := unix.RtMsg{Family: unix.AF_INET, Dst_len: uint8(r.Dst.Bits()), Tos: r.tos, Table: unix.RT_TABLE_MAIN}
+	h := unix.RtMsg{Family: unix.AF_INET, Dst_len: uint8(r.Dst.Bits()), Tos: r.tos}
 	metric := r.metric
 	if r.Dst.Addr().Is6() {
 		h.Family = unix.AF_INET6
@@ -32,8 +33,12 @@ func (r Route) newMessage() (unix.RtMsg, []netlink.Attribute) {
 	return h, []netlink.Attribute{
 		{Type: unix.RTA_DST, Data: r.Dst.Addr().AsSlice()},
 		{Type: unix.RTA_PRIORITY, Data: rtnl.Bytes(metric)},
+		{Type: unix.RTA_TABLE, Data: rtnl.Bytes(tableOf(r.Table))},
 	}
 }
+
+// tableOf is the kernel's number of a table.
+func tableOf(t uint32) uint32 { return cmp.Or(t, unix.RT_TABLE_MAIN) }
 
 func (a Add) message(c *rtnl.Conn, how netlink.HeaderFlags) (netlink.Message, error) {
 	h, attrs := a.newMessage()
@@ -66,33 +71,39 @@ func (d Delete) Message(*rtnl.Conn) (netlink.Message, error) {
 	return rtnl.NewMessage(unix.RTM_DELROUTE, 0, h, attrs...)
 }
 
-// Read lists the routes of the given protocol in the main table.
-func Read(c *rtnl.Conn, protocol uint8) ([]Route, error) {
+// Read lists the routes of the given protocol in the main table, and in ours.
+func Read(c *rtnl.Conn, protocol uint8, ours ...uint32) ([]Route, error) {
 	var out []Route
-	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		request, err := rtnl.NewMessage(unix.RTM_GETROUTE, 0, unix.RtMsg{Family: family, Protocol: protocol, Table: unix.RT_TABLE_MAIN})
-		if err != nil {
-			return nil, err
-		}
-		err = c.List(request, func(answer []byte) {
-			h, attrs := rtnl.Parse[unix.RtMsg](answer)
-			if h.Family == family && h.Protocol == protocol && h.Table == unix.RT_TABLE_MAIN && h.Flags&unix.RTM_F_CLONED == 0 {
-				out = append(out, from(c, h, attrs))
+	for _, table := range append([]uint32{0}, ours...) {
+		for _, family := range families {
+			request, err := rtnl.NewMessage(unix.RTM_GETROUTE, 0, unix.RtMsg{Family: family, Protocol: protocol},
+				netlink.Attribute{Type: unix.RTA_TABLE, Data: rtnl.Bytes(tableOf(table))})
+			if err != nil {
+				return nil, err
 			}
-		})
-		if err != nil && !errors.Is(err, unix.ENOENT) { // no route was ever in the table
-			return nil, fmt.Errorf("list routes: %w", err)
+			err = c.List(request, func(answer []byte) {
+				h, attrs := rtnl.Parse[unix.RtMsg](answer)
+				r := from(c, h, attrs)
+				if h.Family == family && h.Protocol == protocol && r.Table == table && h.Flags&unix.RTM_F_CLONED == 0 {
+					out = append(out, r)
+				}
+			})
+			if err != nil && !errors.Is(err, unix.ENOENT) { // no route was ever in the table
+				return nil, fmt.Errorf("list routes: %w", err)
+			}
 		}
 	}
 	return out, nil
 }
+
+var families = []uint8{unix.AF_INET, unix.AF_INET6}
 
 func from(c *rtnl.Conn, h unix.RtMsg, attrs iter.Seq2[uint16, []byte]) Route {
 	dst := netip.IPv4Unspecified() // a default route has no attribute for it
 	if h.Family == unix.AF_INET6 {
 		dst = netip.IPv6Unspecified()
 	}
-	r := Route{OnLink: h.Flags&unix.RTNH_F_ONLINK != 0}
+	r := Route{OnLink: h.Flags&unix.RTNH_F_ONLINK != 0, Table: uint32(h.Table)}
 	r.tos = h.Tos
 	for typ, value := range attrs {
 		switch typ {
@@ -100,6 +111,8 @@ func from(c *rtnl.Conn, h unix.RtMsg, attrs iter.Seq2[uint16, []byte]) Route {
 			dst = rtnl.Addr(value)
 		case unix.RTA_GATEWAY:
 			r.Via = rtnl.Addr(value)
+		case unix.RTA_TABLE:
+			r.Table, _ = rtnl.Value[uint32](value)
 		case unix.RTA_OIF:
 			index, _ := rtnl.Value[uint32](value)
 			r.Link = c.Name(int(index))
@@ -108,6 +121,9 @@ func from(c *rtnl.Conn, h unix.RtMsg, attrs iter.Seq2[uint16, []byte]) Route {
 		case unix.RTA_METRICS, unix.RTA_MULTIPATH, unix.RTA_PREFSRC, unix.RTA_SRC, unix.RTA_FLOW, unix.RTA_ENCAP_TYPE, unix.RTA_VIA, rtaNexthopID:
 			r.odd = true
 		}
+	}
+	if r.Table == unix.RT_TABLE_MAIN {
+		r.Table = 0
 	}
 	r.Dst = netip.PrefixFrom(dst, int(h.Dst_len))
 	if dst.Is6() && r.metric == defaultMetric6 {

@@ -1,10 +1,11 @@
-// Package route describes routes of the main table as plain values and makes
-// the kernel hold them.
+// Package route describes routes, and rules that say in which table packets look for
+// one, as plain values and makes the kernel hold them.
 //
 // Ours carry our routing protocol number, which is how they are told from
 // everybody else's (rtnetlink(7), RTA_PROTOCOL). They may leave by anybody's
 // link: with a link that is not ours, our routes through it go, and come back
-// when they are asked for again.
+// when they are asked for again. They are in the main table, where everybody looks,
+// or in one of our own, to which a [Rule] leads.
 package route
 
 import (
@@ -24,6 +25,7 @@ type Route struct {
 	Via    netip.Addr // the next hop
 	Link   string     // ours or not; empty: packets are answered with "unreachable"
 	OnLink bool       // Via is at the other end of Link, whatever Link's addresses say
+	Table  uint32     // 0: the main one
 
 	found // zero in a route that is wanted
 }
@@ -36,7 +38,9 @@ type found struct {
 }
 
 // Key is what the kernel tells two routes of ours apart by.
-func (r Route) Key() Route { return Route{Dst: r.Dst, found: found{metric: r.metric, tos: r.tos}} }
+func (r Route) Key() Route {
+	return Route{Dst: r.Dst, Table: r.Table, found: found{metric: r.metric, tos: r.tos}}
+}
 
 // words are those of ip-route(8) that say what r is.
 func (r Route) words() string {
@@ -58,6 +62,9 @@ func (r Route) words() string {
 	}
 	if r.metric != 0 {
 		s += fmt.Sprintf(" metric %d", r.metric)
+	}
+	if r.Table != 0 {
+		s += fmt.Sprintf(" table %d", r.Table)
 	}
 	return s
 }
@@ -99,7 +106,7 @@ func (a Add) Refused(c *rtnl.Conn, err error) error {
 	if err := a.Own.read(c); err != nil {
 		return err
 	}
-	if a.Own.known[a.Dst] {
+	if a.Table == 0 && a.Own.known[a.Dst] {
 		return errors.New("is a network of the node's own")
 	}
 	m, err := a.message(c, netlink.Replace)

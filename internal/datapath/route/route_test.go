@@ -45,3 +45,35 @@ func FuzzFrom(f *testing.F) {
 		}
 	})
 }
+
+// Whatever a kernel answers is a rule that can be compared and removed.
+func FuzzRuleFrom(f *testing.F) {
+	prefix := netip.MustParsePrefix
+	for _, want := range []Rule{
+		{Priority: 157, From: prefix("10.1.0.0/16"), Table: 157157},
+		{Priority: 157, From: prefix("fd00::/64"), Table: 254},
+		{Priority: 1, From: prefix("0.0.0.0/0"), Mark: 0x10, Mask: 0xf0, Table: 7},
+		{From: prefix("::/0"), Mask: 1, Table: 7},
+	} {
+		m, err := AddRule{want, 157}.Message(nil)
+		if err != nil {
+			f.Fatal(err)
+		}
+		if got, protocol := ruleFrom(m.Data); got != want || protocol != 157 {
+			f.Fatalf("%+v is read as %+v of protocol %d", want, got, protocol)
+		}
+		f.Add(m.Data)
+		f.Add(m.Data[:len(m.Data)-3])
+	}
+	f.Fuzz(func(t *testing.T, answer []byte) {
+		r, protocol := ruleFrom(answer)
+		d := DeleteRule{r, protocol}
+		m, err := d.Message(nil)
+		if err != nil || d.String() == "" {
+			t.Fatalf("%+v: %v", r, err)
+		}
+		if again, _ := ruleFrom(m.Data); again.odd == "" && again != r || (again.odd == "") != (r.odd == "") {
+			t.Errorf("%+v is asked for as %+v", r, again)
+		}
+	})
+}

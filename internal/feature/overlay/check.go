@@ -79,8 +79,7 @@ var reversePath = doctor.Check{
 			Message: fmt.Sprintf("the reverse-path filter of %s lets packets of peers in", e.Interface.Name)}
 		if max(own, all) == strict && s.World.Config.Overlay.Mode != world.Direct {
 			f.Status = doctor.Warn
-			f.Message = fmt.Sprintf("the reverse-path filter of %s is strict: what pods send to this node's own address, and what peers send directly, is dropped",
-				e.Interface.Name)
+			f.Message = fmt.Sprintf("the reverse-path filter of %s is strict: what peers send directly is dropped, as while modes change", e.Interface.Name)
 			f.Hint = fmt.Sprintf("set net.ipv4.conf.%s.rp_filter to 2, for one in mode direct or before you change modes", e.Interface.Name)
 		}
 		return []doctor.Finding{f}

@@ -7,6 +7,9 @@
 // family a neighbour and a route, all permanent: nothing is learned from the
 // wire, and no packet waits for discovery.
 //
+// Nodes' own addresses are no part of the pod network, and the tunnel's packets go to
+// them: see nodes.go.
+//
 // Directly, a packet is routed to the address of that node, on a network that
 // both share, and there is nothing but a route for each family. The device
 // stands in every mode: a node understands peers that have not changed their mode
@@ -39,13 +42,14 @@ var Feature = feature.Feature{
 			overlay      world.Overlay
 			noOffload    bool
 			ends, chosen string
-		}{w.Node, w.Peers, w.Config.Overlay, w.Config.DisableTXChecksumOffload, fmt.Sprint(w.Ends()), fmt.Sprint(w.ChosenEnds())}
+			relied       string
+		}{w.Node, w.Peers, w.Config.Overlay, w.Config.DisableTXChecksumOffload, fmt.Sprint(w.Ends()), fmt.Sprint(w.ChosenEnds()), fmt.Sprint(relied(w))}
 	},
 	Checks: []doctor.Check{fullSizePackets, reversePath},
 }
 
 func render(w *world.World) feature.Result {
-	r := renderer{world: w, ends: w.Ends()}
+	r := renderer{world: w, ends: w.Ends(), claims: claimsOf(w)}
 	r.Problems = problems(w, r.ends)
 	if len(r.ends) == 0 {
 		return r.Result
@@ -65,6 +69,7 @@ func render(w *world.World) feature.Result {
 		r.peer(p)
 		r.compare(p)
 	}
+	r.Part.Rules = toNodes(w, r.Part.Routes)
 	r.Problems = append(r.Problems, r.differs.problems(w.Node.Name)...)
 	return r.Result
 }
@@ -74,6 +79,7 @@ type renderer struct {
 	feature.Result
 	world   *world.World
 	ends    []world.End
+	claims  map[netip.Addr]int
 	differs differences
 }
 
@@ -130,6 +136,7 @@ func (r *renderer) tunnel(p *world.Node, cidrs []netip.Prefix) {
 		via := inside(cidr, mac)
 		r.Part.Neighbours = append(r.Part.Neighbours, neigh.Neighbour{Link: datapath.VXLANLink, Addr: via, MAC: mac})
 		r.Part.Routes = append(r.Part.Routes, route.Route{Dst: cidr, Via: via, Link: datapath.VXLANLink, OnLink: true})
+		r.node(p, cidr.Addr())
 	}
 }
 

@@ -33,6 +33,9 @@ type NodeConfig struct {
 type UnderlayConfig struct {
 	Name  string   `json:"name"`
 	CIDRs []string `json:"cidrs"`
+	// SourceCheck has the network drop what a node sends from an address that is none
+	// of the node's, as clouds do.
+	SourceCheck bool `json:"sourceCheck,omitempty"`
 }
 
 // HostConfig is a machine outside the cluster.

@@ -22,7 +22,7 @@ const (
 // underlay is a network of nodes, a segment one of hosts, each with a gateway.
 type Plan struct {
 	Nodes     []Node
-	Underlays []Network
+	Underlays []Underlay
 	Hosts     []Host
 	Segments  []Segment
 	Firewalls []Firewall
@@ -48,6 +48,14 @@ func (n Network) Prefixes() []netip.Prefix {
 		out = append(out, g.Masked())
 	}
 	return out
+}
+
+// An Underlay is a network of nodes.
+type Underlay struct {
+	Network
+	// SourceCheck: it drops what a node sends that has none of the node's addresses as
+	// its source.
+	SourceCheck bool
 }
 
 // A Segment is a wire that hosts share.

@@ -33,7 +33,7 @@ func TestAnEmptyFileIsTheDefaultLab(t *testing.T) {
 			{Name: "n2", Addresses: prefixes("192.168.100.2/24", "fd00:100::2/64"), PodCIDRs: prefixes("10.244.2.0/24", "fd00:10:244:2::/64")},
 			{Name: "n3", Addresses: prefixes("192.168.100.3/24", "fd00:100::3/64"), PodCIDRs: prefixes("10.244.3.0/24", "fd00:10:244:3::/64")},
 		},
-		Underlays: []Network{{Gateways: prefixes("192.168.100.254/24", "fd00:100::fffe/64")}},
+		Underlays: []Underlay{{Network: Network{prefixes("192.168.100.254/24", "fd00:100::fffe/64")}}},
 		Hosts:     []Host{{Name: "web", Addresses: prefixes("198.51.100.10/24", "2001:db8:100::10/64")}},
 		Segments:  []Segment{{Network: Network{prefixes("198.51.100.254/24", "2001:db8:100::fffe/64")}, Firewall: Direct}},
 	}
@@ -48,7 +48,7 @@ apiVersion: lab.fairlead.dev/v1alpha1
 kind: Lab
 nodes: [{name: a}, {name: b, underlay: east}]
 podCIDRs: [fd01::/48, 10.1.0.0/16]
-underlays: [{name: west, cidrs: [192.168.7.0/24]}, {name: east, cidrs: [fd00:8::/64]}]
+underlays: [{name: west, cidrs: [192.168.7.0/24]}, {name: east, cidrs: [fd00:8::/64], sourceCheck: true}]
 hosts:
 - {name: web, addresses: [198.51.100.254/24], behind: fw}
 - {name: db, addresses: [198.51.100.9/24], behind: fw}
@@ -71,7 +71,7 @@ agent: {nodeSNATRandomizePorts: true}
 			{Name: "a", Addresses: prefixes("192.168.7.1/24"), PodCIDRs: prefixes("10.1.1.0/24", "fd01:0:0:1::/64")},
 			{Name: "b", Underlay: 1, Addresses: prefixes("fd00:8::2/64"), PodCIDRs: prefixes("10.1.2.0/24", "fd01:0:0:2::/64")},
 		},
-		Underlays: []Network{{prefixes("192.168.7.254/24")}, {prefixes("fd00:8::fffe/64")}},
+		Underlays: []Underlay{{Network: Network{prefixes("192.168.7.254/24")}}, {Network: Network{prefixes("fd00:8::fffe/64")}, SourceCheck: true}},
 		Hosts: []Host{
 			{Name: "web", Addresses: prefixes("198.51.100.254/24")}, {Name: "db", Addresses: prefixes("198.51.100.9/24")},
 			{Name: "free", Addresses: prefixes("203.0.113.10/24"), Segment: 1},

@@ -96,14 +96,14 @@ func (r *reader) cidrs(field string, list []string) []netip.Prefix {
 
 func byFamily(a, b netip.Prefix) int { return a.Addr().BitLen() - b.Addr().BitLen() }
 
-func (r *reader) underlays(list []UnderlayConfig) []Network {
+func (r *reader) underlays(list []UnderlayConfig) []Underlay {
 	names(r, "underlays", list, func(u UnderlayConfig) string { return u.Name })
 	if len(list) == 0 {
 		r.problem("underlays", "is empty", "leave it out for the default")
 	}
-	var out []Network
+	var out []Underlay
 	for i, u := range list {
-		var n Network
+		n := Underlay{SourceCheck: u.SourceCheck}
 		for _, p := range r.cidrs(fmt.Sprintf("underlays[%d].cidrs", i), u.CIDRs) {
 			if g, ok := at(p, lastOffset(p)); ok && roomy(p) {
 				n.Gateways = append(n.Gateways, netip.PrefixFrom(g, p.Bits()))

@@ -125,11 +125,16 @@ func (n *Net) MakeNode(i int) error {
 			if err := addPort(underlayBridge(node.Underlay), pair{nodePort(i), n.Node(node.Name), mac(nodeMAC, i)}); err != nil {
 				return err
 			}
+			if n.Plan.Underlays[node.Underlay].SourceCheck {
+				if err := checkSources(i, node); err != nil {
+					return err
+				}
+			}
 			return routePods(node)
 		})
 	}
 	if err == nil {
-		err = netns.Do(n.Node(node.Name), func() error { return furnish(node.Addresses, n.Plan.Underlays[node.Underlay]) })
+		err = netns.Do(n.Node(node.Name), func() error { return furnish(node.Addresses, n.Plan.Underlays[node.Underlay].Network) })
 	}
 	if err != nil {
 		return fmt.Errorf("node %s: %w", node.Name, err)

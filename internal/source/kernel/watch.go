@@ -22,14 +22,14 @@ var watched = []struct {
 }{
 	{unix.NETLINK_ROUTE, []uint32{
 		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
-		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_NEIGH, unix.RTNLGRP_TC,
+		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE, unix.RTNLGRP_NEIGH, unix.RTNLGRP_TC,
 		unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF,
 	}},
 	{unix.NETLINK_NETFILTER, []uint32{unix.NFNLGRP_NFTABLES}},
 }
 
 // Watch calls changed whenever the kernel announces a change that may be of
-// interfaces, addresses, routes, neighbours, queues, forwarding or our rules,
+// interfaces, addresses, routes and rules that lead to them, neighbours, queues, forwarding or our rules,
 // until ctx is done. Settings other than forwarding and reverse path filtering
 // announce nothing.
 func (o *Observer) Watch(ctx context.Context, changed func()) error {
@@ -111,7 +111,7 @@ func (o *Observer) lists(m netlink.Message) bool {
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 		return len(m.Data) < unix.SizeofRtMsg || m.Data[1] == 0 || m.Data[5] == unix.RTPROT_RA
 	case unix.RTM_NEWNEIGH, unix.RTM_DELNEIGH, unix.RTM_NEWQDISC, unix.RTM_DELQDISC, unix.RTM_NEWTFILTER, unix.RTM_DELTFILTER,
-		unix.RTM_NEWNETCONF, unix.RTM_DELNETCONF: // every link comes with the last
+		unix.RTM_NEWRULE, unix.RTM_DELRULE, unix.RTM_NEWNETCONF, unix.RTM_DELNETCONF: // every link comes with the last
 		return false
 	}
 	return true

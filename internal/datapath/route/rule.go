@@ -1,0 +1,195 @@
+package route
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/internal/datapath/rtnl"
+)
+
+// A Rule has packets from From with the given mark look for their route in Table,
+// before all rules of a greater Priority; where that has none for them, the next rule
+// is asked (ip-rule(8)).
+type Rule struct {
+	Priority   uint32
+	From       netip.Prefix // of no bits: all of its family
+	Mark, Mask uint32       // of the packet; no mask: whatever
+	Table      uint32
+
+	odd string // what the kernel says of one that is not of this kind
+}
+
+// words are those of ip-rule(8) that say what r is.
+func (r Rule) words() string {
+	from := "all"
+	if r.From.Bits() > 0 {
+		from = r.From.String()
+	}
+	s := fmt.Sprintf("priority %d from %s", r.Priority, from)
+	if r.Mask != 0 {
+		s += fmt.Sprintf(" fwmark %#x/%#x", r.Mark, r.Mask)
+	}
+	if r.odd == "" {
+		s += fmt.Sprintf(" lookup %d", r.Table)
+	}
+	return s
+}
+
+// header is struct fib_rule_hdr of Linux include/uapi/linux/fib_rules.h.
+type header struct {
+	Family, DstLen, SrcLen, Tos byte
+	Table, _, _, Action         byte
+	Flags                       uint32
+}
+
+// toTable is FR_ACT_TO_TBL of the same file.
+const toTable = 1
+
+func (r Rule) message(typ netlink.HeaderType, flags netlink.HeaderFlags, protocol uint8) (netlink.Message, error) {
+	if r.odd != "" {
+		return netlink.Message{Header: netlink.Header{Type: typ, Flags: flags}, Data: []byte(r.odd)}, nil
+	}
+	h := header{Family: unix.AF_INET, SrcLen: uint8(r.From.Bits()), Action: toTable}
+	if r.From.Addr().Is6() {
+		h.Family = unix.AF_INET6
+	}
+	attrs := []netlink.Attribute{
+		{Type: unix.FRA_PRIORITY, Data: rtnl.Bytes(r.Priority)},
+		{Type: unix.FRA_TABLE, Data: rtnl.Bytes(r.Table)},
+		{Type: unix.FRA_PROTOCOL, Data: []byte{protocol}},
+	}
+	if r.From.Bits() > 0 {
+		attrs = append(attrs, netlink.Attribute{Type: unix.FRA_SRC, Data: r.From.Addr().AsSlice()})
+	}
+	if r.Mask != 0 {
+		attrs = append(attrs, netlink.Attribute{Type: unix.FRA_FWMARK, Data: rtnl.Bytes(r.Mark)},
+			netlink.Attribute{Type: unix.FRA_FWMASK, Data: rtnl.Bytes(r.Mask)})
+	}
+	return rtnl.NewMessage(typ, flags, h, attrs...)
+}
+
+// ReadRules lists the rules of the given protocol.
+func ReadRules(c *rtnl.Conn, protocol uint8) ([]Rule, error) {
+	var out []Rule
+	for _, family := range families {
+		request, err := rtnl.NewMessage(unix.RTM_GETRULE, 0, header{Family: family})
+		if err != nil {
+			return nil, err
+		}
+		err = c.List(request, func(answer []byte) {
+			if r, by := ruleFrom(answer); by == protocol && answer[0] == family {
+				out = append(out, r)
+			}
+		})
+		if err != nil && !errors.Is(err, unix.EAFNOSUPPORT) { // a kernel without the family has none of its rules
+			return nil, fmt.Errorf("list routing rules: %w", err)
+		}
+	}
+	return out, nil
+}
+
+// ruleFrom is the rule in an answer, and the protocol that it bears.
+func ruleFrom(answer []byte) (r Rule, protocol uint8) {
+	h, attrs := rtnl.Parse[header](answer)
+	from := netip.IPv4Unspecified()
+	if h.Family == unix.AF_INET6 {
+		from = netip.IPv6Unspecified()
+	}
+	r.Table = uint32(h.Table)
+	odd := h.Action != toTable || h.DstLen != 0 || h.Tos != 0 || h.Flags&fibRuleInvert != 0
+	for typ, value := range attrs {
+		switch typ {
+		case unix.FRA_SRC:
+			from = rtnl.Addr(value)
+		case unix.FRA_PRIORITY:
+			r.Priority, _ = rtnl.Value[uint32](value)
+		case unix.FRA_TABLE:
+			r.Table, _ = rtnl.Value[uint32](value)
+		case unix.FRA_FWMARK:
+			r.Mark, _ = rtnl.Value[uint32](value)
+		case unix.FRA_FWMASK:
+			r.Mask, _ = rtnl.Value[uint32](value)
+		case unix.FRA_PROTOCOL:
+			protocol, _ = rtnl.Value[uint8](value)
+		case unix.FRA_SUPPRESS_PREFIXLEN, unix.FRA_SUPPRESS_IFGROUP:
+			n, _ := rtnl.Value[int32](value)
+			odd = odd || n != -1 // which is none
+		case unix.FRA_PAD:
+		default:
+			odd = true
+		}
+	}
+	r.From = netip.PrefixFrom(from, int(h.SrcLen))
+	if odd || r.Mark&^r.Mask != 0 || !r.From.IsValid() || from.Is6() != (h.Family == unix.AF_INET6) || (h.SrcLen == 0) != from.IsUnspecified() {
+		r.odd = string(asked(answer))
+	}
+	return r, protocol
+}
+
+// fibRuleInvert is FIB_RULE_INVERT of include/uapi/linux/fib_rules.h.
+const fibRuleInvert = 2
+
+// asked is a rule as one asks for it to be removed: the kernel compares with all that
+// it is told (net/core/fib_rules.c, rule_find).
+func asked(answer []byte) []byte {
+	h, attrs := rtnl.Parse[header](answer)
+	h.Flags &= fibRuleInvert
+	var list []netlink.Attribute
+	for typ, value := range attrs {
+		if typ != unix.FRA_PAD {
+			list = append(list, netlink.Attribute{Type: typ, Data: value})
+		}
+	}
+	m, err := rtnl.NewMessage(unix.RTM_DELRULE, 0, h, list...)
+	if err != nil {
+		return rtnl.Bytes(h) // what cannot be said again: of an answer, none
+	}
+	return m.Data
+}
+
+// An AddRule makes the kernel hold a rule.
+type AddRule struct {
+	Rule
+	Protocol uint8
+}
+
+// String is the command of ip(8).
+func (a AddRule) String() string {
+	return fmt.Sprintf("ip%s rule add %s protocol %d", dash6(a.From), a.words(), a.Protocol)
+}
+
+// Message is part of rtnl.Change.
+func (a AddRule) Message(*rtnl.Conn) (netlink.Message, error) {
+	return a.message(unix.RTM_NEWRULE, netlink.Create|netlink.Excl, a.Protocol)
+}
+
+// Refused is part of rtnl.Change.
+func (a AddRule) Refused(_ *rtnl.Conn, err error) error { return err }
+
+// A DeleteRule removes a rule.
+type DeleteRule struct {
+	Rule
+	Protocol uint8
+}
+
+// String is the command of ip(8).
+func (d DeleteRule) String() string {
+	return fmt.Sprintf("ip%s rule del %s protocol %d", dash6(d.From), d.words(), d.Protocol)
+}
+
+// Message is part of rtnl.Change.
+func (d DeleteRule) Message(*rtnl.Conn) (netlink.Message, error) {
+	return d.message(unix.RTM_DELRULE, 0, d.Protocol)
+}
+
+// Refused is part of rtnl.Change. A rule that is gone is as wanted.
+func (d DeleteRule) Refused(_ *rtnl.Conn, err error) error {
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	return err
+}
