@@ -82,6 +82,7 @@ type Agent struct {
 	flows     *redirector
 	strays    *strays
 	timeWait  world.TimeWait // the loop's own
+	asksFor   []string       // settings of the node, when they were last put back; nil: never yet; the loop's own
 	knowsWait bool           // of an agent before this one; the loop's own
 	unruled   bool           // connections may have begun while rules were missing; the loop's own
 	// repairs that were begun, and are not known to be done; the loop's own

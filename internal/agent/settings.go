@@ -13,6 +13,7 @@ import (
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
 	"fairlead.dev/fairlead/internal/replace"
+	"fairlead.dev/fairlead/internal/world"
 )
 
 // Everything else of ours in the kernel goes without a trace. A setting was
@@ -61,6 +62,10 @@ func remember(stateDir string, settings []sysctl.Setting) error {
 			return err
 		}
 	}
+	return r.write(stateDir)
+}
+
+func (r settingsRecord) write(stateDir string) error {
 	content, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
@@ -141,6 +146,93 @@ func bootAndNamespace() (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("boot %s, %s", boot, namespace), nil
+}
+
+// putBack sets those settings back that want does not ask for any more. Those that
+// cannot be set back are left to uninstall.
+func (a *Agent) putBack(want datapath.State) {
+	before, keys := a.asksFor, keysOf(want)
+	a.asksFor = keys
+	if before != nil && !slices.ContainsFunc(before, func(key string) bool { return !slices.Contains(keys, key) }) {
+		return
+	}
+	back, left, err := unasked(a.config.StateDir, keys)
+	for _, s := range back {
+		err = errors.Join(err, sysctl.Apply(s))
+	}
+	if err == nil && left != nil {
+		err = left.write(a.config.StateDir)
+	}
+	if err != nil {
+		a.config.Log.Warn("settings that nothing asks for stay until uninstall", "error", err)
+	} else if len(back) > 0 {
+		a.config.Log.Info("settings that nothing asks for are as they were before", "settings", fmt.Sprint(back))
+	}
+}
+
+// unasked returns what sets the settings back that are not among keys, and the record
+// without them; nil if there are none. What a setting that stays writes along with
+// itself stays as that has it.
+func unasked(stateDir string, keys []string) (back []sysctl.Setting, left *settingsRecord, err error) {
+	r, err := readSettings(stateDir)
+	if err != nil {
+		return nil, nil, err
+	}
+	stays := slices.Clone(keys)
+	for _, key := range keys {
+		drags, err := (sysctl.Setting{Key: key, Value: "1"}).Drags()
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, d := range drags {
+			stays = append(stays, d.Key)
+		}
+	}
+	for _, o := range r.Settings {
+		if slices.Contains(stays, o.Key) {
+			continue
+		}
+		settings, err := o.back()
+		if err != nil {
+			return nil, nil, err
+		}
+		back, left = append(back, settings...), &r
+	}
+	if left != nil {
+		left.Settings = slices.DeleteFunc(left.Settings, func(o oldSetting) bool { return !slices.Contains(stays, o.Key) })
+	}
+	return back, left, nil
+}
+
+// keysOf are the settings of the node itself that s asks for.
+func keysOf(s datapath.State) []string {
+	out := []string{}
+	for _, p := range s {
+		for _, v := range p.Settings {
+			if !ofOurs(v) {
+				out = append(out, v.Key)
+			}
+		}
+	}
+	return out
+}
+
+// wasRouter reports whether the node forwarded IPv6 before an agent had it do so, or
+// nobody knows that it did not.
+func (a *Agent) wasRouter(last *world.World) bool {
+	const key = datapath.Forwarding6
+	if last != nil && slices.Contains(a.asksFor, key) {
+		return last.Kernel.Router
+	}
+	r, err := readSettings(a.config.StateDir)
+	if err != nil {
+		return true
+	}
+	if i := slices.IndexFunc(r.Settings, func(o oldSetting) bool { return o.Key == key }); i >= 0 {
+		return r.Settings[i].Before != "0"
+	}
+	now, err := sysctl.Read(key)
+	return now != "0" || err != nil
 }
 
 // SettingsBefore returns what sets the settings back that agents changed, in

@@ -80,6 +80,7 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 	if in.Kernel, err = a.kernel.Observe(in.Attachments); err != nil {
 		return none, fmt.Errorf("observe kernel: %w", err)
 	}
+	in.Kernel.Router = a.wasRouter(s.World)
 	if in.TCP, err = a.kernel.ObserveTCP(in.Kernel, in.Attachments); err != nil {
 		return none, fmt.Errorf("observe settings of TCP: %w", err)
 	}
@@ -99,6 +100,9 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 	unwritten := a.giveOut(s.Rendered.Allocations)
 	s.given = a.given
 	changes, err := a.apply(s.Rendered.State)
+	if err == nil && s.World.Config.Overlay.Mode != world.None { // where another network may count on what was set
+		a.putBack(s.Rendered.State)
+	}
 	unconfirmed := a.confirm(s, in)
 	errors.As(err, &s.Failures)
 	if err == nil || s.rulesHold() {

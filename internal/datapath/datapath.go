@@ -138,6 +138,9 @@ func (p *Part) link(name string) *link.Link {
 	return p.Links[i]
 }
 
+// Forwarding6 is the key of the setting that has a node forward IPv6.
+const Forwarding6 = "net/ipv6/conf/all/forwarding"
+
 // AcceptRA is the key of the setting that says whether an interface takes
 // routes from router advertisements: 1 only while it does not forward, 2 always.
 func AcceptRA(ifname string) string { return "net/ipv6/conf/" + ifname + "/accept_ra" }

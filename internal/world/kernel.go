@@ -16,6 +16,7 @@ type Kernel struct {
 	Exits         []Exit       // at most one of each family
 	Resolvers     []netip.Addr // whom the node asks for names
 	ForwardDrops  []ForwardDrop
+	Router        bool // it forwarded IPv6 before there was an agent
 
 	Seen   []string // keys of attachments whose network namespace is seen, sorted
 	Unseen []Unseen // those that are not seen and, for all that is known, there; sorted
@@ -41,9 +42,13 @@ type Exit struct {
 type Interface struct {
 	Name string
 	MTU  int
-	// RoutesByRA: the interface has its default route from a router
-	// advertisement, and would lose it once the node forwards (accept_ra=1).
-	RoutesByRA bool
+	// Hardware: it is the machine's, or stands on what is. At its far end is a network,
+	// and no pod or guest.
+	Hardware bool
+	// AcceptRA is its accept_ra: "1" takes router advertisements only while the node
+	// does not forward, "2" always. "": nobody looked.
+	AcceptRA   string
+	Advertised bool           // an address or a route of it came by router advertisement
 	Down       bool           // by its operator: it takes no route
 	Addresses  []netip.Prefix // sorted
 	// Fleeting are those of the addresses that may go by themselves, the more
@@ -71,11 +76,12 @@ func (k *Kernel) Equal(l *Kernel) bool {
 	return slices.EqualFunc(k.Interfaces, l.Interfaces, Interface.equal) && k.LocalPorts == l.LocalPorts &&
 		slices.Equal(k.ReservedPorts, l.ReservedPorts) && k.Capabilities == l.Capabilities &&
 		slices.Equal(k.Exits, l.Exits) && slices.Equal(k.Seen, l.Seen) && slices.Equal(k.Unseen, l.Unseen) && slices.Equal(k.Blind, l.Blind) && slices.Equal(k.Resolvers, l.Resolvers) &&
-		slices.Equal(k.ForwardDrops, l.ForwardDrops)
+		slices.Equal(k.ForwardDrops, l.ForwardDrops) && k.Router == l.Router
 }
 
 func (i Interface) equal(j Interface) bool {
-	return i.Name == j.Name && i.MTU == j.MTU && i.RoutesByRA == j.RoutesByRA && i.Down == j.Down &&
+	return i.Name == j.Name && i.MTU == j.MTU && i.Hardware == j.Hardware && i.AcceptRA == j.AcceptRA &&
+		i.Advertised == j.Advertised && i.Down == j.Down &&
 		slices.Equal(i.Addresses, j.Addresses) && slices.Equal(i.Fleeting, j.Fleeting)
 }
 

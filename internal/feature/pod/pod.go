@@ -11,6 +11,7 @@ package pod
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/link"
@@ -35,7 +36,7 @@ var Feature = feature.Feature{
 			localnet    bool
 		}{w.Node, w.Attachments, w.Kernel, w.PodMTU(), localnet(w)}
 	},
-	Checks: []doctor.Check{addressPools},
+	Checks: []doctor.Check{addressPools, routerAdvertisements},
 }
 
 var (
@@ -44,11 +45,13 @@ var (
 )
 
 func render(w *world.World) feature.Result {
-	p := datapath.Part{Settings: keepRoutes(w)} // before forwarding purges them
+	p := datapath.Part{Settings: advertisements(w)} // before forwarding takes away what they told
 	var problems []world.Problem
+	for _, like := range families(w) {
+		p.Settings = append(p.Settings, forwarding(like))
+		p.Settings = append(p.Settings, forwardingOf(w, like)...)
+	}
 	for _, cidr := range w.Node.PodCIDRs {
-		p.Settings = append(p.Settings, forwarding(cidr.Addr()))
-		p.Settings = append(p.Settings, forwardingOf(w, cidr.Addr())...)
 		p.Routes = append(p.Routes, route.Route{Dst: cidr})
 	}
 	for _, a := range w.Attachments.List {
@@ -65,6 +68,28 @@ func render(w *world.World) feature.Result {
 		}
 	}
 	return feature.Result{Part: p, Problems: problems}
+}
+
+// families are an address of each family that the node forwards: those of its pod
+// CIDRs, and those that pods still have.
+func families(w *world.World) (out []netip.Addr) {
+	add := func(a netip.Addr) {
+		if !slices.ContainsFunc(out, func(b netip.Addr) bool { return a.Is4() == b.Is4() }) {
+			out = append(out, a)
+		}
+	}
+	for _, cidr := range w.Node.PodCIDRs {
+		add(cidr.Addr())
+	}
+	for _, a := range w.Attachments.List {
+		for _, addr := range a.Addresses {
+			if len(out) == 2 {
+				return out
+			}
+			add(addr)
+		}
+	}
+	return out
 }
 
 // unseen is the problem of a pod whose network namespace cannot be seen. Its wire
@@ -87,20 +112,6 @@ func LinkName(containerID, ifname string) string { return feature.LinkName(conta
 
 // MAC is the hardware address of the pod's end of an attachment's wire.
 func MAC(containerID, ifname string) world.MAC { return feature.PodMAC(containerID, ifname) }
-
-// keepRoutes lets interfaces go on taking routes from router advertisements,
-// which forwarding of IPv6 would end: the node would lose its default route.
-func keepRoutes(w *world.World) []sysctl.Setting {
-	var out []sysctl.Setting
-	for _, cidr := range w.Node.PodCIDRs {
-		for _, i := range w.Kernel.Interfaces {
-			if cidr.Addr().Is6() && i.RoutesByRA {
-				out = append(out, sysctl.Setting{Key: datapath.AcceptRA(i.Name), Value: "2"})
-			}
-		}
-	}
-	return out
-}
 
 // localnet is whether connections of the node's loopback may leave by the wires of
 // pods with host ports. It is taken back when these are switched off, since what
@@ -144,7 +155,7 @@ func forwardingOf(w *world.World, addr netip.Addr) (out []sysctl.Setting) {
 
 func forwarding(addr netip.Addr) sysctl.Setting {
 	if addr.Is6() {
-		return sysctl.Setting{Key: "net/ipv6/conf/all/forwarding", Value: "1"}
+		return sysctl.Setting{Key: datapath.Forwarding6, Value: "1"}
 	}
 	return sysctl.Setting{Key: "net/ipv4/ip_forward", Value: "1"}
 }

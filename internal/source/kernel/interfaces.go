@@ -40,7 +40,8 @@ func list() (listed, error) {
 		if strings.HasPrefix(a.Name, datapath.LinkPrefix) {
 			continue
 		}
-		i := world.Interface{Name: a.Name, MTU: a.MTU, Down: a.Flags&net.FlagUp == 0, RoutesByRA: advertised[a.Index] && acceptsRA(a.Name)}
+		i := world.Interface{Name: a.Name, MTU: a.MTU, Down: a.Flags&net.FlagUp == 0, Hardware: isHardware(l),
+			Advertised: advertised[a.Index] || slices.ContainsFunc(on[a.Index], isAdvertised)}
 		i.Addresses, i.Fleeting = addressesOf(on[a.Index])
 		out.others[int32(a.Index)] = true
 		out.interfaces = append(out.interfaces, i)
@@ -102,9 +103,37 @@ func advertisedRoutes() (map[int]bool, error) {
 	return out, nil
 }
 
-// acceptsRA reports whether advertisements are taken only while the node does
-// not forward. A setting that cannot be read is not 1.
-func acceptsRA(ifname string) bool {
-	v, err := sysctl.Read(datapath.AcceptRA(ifname))
-	return err == nil && v == "1"
+// isHardware reports whether l is the machine's own device, which has no kind, or of
+// a kind that is made of such and leads to their networks.
+func isHardware(l netlink.Link) bool {
+	if l.Attrs().Flags&net.FlagLoopback != 0 {
+		return false
+	}
+	return slices.Contains([]string{"", "device", "bond", "team", "vlan", "macvlan"}, l.Type())
 }
+
+// isAdvertised reports whether a came by router advertisement, for all that can be
+// seen: those of DHCPv6 have a lifetime too, but the router that leads to them is
+// advertised.
+func isAdvertised(a netlink.Addr) bool {
+	return a.IP.To4() == nil && a.Scope == unix.RT_SCOPE_UNIVERSE && a.Flags&unix.IFA_F_PERMANENT == 0
+}
+
+// withAcceptRA returns the interfaces with their accept_ra, which announces no change,
+// where it may matter: on a node with other networks most are wires of theirs.
+func withAcceptRA(listed []world.Interface) ([]world.Interface, error) {
+	out := slices.Clone(listed)
+	for n := range out {
+		i := &out[n]
+		if !i.Hardware && !i.Advertised && !slices.ContainsFunc(i.Addresses, isGlobal) {
+			continue
+		}
+		var err error
+		if i.AcceptRA, err = sysctl.Read(datapath.AcceptRA(i.Name)); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func isGlobal(p netip.Prefix) bool { return p.Addr().IsGlobalUnicast() }

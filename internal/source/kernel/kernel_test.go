@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -38,34 +39,49 @@ func FuzzParseReserved(f *testing.F) {
 	})
 }
 
-// An interface whose routes come from advertisements loses them once the node
-// forwards, unless its accept_ra is 2.
-func TestObserveFindsRoutesThatForwardingWouldEnd(t *testing.T) {
+// What lives by advertisements is known by its routes and addresses, and what may from
+// what has pods or guests at its far end.
+func TestObserveTellsWhatLivesByAdvertisements(t *testing.T) {
 	t.Parallel()
 	h, far := netnstest.New(t), netnstest.New(t)
 	netnstest.Wire(h, "eth0", far, "eth0")
-	look := func() bool {
-		var found bool
+	h.Run("ip", "link", "add", "eth1", "link", "eth0", "type", "macvlan")
+	h.Run("ip", "link", "add", "br0", "type", "bridge")
+	look := func() (out [3]world.Interface) {
 		h.Do(func() error {
 			k, err := (&Observer{}).Observe(&world.Attachments{})
-			if err == nil {
-				found = k.Interfaces[0].RoutesByRA
+			for _, i := range k.Interfaces {
+				if n := slices.Index([]string{"eth0", "eth1", "br0"}, i.Name); n >= 0 {
+					i.Addresses, i.Fleeting = nil, nil
+					out[n] = i
+				}
 			}
 			return err
 		})
-		return found
+		return out
 	}
-	if look() {
-		t.Error("an interface without routes has them by advertisement")
+	eth0 := world.Interface{Name: "eth0", MTU: 1500}
+	eth1 := world.Interface{Name: "eth1", MTU: 1500, Hardware: true, AcceptRA: "1", Down: true}
+	br0 := world.Interface{Name: "br0", MTU: 1500, Down: true}
+	check := func(what string) {
+		t.Helper()
+		if d := cmp.Diff([3]world.Interface{eth0, eth1, br0}, look()); d != "" {
+			t.Errorf("%s (-want +got):\n%s", what, d)
+		}
 	}
+	check("at first")
+	h.Address("eth0", "192.0.2.1/24")
+	eth0.AcceptRA = "1"
+	check("with an address")
 	h.Run("ip", "-6", "route", "add", "default", "via", "fe80::1", "dev", "eth0", "proto", "ra")
-	if !look() {
-		t.Error("the advertised route is not seen")
-	}
+	eth0.Advertised = true
+	check("with a route by advertisement")
+	h.Run("ip", "address", "add", "2001:db8::1/64", "dev", "br0", "valid_lft", "3600", "preferred_lft", "3600")
+	br0.Advertised, br0.AcceptRA = true, "1"
+	check("with an address by advertisement")
 	h.Sysctl("net/ipv6/conf/eth0/accept_ra", "2")
-	if look() {
-		t.Error("accept_ra=2 keeps the route: nothing is to be done")
-	}
+	eth0.AcceptRA = "2"
+	check("with another setting, which announces nothing")
 }
 
 func TestObserveShowsWhatOthersHave(t *testing.T) {
@@ -84,7 +100,7 @@ func TestObserveShowsWhatOthersHave(t *testing.T) {
 	capabilities := world.Capabilities{FullyRandomPorts: world.Capability{OK: true}}
 	want := &world.Kernel{
 		Interfaces: []world.Interface{
-			{Name: "eth0", MTU: 1500, Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")}},
+			{Name: "eth0", MTU: 1500, AcceptRA: "1", Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")}},
 			{Name: "lo", MTU: 65536, Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128")}},
 		},
 		LocalPorts:    world.PortRange{Low: 40000, High: 50000},

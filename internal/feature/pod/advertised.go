@@ -1,0 +1,93 @@
+package pod
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/datapath/sysctl"
+	"fairlead.dev/fairlead/internal/doctor"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// Values of accept_ra (Linux Documentation/networking/ip-sysctl.rst).
+const (
+	ignored      = "0" // what the kernel learns nothing from; a daemon may
+	unlessRouter = "1"
+	always       = "2"
+)
+
+// advertisements lets interfaces go on taking router advertisements, which forwarding
+// of IPv6 would end: routes by them go at once, addresses when their time is over, and
+// an interface that comes later gets neither (Linux net/ipv6/addrconf.c,
+// addrconf_forward_change, ipv6_accept_ra).
+func advertisements(w *world.World) []sysctl.Setting {
+	var out []sysctl.Setting
+	for _, i := range w.Kernel.Interfaces {
+		if takesRA(w, i) {
+			// A daemon that takes over the interface makes it 0, maybe this moment.
+			out = append(out, sysctl.Setting{Key: datapath.AcceptRA(i.Name), Value: always, From: unlessRouter})
+		}
+	}
+	return out
+}
+
+// takesRA reports whether i takes advertisements, or did before the node forwarded.
+// A node that forwarded before us ignored those that tell of something new. Who
+// advertises may lead the node's packets where he likes, so that an interface that
+// may be the wire of another network's pod is believed nothing.
+func takesRA(w *world.World, i world.Interface) bool {
+	switch {
+	case !forwards6(w):
+		return false
+	case i.AcceptRA == always:
+		return true
+	case i.AcceptRA != unlessRouter:
+		return false
+	}
+	isNodes := slices.ContainsFunc(i.Addresses, func(p netip.Prefix) bool { return slices.Contains(w.Node.Addresses, p.Addr()) })
+	return i.Advertised || !w.Kernel.Router && !i.Down && (i.Hardware || isNodes)
+}
+
+func forwards6(w *world.World) bool { return slices.ContainsFunc(families(w), netip.Addr.Is6) }
+
+var routerAdvertisements = doctor.Check{
+	ID: "router-advertisements", Ask: "Do interfaces that live by router advertisements go on getting them?",
+	Run: func(_ context.Context, s doctor.Subject) []doctor.Finding {
+		var out []doctor.Finding
+		for _, i := range s.World.Kernel.Interfaces {
+			if f, ok := advertised(s.World, i); ok {
+				f.Object = "interface " + i.Name
+				out = append(out, f)
+			}
+		}
+		if len(out) == 0 {
+			out = append(out, doctor.Finding{Status: doctor.OK, Message: "the kernel takes none for any interface, and none needs them"})
+		}
+		return out
+	},
+}
+
+func advertised(w *world.World, i world.Interface) (doctor.Finding, bool) {
+	key := datapath.AcceptRA(i.Name)
+	if now, err := sysctl.Read(key); err == nil && i.AcceptRA != "" {
+		i.AcceptRA = now // it may have been set since
+	}
+	switch {
+	case !forwards6(w):
+		return doctor.Finding{}, false
+	case i.AcceptRA == always:
+		return doctor.Finding{Status: doctor.OK, Message: "it takes them although the node forwards (accept_ra is 2)"}, true
+	case takesRA(w, i):
+		return doctor.Finding{Status: doctor.Fail, Message: "what it has by router advertisement goes when its time is over: the node forwards, and accept_ra is 1",
+			Hint: fmt.Sprintf("the agent sets %s=2; see its log if that stays", key)}, true
+	case i.Hardware && i.AcceptRA == unlessRouter && !i.Down:
+		return doctor.Finding{Status: doctor.OK, Message: "it takes none: the node forwarded IPv6 before Fairlead came, and accept_ra is 1",
+			Hint: fmt.Sprintf("if routers are to give it addresses and routes: sysctl -w %s=2", key)}, true
+	case i.Advertised && i.AcceptRA == ignored:
+		return doctor.Finding{Status: doctor.OK, Message: "the kernel takes none (accept_ra is 0); what keeps its addresses is a daemon, such as systemd-networkd or NetworkManager"}, true
+	}
+	return doctor.Finding{}, false
+}
