@@ -152,7 +152,7 @@ func (a *Agent) serveDoctor(w http.ResponseWriter, r *http.Request) {
 	checks = append(slices.Concat(checks, a.pressure.Checks()), a.nodePortCheck(s))
 	namespace, name, _ := strings.Cut(r.URL.Query().Get("pod"), "/")
 	subject := doctor.Subject{World: s.World, Problems: s.Problems, Diff: a.diff, Pod: world.Key{Namespace: namespace, Name: name},
-		Pools: a.pools(s)}
+		Probe: r.URL.Query().Has("probe"), Pools: a.pools(s)}
 	answer(w, Findings{doctor.Run(r.Context(), subject, checks)})
 }
 

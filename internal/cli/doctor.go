@@ -22,10 +22,12 @@ func doctorCommand() *cobra.Command {
 The exit code is 0 if nothing fails, 1 otherwise.`,
 		Example: `  fairlead doctor
   fairlead doctor --pod default/web-0
+  fairlead doctor --probe
   fairlead doctor -o json | jq '.findings[] | select(.status != "ok")'`,
 	}
 	socket, output := socketFlag(cmd), outputFlag(cmd)
 	pod := cmd.Flags().String("pod", "", "also connect to every port of the node that leads to the pod `NAMESPACE/NAME`")
+	probe := cmd.Flags().Bool("probe", false, "also try what pods do not do as it is: whether their addresses would pass between the nodes without the tunnel")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := checkOutput(*output); err != nil {
 			return err
@@ -34,7 +36,11 @@ The exit code is 0 if nothing fails, 1 otherwise.`,
 			return fmt.Errorf("--pod %s: write NAMESPACE/NAME, such as default/web-0", *pod)
 		}
 		var found agent.Findings
-		if err := ask(cmd.Context(), *socket, "/v1/doctor?"+url.Values{"pod": {*pod}}.Encode(), &found); err != nil {
+		query := url.Values{"pod": {*pod}}
+		if *probe {
+			query.Set("probe", "")
+		}
+		if err := ask(cmd.Context(), *socket, "/v1/doctor?"+query.Encode(), &found); err != nil {
 			found.Findings = []doctor.Finding{{ID: "agent", Status: doctor.Fail, Message: err.Error(),
 				Evidence: map[string]any{"socket": *socket}, Hint: "start the agent; pods keep their network meanwhile"}}
 		}

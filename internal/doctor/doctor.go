@@ -24,6 +24,7 @@ type Subject struct {
 	Diff     func() (datapath.Changes, error) // what the kernel lacks right now
 	Pools    []Pool                           // the node's pod addresses
 	Pod      world.Key                        // the pod that somebody asks about; zero: about none
+	Probe    bool                             // somebody wants what could be tried to be tried, too
 }
 
 // A Pool is the pod addresses of one family.

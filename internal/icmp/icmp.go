@@ -26,25 +26,37 @@ const (
 	retryEvery               = 500 * time.Millisecond
 )
 
+// A Way is where a packet is sent from, and where to.
+type Way struct {
+	From, To netip.Addr
+	By       string // the link it leaves by; "": as the routes say
+}
+
 // Echo sends an unfragmentable packet of size bytes, IP header included, and
-// waits for its answer until ctx's deadline. It asks again twice a second.
-func Echo(ctx context.Context, from, to netip.Addr, size int) error {
+// waits for its answer until ctx's deadline, by whichever link that comes. It asks
+// again twice a second.
+func Echo(ctx context.Context, way Way, size int) error {
+	to := way.To
 	network, header := "ip4:icmp", ip4Header
 	if to.Is6() {
 		network, header = "ip6:ipv6-icmp", ip6Header
 	}
-	c, err := net.ListenPacket(network, from.String())
+	c, err := open(network, way.From, "")
 	if err != nil {
-		return fmt.Errorf("open ICMP socket: %w", err)
+		return err
 	}
 	defer c.Close()
-	if err := forbidFragments(c.(*net.IPConn), to); err != nil {
-		return err
+	out := c
+	if way.By != "" { // what comes back comes by any link
+		if out, err = open(network, way.From, way.By); err != nil {
+			return err
+		}
+		defer out.Close()
 	}
 	request := echoMessage(to, size-header)
 	deadline, _ := ctx.Deadline()
 	for time.Now().Before(deadline) && ctx.Err() == nil {
-		if _, err := c.WriteTo(request, &net.IPAddr{IP: to.AsSlice()}); err != nil {
+		if _, err := out.WriteTo(request, &net.IPAddr{IP: to.AsSlice()}); err != nil {
 			return fmt.Errorf("send: %w", errors.Unwrap(err))
 		}
 		if err := c.SetReadDeadline(time.Now().Add(retryEvery)); err != nil {
@@ -57,20 +69,29 @@ func Echo(ctx context.Context, from, to netip.Addr, size int) error {
 	return errors.New("no answer")
 }
 
-// forbidFragments sets DF and makes the kernel ignore what it has learned of
-// the path: the question is what this path carries now (ip(7), IP_MTU_DISCOVER).
-func forbidFragments(c *net.IPConn, to netip.Addr) error {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return err
-	}
+// open opens a socket of an address, and of a link if that is said. It sets DF and makes
+// the kernel ignore what it has learned of the path: the question is what this path
+// carries now (ip(7), IP_MTU_DISCOVER).
+func open(network string, from netip.Addr, link string) (net.PacketConn, error) {
 	level, option, value := unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE
-	if to.Is6() {
+	if from.Is6() {
 		level, option, value = unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE
 	}
-	var set error
-	err = raw.Control(func(fd uintptr) { set = syscall.SetsockoptInt(int(fd), level, option, value) })
-	return errors.Join(err, set)
+	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
+		var set error
+		err := raw.Control(func(fd uintptr) {
+			set = syscall.SetsockoptInt(int(fd), level, option, value)
+			if link != "" {
+				set = errors.Join(set, unix.BindToDevice(int(fd), link))
+			}
+		})
+		return errors.Join(err, set)
+	}}
+	c, err := config.ListenPacket(context.Background(), network, from.String())
+	if err != nil {
+		return nil, fmt.Errorf("open ICMP socket: %w", err)
+	}
+	return c, nil
 }
 
 func echoMessage(to netip.Addr, size int) []byte {

@@ -3,6 +3,7 @@ package lab_test
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -54,6 +55,18 @@ spec:
 				}
 			}
 			reaches()
+			doctor := func(args ...string) string {
+				said := l.run(append([]string{"exec", "node/n1", "--", "fairlead", "doctor"}, args...)...).stdout
+				return regexp.MustCompile(" +").ReplaceAllString(said, " ")
+			}
+
+			says := map[bool]string{true: "ok overlay-source-check packets with pods' addresses are dropped on the way to 192.168.100.2 (n2) and fd00:100::2 (n2)", false: "ok overlay-source-check packets with pods' addresses pass to the nodes, on 2 of 2 ways"}
+			if said := doctor("--probe"); !strings.Contains(said, says[check]) {
+				t.Errorf("want %q of\n%s", says[check], said)
+			}
+			if said := doctor(); !strings.Contains(said, "overlay-source-check between nodes pods' packets are wrapped") {
+				t.Errorf("unasked, the doctor says\n%s", said)
+			}
 			l.must("agent", "stop", "n1")
 			reaches()
 			l.must("agent", "start", "n1")
@@ -61,7 +74,12 @@ spec:
 				l.mustWith("{apiVersion: fairlead.dev/v1alpha1, kind: AgentConfig, metadata: {name: default}, spec: {overlay: {mode: "+mode+"}}}", "apply", "-f", "-")
 				if mode == "vxlan" || !check {
 					reaches()
-				} else if r := l.run("exec", "pod/default/a", "--", "fairlead", "lab", "ask", "--timeout=500ms", "tcp", "192.168.100.2:9100"); r.code == 0 {
+					continue
+				}
+				if said := doctor(); !strings.Contains(said, "FAIL overlay-source-check") || !strings.Contains(said, "overlay.mode is "+mode+": set it to vxlan") {
+					t.Errorf("in mode %s the doctor says\n%s", mode, said)
+				}
+				if r := l.run("exec", "pod/default/a", "--", "fairlead", "lab", "ask", "--timeout=500ms", "tcp", "192.168.100.2:9100"); r.code == 0 {
 					t.Errorf("in mode %s the source check passes %s", mode, r.stdout)
 				}
 			}

@@ -60,7 +60,9 @@ const (
 
 // New prepares a watch that has nobody to ask.
 func New() *Watch {
-	return &Watch{ask: func(ctx context.Context, p overlay.Path, size int) error { return icmp.Echo(ctx, p.From, p.To, size) }}
+	return &Watch{ask: func(ctx context.Context, p overlay.Path, size int) error {
+		return icmp.Echo(ctx, icmp.Way{From: p.From, To: p.To}, size)
+	}}
 }
 
 // Set changes who is asked. What is known of paths that stay is kept, unless

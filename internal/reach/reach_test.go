@@ -121,7 +121,7 @@ func TestASilentPeerIsNoticed(t *testing.T) {
 	w := New()
 	asks := 0
 	w.ask = func(ctx context.Context, p overlay.Path, size int) error {
-		return netns.Do(near.Path, func() error { asks++; return icmp.Echo(ctx, p.From, p.To, size) })
+		return netns.Do(near.Path, func() error { asks++; return icmp.Echo(ctx, icmp.Way{From: p.From, To: p.To}, size) })
 	}
 	w.Set(ofPeers(1))
 	// look asks every path now, whenever it was asked last.

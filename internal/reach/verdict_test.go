@@ -122,7 +122,7 @@ func TestADroppedOverlayPortIsNoticed(t *testing.T) {
 	b.Apply(v1alpha1.AgentConfigSpec{}, a)
 	w := New()
 	w.ask = func(ctx context.Context, p overlay.Path, size int) error {
-		return netns.Do(a.Path, func() error { return icmp.Echo(ctx, p.From, p.To, size) })
+		return netns.Do(a.Path, func() error { return icmp.Echo(ctx, icmp.Way{From: p.From, To: p.To}, size) })
 	}
 	w.Set(a.Apply(v1alpha1.AgentConfigSpec{}, b))
 	now := begin

@@ -33,7 +33,9 @@ var fullSizePackets = doctor.Check{
 	Run: func(ctx context.Context, s doctor.Subject) []doctor.Finding {
 		all := Paths(s.World)
 		rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-		errs := askInTurn(ctx, all, func(ctx context.Context, p Path) error { return icmp.Echo(ctx, p.From, p.To, s.World.PodMTU()) })
+		errs := askInTurn(ctx, all, func(ctx context.Context, p Path) error {
+			return icmp.Echo(ctx, icmp.Way{From: p.From, To: p.To}, s.World.PodMTU())
+		})
 		return findings(all, errs, s.World.PodMTU())
 	},
 }

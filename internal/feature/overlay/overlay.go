@@ -45,7 +45,7 @@ var Feature = feature.Feature{
 			relied       string
 		}{w.Node, w.Peers, w.Config.Overlay, w.Config.DisableTXChecksumOffload, fmt.Sprint(w.Ends()), fmt.Sprint(w.ChosenEnds()), fmt.Sprint(relied(w))}
 	},
-	Checks: []doctor.Check{fullSizePackets, reversePath},
+	Checks: []doctor.Check{fullSizePackets, reversePath, sourceCheck},
 }
 
 func render(w *world.World) feature.Result {

@@ -1,0 +1,110 @@
+package overlay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+
+	"fairlead.dev/fairlead/internal/doctor"
+	"fairlead.dev/fairlead/internal/icmp"
+	"fairlead.dev/fairlead/internal/quote"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// Clouds drop what a machine sends with an address that is none of its own. Where pods'
+// packets go to a peer as they are, they are lost then; in the tunnel they are not, and
+// whoever means to change the mode can ask beforehand.
+var sourceCheck = doctor.Check{
+	ID: "overlay-source-check", Ask: "Does the network between the nodes let pods' addresses pass?",
+	Run: func(ctx context.Context, s doctor.Subject) []doctor.Finding {
+		all := crossings(s)
+		rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+		paths := make([]Path, len(all))
+		of := make(map[Path]crossing, len(all))
+		for i, c := range all {
+			paths[i] = c.Path
+			of[c.Path] = c
+		}
+		errs := askInTurn(ctx, paths, func(ctx context.Context, p Path) error { return of[p].ask(ctx) })
+		return judge(all[:len(errs)], errs, s.World.Config.Overlay.Mode)
+	},
+}
+
+// A crossing is a way from an address of this node among its pods' to the own address of
+// a peer, past the tunnel.
+type crossing struct {
+	Path
+	by     world.End // this node's, of the same family
+	direct bool      // pods' packets go that way
+}
+
+// crossings are those that pods' packets take; where somebody wants to know, all.
+func crossings(s doctor.Subject) []crossing {
+	r := renderer{world: s.World, ends: s.World.Ends()}
+	var out []crossing
+	for _, p := range s.World.Peers.Nodes {
+		for _, from := range s.World.Node.Gateways() {
+			e, ok := usable(r.ends, from)
+			to := s.World.PeerEnds(p, from)
+			if !ok || len(to) == 0 || r.own(to[0]) {
+				continue
+			}
+			direct, _ := r.nextHop(p, from)
+			if direct.IsValid() || s.Probe {
+				out = append(out, crossing{Path{p.Name, from, to[0]}, e, direct.IsValid()})
+			}
+		}
+	}
+	return out
+}
+
+// errAway is of a peer that answers nobody, so that nothing follows.
+var errAway = errors.New("does not answer this node itself")
+
+// ask asks as the node, and then as a pod.
+func (c crossing) ask(ctx context.Context) error {
+	const size = 100
+	if icmp.Echo(ctx, icmp.Way{From: c.by.Address, To: c.To}, size) != nil {
+		return errAway
+	}
+	return icmp.Echo(ctx, icmp.Way{From: c.From, To: c.To, By: c.by.Interface.Name}, size)
+}
+
+// judge says what answers, or their absence, come to.
+func judge(asked []crossing, errs []error, mode world.OverlayMode) []doctor.Finding {
+	var lost, wouldBe []string
+	known := 0
+	for i, c := range asked {
+		if errors.Is(errs[i], errAway) {
+			continue
+		}
+		known++
+		switch way := fmt.Sprintf("%s (%s)", c.To, c.Peer); {
+		case errs[i] == nil:
+		case c.direct:
+			lost = append(lost, way)
+		default:
+			wouldBe = append(wouldBe, way)
+		}
+	}
+	slices.Sort(lost)
+	slices.Sort(wouldBe)
+	f := doctor.Finding{Status: doctor.OK, Evidence: map[string]any{"asked": len(asked), "known": known, "dropped": len(lost) + len(wouldBe)}}
+	switch {
+	case len(lost) > 0:
+		f.Status = doctor.Fail
+		f.Message = fmt.Sprintf("packets with pods' addresses are dropped on the way to %s, and those with this node's are not", quote.Some(lost, len(lost)))
+		f.Hint = fmt.Sprintf("overlay.mode is %s: set it to vxlan, or switch off what checks sources at the nodes' interfaces (in a cloud: source/destination check, port security, IP forwarding; on the nodes: rp_filter=1)", mode)
+	case len(wouldBe) > 0:
+		f.Message = fmt.Sprintf("packets with pods' addresses are dropped on the way to %s: keep overlay.mode %s, which does without", quote.Some(wouldBe, len(wouldBe)), mode)
+	case len(asked) == 0:
+		f.Message = "between nodes pods' packets are wrapped; fairlead doctor --probe asks whether they could go as they are"
+	case known == 0:
+		f.Message = "no peer that answers this node was asked"
+	default:
+		f.Message = fmt.Sprintf("packets with pods' addresses pass to the nodes, on %d of %d ways", known, len(asked))
+	}
+	return []doctor.Finding{f}
+}
