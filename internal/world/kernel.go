@@ -2,6 +2,7 @@ package world
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 )
@@ -16,7 +17,10 @@ type Kernel struct {
 	Exits         []Exit       // at most one of each family
 	Resolvers     []netip.Addr // whom the node asks for names
 	ForwardDrops  []ForwardDrop
-	Router        bool // it forwarded IPv6 before there was an agent
+	// AcceptRA is accept_ra of interfaces, by their names: "1" takes router advertisements
+	// only while the node does not forward, "2" always. Of some nobody looked.
+	AcceptRA map[string]string
+	Router   bool // it forwarded IPv6 before there was an agent
 
 	Seen   []string // keys of attachments whose network namespace is seen, sorted
 	Unseen []Unseen // those that are not seen and, for all that is known, there; sorted
@@ -44,10 +48,7 @@ type Interface struct {
 	MTU  int
 	// Hardware: it is the machine's, or stands on what is. At its far end is a network,
 	// and no pod or guest.
-	Hardware bool
-	// AcceptRA is its accept_ra: "1" takes router advertisements only while the node
-	// does not forward, "2" always. "": nobody looked.
-	AcceptRA   string
+	Hardware   bool
 	Advertised bool           // an address or a route of it came by router advertisement
 	Down       bool           // by its operator: it takes no route
 	Addresses  []netip.Prefix // sorted
@@ -76,11 +77,11 @@ func (k *Kernel) Equal(l *Kernel) bool {
 	return slices.EqualFunc(k.Interfaces, l.Interfaces, Interface.equal) && k.LocalPorts == l.LocalPorts &&
 		slices.Equal(k.ReservedPorts, l.ReservedPorts) && k.Capabilities == l.Capabilities &&
 		slices.Equal(k.Exits, l.Exits) && slices.Equal(k.Seen, l.Seen) && slices.Equal(k.Unseen, l.Unseen) && slices.Equal(k.Blind, l.Blind) && slices.Equal(k.Resolvers, l.Resolvers) &&
-		slices.Equal(k.ForwardDrops, l.ForwardDrops) && k.Router == l.Router
+		slices.Equal(k.ForwardDrops, l.ForwardDrops) && maps.Equal(k.AcceptRA, l.AcceptRA) && k.Router == l.Router
 }
 
 func (i Interface) equal(j Interface) bool {
-	return i.Name == j.Name && i.MTU == j.MTU && i.Hardware == j.Hardware && i.AcceptRA == j.AcceptRA &&
+	return i.Name == j.Name && i.MTU == j.MTU && i.Hardware == j.Hardware &&
 		i.Advertised == j.Advertised && i.Down == j.Down &&
 		slices.Equal(i.Addresses, j.Addresses) && slices.Equal(i.Fleeting, j.Fleeting)
 }

@@ -39,12 +39,12 @@ func advertisements(w *world.World) []sysctl.Setting {
 // advertises may lead the node's packets where he likes, so that an interface that
 // may be the wire of another network's pod is believed nothing.
 func takesRA(w *world.World, i world.Interface) bool {
-	switch {
+	switch now := w.Kernel.AcceptRA[i.Name]; {
 	case !forwards6(w):
 		return false
-	case i.AcceptRA == always:
+	case now == always:
 		return true
-	case i.AcceptRA != unlessRouter:
+	case now != unlessRouter:
 		return false
 	}
 	isNodes := slices.ContainsFunc(i.Addresses, func(p netip.Prefix) bool { return slices.Contains(w.Node.Addresses, p.Addr()) })
@@ -72,21 +72,22 @@ var routerAdvertisements = doctor.Check{
 
 func advertised(w *world.World, i world.Interface) (doctor.Finding, bool) {
 	key := datapath.AcceptRA(i.Name)
-	if now, err := sysctl.Read(key); err == nil && i.AcceptRA != "" {
-		i.AcceptRA = now // it may have been set since
+	now := w.Kernel.AcceptRA[i.Name]
+	if v, err := sysctl.Read(key); err == nil && now == unlessRouter {
+		now = v // it was set meanwhile
 	}
 	switch {
 	case !forwards6(w):
 		return doctor.Finding{}, false
-	case i.AcceptRA == always:
+	case now == always:
 		return doctor.Finding{Status: doctor.OK, Message: "it takes them although the node forwards (accept_ra is 2)"}, true
-	case takesRA(w, i):
+	case now == unlessRouter && takesRA(w, i):
 		return doctor.Finding{Status: doctor.Fail, Message: "what it has by router advertisement goes when its time is over: the node forwards, and accept_ra is 1",
 			Hint: fmt.Sprintf("the agent sets %s=2; see its log if that stays", key)}, true
-	case i.Hardware && i.AcceptRA == unlessRouter && !i.Down:
+	case now == unlessRouter && i.Hardware && !i.Down:
 		return doctor.Finding{Status: doctor.OK, Message: "it takes none: the node forwarded IPv6 before Fairlead came, and accept_ra is 1",
 			Hint: fmt.Sprintf("if routers are to give it addresses and routes: sysctl -w %s=2", key)}, true
-	case i.Advertised && i.AcceptRA == ignored:
+	case now == ignored && i.Advertised:
 		return doctor.Finding{Status: doctor.OK, Message: "the kernel takes none (accept_ra is 0); what keeps its addresses is a daemon, such as systemd-networkd or NetworkManager"}, true
 	}
 	return doctor.Finding{}, false

@@ -44,13 +44,17 @@ func TestWhoTakesAdvertisements(t *testing.T) {
 			h := netnstest.New(t)
 			netnstest.Wire(h, "eth0", netnstest.New(t), "eth0")
 			i := tt.i
-			i.Name, i.AcceptRA = "eth0", tt.now
+			i.Name = "eth0"
+			known := map[string]string{}
+			if tt.now != "" {
+				known["eth0"] = tt.now
+			}
 			cidrs := []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("fd00:10:244:1::/64")}
 			if tt.ipv4 {
 				cidrs = cidrs[:1]
 			}
 			w := &world.World{Node: &world.Node{Name: "n1", Addresses: []netip.Addr{address}, PodCIDRs: cidrs}, Attachments: &world.Attachments{},
-				Kernel: &world.Kernel{Interfaces: []world.Interface{i}, Router: tt.router}}
+				Kernel: &world.Kernel{Interfaces: []world.Interface{i}, AcceptRA: known, Router: tt.router}}
 			settings := render(w).Part.Settings
 			at := slices.IndexFunc(settings, func(s sysctl.Setting) bool { return strings.HasSuffix(s.Key, "eth0/accept_ra") })
 			if at >= 0 != tt.takes || at > 0 {

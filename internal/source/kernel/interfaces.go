@@ -119,19 +119,19 @@ func isAdvertised(a netlink.Addr) bool {
 	return a.IP.To4() == nil && a.Scope == unix.RT_SCOPE_UNIVERSE && a.Flags&unix.IFA_F_PERMANENT == 0
 }
 
-// withAcceptRA returns the interfaces with their accept_ra, which announces no change,
-// where it may matter: on a node with other networks most are wires of theirs.
-func withAcceptRA(listed []world.Interface) ([]world.Interface, error) {
-	out := slices.Clone(listed)
-	for n := range out {
-		i := &out[n]
+// acceptRA is accept_ra, which announces no change, of interfaces where it may matter:
+// on a node with other networks most are wires of theirs.
+func acceptRA(interfaces []world.Interface) (map[string]string, error) {
+	out := map[string]string{}
+	for _, i := range interfaces {
 		if !i.Hardware && !i.Advertised && !slices.ContainsFunc(i.Addresses, isGlobal) {
 			continue
 		}
-		var err error
-		if i.AcceptRA, err = sysctl.Read(datapath.AcceptRA(i.Name)); err != nil {
+		v, err := sysctl.Read(datapath.AcceptRA(i.Name))
+		if err != nil {
 			return nil, err
 		}
+		out[i.Name] = v
 	}
 	return out, nil
 }

@@ -22,12 +22,11 @@ func (o *Observer) Observe(attachments *world.Attachments) (*world.Kernel, error
 	if err != nil {
 		return nil, err
 	}
-	interfaces, err := withAcceptRA(seen.interfaces)
-	if err != nil {
+	k := &world.Kernel{Capabilities: o.Capabilities, Interfaces: seen.interfaces, Exits: seen.exits, Resolvers: o.lookForResolvers(),
+		ForwardDrops: o.drops(seen.exits)}
+	if k.AcceptRA, err = acceptRA(seen.interfaces); err != nil {
 		return nil, err
 	}
-	k := &world.Kernel{Capabilities: o.Capabilities, Interfaces: interfaces, Exits: seen.exits, Resolvers: o.lookForResolvers(),
-		ForwardDrops: o.drops(seen.exits)}
 	if k.LocalPorts, err = localPorts(); err != nil {
 		return nil, err
 	}

@@ -47,25 +47,29 @@ func TestObserveTellsWhatLivesByAdvertisements(t *testing.T) {
 	netnstest.Wire(h, "eth0", far, "eth0")
 	h.Run("ip", "link", "add", "eth1", "link", "eth0", "type", "macvlan")
 	h.Run("ip", "link", "add", "br0", "type", "bridge")
-	look := func() (out [3]world.Interface) {
+	type seen struct {
+		world.Interface
+		AcceptRA string
+	}
+	look := func() (out [3]seen) {
 		h.Do(func() error {
 			k, err := (&Observer{}).Observe(&world.Attachments{})
 			for _, i := range k.Interfaces {
 				if n := slices.Index([]string{"eth0", "eth1", "br0"}, i.Name); n >= 0 {
 					i.Addresses, i.Fleeting = nil, nil
-					out[n] = i
+					out[n] = seen{i, k.AcceptRA[i.Name]}
 				}
 			}
 			return err
 		})
 		return out
 	}
-	eth0 := world.Interface{Name: "eth0", MTU: 1500}
-	eth1 := world.Interface{Name: "eth1", MTU: 1500, Hardware: true, AcceptRA: "1", Down: true}
-	br0 := world.Interface{Name: "br0", MTU: 1500, Down: true}
+	eth0 := seen{world.Interface{Name: "eth0", MTU: 1500}, ""}
+	eth1 := seen{world.Interface{Name: "eth1", MTU: 1500, Hardware: true, Down: true}, "1"}
+	br0 := seen{world.Interface{Name: "br0", MTU: 1500, Down: true}, ""}
 	check := func(what string) {
 		t.Helper()
-		if d := cmp.Diff([3]world.Interface{eth0, eth1, br0}, look()); d != "" {
+		if d := cmp.Diff([3]seen{eth0, eth1, br0}, look()); d != "" {
 			t.Errorf("%s (-want +got):\n%s", what, d)
 		}
 	}
@@ -100,9 +104,10 @@ func TestObserveShowsWhatOthersHave(t *testing.T) {
 	capabilities := world.Capabilities{FullyRandomPorts: world.Capability{OK: true}}
 	want := &world.Kernel{
 		Interfaces: []world.Interface{
-			{Name: "eth0", MTU: 1500, AcceptRA: "1", Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")}},
+			{Name: "eth0", MTU: 1500, Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")}},
 			{Name: "lo", MTU: 65536, Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128")}},
 		},
+		AcceptRA:      map[string]string{"eth0": "1"},
 		LocalPorts:    world.PortRange{Low: 40000, High: 50000},
 		ReservedPorts: []world.PortRange{{Low: 41000, High: 41000}, {Low: 42000, High: 42010}},
 		Capabilities:  capabilities,
