@@ -84,7 +84,9 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 	if in.TCP, err = a.kernel.ObserveTCP(in.Kernel, in.Attachments); err != nil {
 		return none, fmt.Errorf("observe settings of TCP: %w", err)
 	}
-	s.World, s.Problems = a.builder.Build(in)
+	if err := a.build(s, &in); err != nil {
+		return none, err
+	}
 	s.Configs = nil
 	for _, c := range source.ConfigsOf(in.Objects.Configs, a.config.Node) {
 		s.Configs = append(s.Configs, v1alpha1.ObservedConfig{Name: c.Name, Generation: c.Generation})
@@ -116,6 +118,26 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 	s.held = a.ports.held
 	s.Problems = append(s.Problems, a.ofDisk(uncollected, unwritten, unconfirmed)...)
 	return changes, err
+}
+
+// build makes s's world of in. How packets to peers leave depends on who they are, so
+// that a world with other peers is built again where they are reached another way.
+func (a *Agent) build(s *Snapshot, in *source.Inputs) error {
+	if s.World != nil {
+		in.Underlay = s.World.Underlay
+	}
+	if s.World, s.Problems = a.builder.Build(*in); s.World.Node == nil {
+		return nil
+	}
+	seen, err := a.kernel.Underlay(s.World)
+	if err != nil {
+		return fmt.Errorf("observe the ways to peers: %w", err)
+	}
+	if seen != in.Underlay {
+		in.Underlay = seen
+		s.World, s.Problems = a.builder.Build(*in)
+	}
+	return nil
 }
 
 // rulesHold reports whether what failed was something else than the rules.

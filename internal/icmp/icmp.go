@@ -30,6 +30,10 @@ const (
 type Way struct {
 	From, To netip.Addr
 	By       string // the link it leaves by; "": as the routes say
+	// Known has what the kernel knows of the path count: it refuses with [unix.EMSGSIZE]
+	// what it would cut otherwise, by the interface, the route, or what it learned,
+	// which it does from the answer to the first question.
+	Known bool
 }
 
 // Echo sends an unfragmentable packet of size bytes, IP header included, and
@@ -41,14 +45,14 @@ func Echo(ctx context.Context, way Way, size int) error {
 	if to.Is6() {
 		network, header = "ip6:ipv6-icmp", ip6Header
 	}
-	c, err := open(network, way.From, "")
+	c, err := open(network, way, "")
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 	out := c
 	if way.By != "" { // what comes back comes by any link
-		if out, err = open(network, way.From, way.By); err != nil {
+		if out, err = open(network, way, way.By); err != nil {
 			return err
 		}
 		defer out.Close()
@@ -69,13 +73,16 @@ func Echo(ctx context.Context, way Way, size int) error {
 	return errors.New("no answer")
 }
 
-// open opens a socket of an address, and of a link if that is said. It sets DF and makes
-// the kernel ignore what it has learned of the path: the question is what this path
-// carries now (ip(7), IP_MTU_DISCOVER).
-func open(network string, from netip.Addr, link string) (net.PacketConn, error) {
+// open opens a socket of an address, and of a link if that is said. It sets DF, and
+// unless what is known of the way is to count makes the kernel ignore it: the question is
+// what the path carries now (ip(7), IP_MTU_DISCOVER; the values are those of IPv6 too).
+func open(network string, way Way, link string) (net.PacketConn, error) {
 	level, option, value := unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE
-	if from.Is6() {
-		level, option, value = unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE
+	if way.From.Is6() {
+		level, option = unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER
+	}
+	if way.Known {
+		value = unix.IP_PMTUDISC_DO
 	}
 	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
 		var set error
@@ -87,7 +94,7 @@ func open(network string, from netip.Addr, link string) (net.PacketConn, error) 
 		})
 		return errors.Join(err, set)
 	}}
-	c, err := config.ListenPacket(context.Background(), network, from.String())
+	c, err := config.ListenPacket(context.Background(), network, way.From.String())
 	if err != nil {
 		return nil, fmt.Errorf("open ICMP socket: %w", err)
 	}

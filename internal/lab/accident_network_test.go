@@ -18,6 +18,7 @@ var accidentsOutside = []struct {
 	play  func(t *testing.T, s *scene, mode string)
 }{
 	{"the MTU of interfaces changes", []string{"vxlan", "direct"}, otherMTU},
+	{"the way to a peer takes less", []string{"vxlan"}, narrowWay},
 	{"a node gets another address", []string{"vxlan", "direct"}, otherAddress},
 	{"an address goes from its interface", []string{"vxlan"}, addressNowhere},
 	{"an interface is renamed", []string{"vxlan", "direct"}, renamed},
@@ -69,6 +70,15 @@ func (s *scene) sees(t *testing.T, problem string) {
 func (s *scene) seesNoMore(t *testing.T, problem string) {
 	t.Helper()
 	become(t, "n1 does not see any more that "+problem, func() bool { return !strings.Contains(s.problems("n1"), problem) })
+}
+
+// Pods get what the narrowest way to a peer takes.
+func narrowWay(t *testing.T, s *scene, _ string) {
+	for _, step := range [][2]string{{"ip route add 192.168.100.2/32 dev eth0 mtu 1400", "1350"}, {"ip route del 192.168.100.2/32", "1450"}} {
+		s.on(t, "n1", step[0])
+		become(t, "pods of n1 have an MTU of "+step[1], func() bool { return strings.Contains(s.on(t, "a", "ip link show eth0"), "mtu "+step[1]) })
+		s.flow(t)
+	}
 }
 
 func otherMTU(t *testing.T, s *scene, mode string) {

@@ -48,6 +48,7 @@ type Inputs struct {
 	Attachments *world.Attachments
 	Kernel      *world.Kernel
 	TCP         *world.TCPSeen     // nil: nobody looked
+	Underlay    *world.Underlay    // nil: nobody looked
 	Allocations *world.Allocations // those of the last turn; nil: none
 	Taken       *world.Taken
 	Before      *world.Peers   // those of the last world: what they have is in force; nil: none
@@ -96,7 +97,7 @@ func (b *Builder) Build(in Inputs) (*world.World, []world.Problem) {
 		b.read = b.readObjects(in.Objects)
 	}
 	w := b.read.world
-	w.Attachments, w.Kernel, w.TCP, w.Allocations, w.Taken, w.Metrics, w.TimeWait = in.Attachments, in.Kernel, in.TCP, in.Allocations, in.Taken, in.Metrics, in.TimeWait
+	w.Attachments, w.Kernel, w.TCP, w.Allocations, w.Taken, w.Metrics, w.TimeWait, w.Underlay = in.Attachments, in.Kernel, in.TCP, in.Allocations, in.Taken, in.Metrics, in.TimeWait, in.Underlay
 	if w.Allocations == nil {
 		w.Allocations = &world.Allocations{}
 	}

@@ -130,8 +130,7 @@ const (
 	vxlanOverhead6 = 70
 )
 
-// standardMTU is assumed while the outer interface is not there, and where the
-// node's address is on its loopback: packets leave by others then.
+// standardMTU is assumed while nothing is known of the way to other nodes.
 const standardMTU = 1500
 
 // leastIPv6MTU is what every link that carries IPv6 must take (RFC 8200 section
@@ -139,7 +138,7 @@ const standardMTU = 1500
 const leastIPv6MTU = 1280
 
 // PodMTU is the largest packet of the pod network: as configured, or what the
-// way to other nodes leaves.
+// ways to other nodes leave.
 func (w *World) PodMTU() int {
 	if w.Config.Overlay.Mode == Direct {
 		return w.atLeast(w.LeftMTU())
@@ -165,7 +164,7 @@ func (w *World) atLeast(mtu int) int {
 	return mtu
 }
 
-// LeftMTU is what the outer interfaces leave of a packet: all of it to one that
+// LeftMTU is what the ways to other nodes leave of a packet: all of it to one that
 // is sent as it is, less to one that is wrapped.
 func (w *World) LeftMTU() int {
 	if w.Config.Overlay.Mode != Direct {
@@ -174,9 +173,9 @@ func (w *World) LeftMTU() int {
 	mtu := standardMTU
 	for n, e := range w.Ends() {
 		if n == 0 {
-			mtu = e.mtu()
+			mtu = w.outer(e)
 		}
-		mtu = min(mtu, e.mtu())
+		mtu = min(mtu, w.outer(e))
 	}
 	return mtu
 }
@@ -184,18 +183,15 @@ func (w *World) LeftMTU() int {
 // wrapped is what is left to a packet in the tunnel.
 func (w *World) wrapped() int {
 	ends := w.Ends()
-	switch {
-	case len(ends) == 0:
+	if len(ends) == 0 {
 		return standardMTU - vxlanOverhead4
-	case ends[0].Address.Is6():
-		return ends[0].mtu() - vxlanOverhead6
 	}
-	return ends[0].mtu() - vxlanOverhead4
+	return w.Underlay.held(w.outer(ends[0]) - overheadOf(ends[0].Address))
 }
 
-func (e End) mtu() int {
-	if e.Interface.MTU == 0 || e.Interface.Name == "lo" {
-		return standardMTU
+func overheadOf(outer netip.Addr) int {
+	if outer.Is6() {
+		return vxlanOverhead6
 	}
-	return e.Interface.MTU
+	return vxlanOverhead4
 }

@@ -40,6 +40,7 @@ type Exit struct {
 	Interface string
 	Address   netip.Addr // the source that the kernel gives them
 	Gateway   netip.Addr // the next hop; not valid where there is none
+	MTU       int        // the least of the route's and its next hops' interfaces
 }
 
 // An Interface is a network device of the node, with its addresses.

@@ -25,6 +25,7 @@ type World struct {
 	Config      *Config        // the settings in force on this node
 	Attachments *Attachments   // pods wired to this node's pod network
 	Kernel      *Kernel        // what this node's kernel shows
+	Underlay    *Underlay      // how packets to peers leave; nil: nobody looked
 	TCP         *TCPSeen       // what network namespaces have
 	Allocations *Allocations   // what was given out before
 	Taken       *Taken         // ports of the node that are others'; nil: none

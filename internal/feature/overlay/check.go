@@ -33,11 +33,20 @@ var fullSizePackets = doctor.Check{
 	Run: func(ctx context.Context, s doctor.Subject) []doctor.Finding {
 		all := Paths(s.World)
 		rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-		errs := askInTurn(ctx, all, func(ctx context.Context, p Path) error {
-			return icmp.Echo(ctx, icmp.Way{From: p.From, To: p.To}, s.World.PodMTU())
-		})
+		errs := askInTurn(ctx, all, fullSize(s.World))
 		return findings(all, errs, s.World.PodMTU())
 	},
+}
+
+// fullSize asks by a path whether packets of full size arrive, and in one piece.
+func fullSize(w *world.World) func(context.Context, Path) error {
+	tunnels := tunnelsOf(w)
+	return func(ctx context.Context, p Path) error {
+		if err := icmp.Echo(ctx, icmp.Way{From: p.From, To: p.To}, w.PodMTU()); err != nil {
+			return err
+		}
+		return tunnels[p.Peer].whole(ctx)
+	}
 }
 
 // askInTurn asks along the paths, in order, as many as there is time for, and
@@ -119,7 +128,15 @@ func Paths(w *world.World) []Path {
 func findings(all []Path, errs []error, mtu int) []doctor.Finding {
 	var out []doctor.Finding
 	for i, err := range errs {
-		if p := all[i]; err != nil {
+		p := all[i]
+		if cut := (cutError{}); errors.As(err, &cut) {
+			out = append(out, doctor.Finding{
+				Status: doctor.Warn, Object: "Node " + p.Peer,
+				Message:  fmt.Sprintf("%d bytes from %s to %s arrive, but fragmented: %v", mtu, p.From, p.To, cut),
+				Hint:     "raise the MTU of the network between the nodes, or lower overlay.mtu",
+				Evidence: map[string]any{"bytes": mtu, "from": p.From.String(), "to": p.To.String(), "fragmented": true, "outer": cut.size},
+			})
+		} else if err != nil {
 			out = append(out, doctor.Finding{
 				Status: doctor.Fail, Object: "Node " + p.Peer,
 				Message:  fmt.Sprintf("%d bytes from %s to %s: %v", mtu, p.From, p.To, err),

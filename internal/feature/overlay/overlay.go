@@ -43,7 +43,9 @@ var Feature = feature.Feature{
 			noOffload    bool
 			ends, chosen string
 			relied       string
-		}{w.Node, w.Peers, w.Config.Overlay, w.Config.DisableTXChecksumOffload, fmt.Sprint(w.Ends()), fmt.Sprint(w.ChosenEnds()), fmt.Sprint(relied(w))}
+			mtus         [3]int
+		}{w.Node, w.Peers, w.Config.Overlay, w.Config.DisableTXChecksumOffload, fmt.Sprint(w.Ends()), fmt.Sprint(w.ChosenEnds()), fmt.Sprint(relied(w)),
+			[3]int{w.TunnelMTU(), w.PodMTU(), w.LeftMTU()}}
 	},
 	Checks: []doctor.Check{fullSizePackets, reversePath, sourceCheck},
 }

@@ -132,8 +132,13 @@ func (n *Node) Apply(spec v1alpha1.AgentConfigSpec, peers ...*Node) *world.World
 		for _, m := range append([]*Node{n}, peers...) {
 			objects.Nodes = append(objects.Nodes, m.object())
 		}
+		in := source.Inputs{Objects: objects, Attachments: &attachments, Kernel: observed, TimeWait: n.TimeWait, TCP: seen}
+		w, _ = n.builder.Build(in)
+		if in.Underlay, err = observer.Underlay(w); err != nil {
+			return err
+		}
 		var problems []world.Problem
-		w, problems = n.builder.Build(source.Inputs{Objects: objects, Attachments: &attachments, Kernel: observed, TimeWait: n.TimeWait, TCP: seen})
+		w, problems = n.builder.Build(in)
 		rendered := n.renderer.Render(w)
 		if problems = append(problems, rendered.Problems...); len(problems) > 0 {
 			return fmt.Errorf("unexpected problems: %v", problems)

@@ -67,7 +67,22 @@ func exit(r *netlink.Route) (world.Exit, bool) {
 		address, ok = globalAddress(l, r.Family)
 	}
 	gateway, _ := netip.AddrFromSlice(r.Gw)
-	return world.Exit{Interface: l.Attrs().Name, Address: address.Unmap(), Gateway: gateway.Unmap()}, ok
+	return world.Exit{Interface: l.Attrs().Name, Address: address.Unmap(), Gateway: gateway.Unmap(), MTU: leastMTU(r, l)}, ok
+}
+
+// leastMTU is the least of what r says and what its next hops' interfaces take, the
+// first of which is l.
+func leastMTU(r *netlink.Route, l netlink.Link) int {
+	least := l.Attrs().MTU
+	if r.MTU != 0 {
+		least = min(least, r.MTU)
+	}
+	for _, hop := range r.MultiPath {
+		if l, err := netlink.LinkByIndex(hop.LinkIndex); err == nil {
+			least = min(least, l.Attrs().MTU)
+		}
+	}
+	return least
 }
 
 // globalAddress is the first address of l that others can answer.

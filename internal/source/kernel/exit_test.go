@@ -33,17 +33,18 @@ func TestExitsFollowTheDefaultRoute(t *testing.T) {
 		}
 	}
 	addr := netip.MustParseAddr
-	six := world.Exit{Interface: "eth0", Address: addr("2001:db8::1"), Gateway: addr("fe80::9")}
+	six := world.Exit{Interface: "eth0", Address: addr("2001:db8::1"), Gateway: addr("fe80::9"), MTU: 1500}
 	check("without a default route")
 	h.Run("ip", "route", "add", "default", "via", "192.0.2.9", "metric", "20")
 	h.Run("ip", "-6", "route", "add", "default", "via", "fe80::9", "dev", "eth0")
-	check("with one of each family", world.Exit{Interface: "eth0", Address: addr("192.0.2.1"), Gateway: addr("192.0.2.9")}, six)
+	check("with one of each family", world.Exit{Interface: "eth0", Address: addr("192.0.2.1"), Gateway: addr("192.0.2.9"), MTU: 1500}, six)
 	h.Run("ip", "route", "add", "default", "dev", "eth1", "metric", "10")
-	check("with a better one", world.Exit{Interface: "eth1", Address: addr("198.51.100.1")}, six)
+	check("with a better one", world.Exit{Interface: "eth1", Address: addr("198.51.100.1"), MTU: 1500}, six)
 	h.Run("ip", "route", "replace", "default", "via", "10.9.0.9", "metric", "10", "src", "192.0.2.1")
 	h.Run("ip", "-6", "route", "del", "default")
-	check("with a source of its own", world.Exit{Interface: "eth0", Address: addr("192.0.2.1"), Gateway: addr("10.9.0.9")})
+	check("with a source of its own", world.Exit{Interface: "eth0", Address: addr("192.0.2.1"), Gateway: addr("10.9.0.9"), MTU: 1500})
 	h.Run("ip", "route", "del", "default", "metric", "10")
+	h.Run("ip", "link", "set", "eth0", "mtu", "1400")
 	h.Run("ip", "route", "replace", "default", "metric", "20", "nexthop", "via", "198.51.100.9", "nexthop", "via", "192.0.2.9")
-	check("with several next hops", world.Exit{Interface: "eth1", Address: addr("198.51.100.1"), Gateway: addr("198.51.100.9")})
+	check("with several next hops", world.Exit{Interface: "eth1", Address: addr("198.51.100.1"), Gateway: addr("198.51.100.9"), MTU: 1400})
 }

@@ -24,8 +24,9 @@ type Observer struct {
 	watches atomic.Int32 // sockets that hear announcements
 	stale   atomic.Bool  // something was announced since the last listing
 
-	filters filters
-	tcp     podTCP
+	filters  filters
+	underlay underlay
+	tcp      podTCP
 
 	mu   sync.Mutex
 	last listed

@@ -85,6 +85,9 @@ func (o *Observer) watch(ctx context.Context, i int, changed func()) error {
 		if protocol == unix.NETLINK_ROUTE && (err != nil || slices.ContainsFunc(messages, o.lists)) {
 			o.stale.Store(true)
 		}
+		if protocol == unix.NETLINK_ROUTE && (err != nil || slices.ContainsFunc(messages, func(m netlink.Message) bool { return o.lists(m) || leads(m) })) {
+			o.underlay.stale.Store(true)
+		}
 		if protocol == unix.NETLINK_NETFILTER && (err != nil || slices.ContainsFunc(messages, o.filters.concern)) {
 			o.filters.stale.Store(true)
 		}
@@ -115,6 +118,13 @@ func (o *Observer) lists(m netlink.Message) bool {
 		return false
 	}
 	return true
+}
+
+// leads reports whether an announcement is of a route by which packets may leave: not
+// of one of ours, nor of what the kernel makes with every address.
+func leads(m netlink.Message) bool {
+	return (m.Header.Type == unix.RTM_NEWROUTE || m.Header.Type == unix.RTM_DELROUTE) && len(m.Data) >= unix.SizeofRtMsg &&
+		m.Data[4] != unix.RT_TABLE_LOCAL && m.Data[5] != datapath.RouteProtocol
 }
 
 // name is the attribute of the given type, as a string; "" where there is none.
