@@ -125,6 +125,9 @@ type AgentConfigSpec struct {
 	// enter the tunnel, for interfaces that get them wrong. Default false.
 	// +optional
 	DisableTXChecksumOffload *bool `json:"disableTXChecksumOffload,omitempty"`
+	// CNI says how the container runtime is shown the pod network.
+	// +optional
+	CNI *CNI `json:"cni,omitempty"`
 	// AcceptForwarding keeps two rules at the head of each family's FORWARD chain of
 	// nftables-backed iptables, which accept what comes from pods and what goes to
 	// them: for nodes whose policy there is to drop, as Docker makes it. Default false.
@@ -170,6 +173,15 @@ type AgentConfigSpec struct {
 	// +kubebuilder:validation:MaxProperties=32
 	// +kubebuilder:validation:XValidation:rule="self.all(f, f in ['guard', 'hostport', 'overlay', 'pod', 'snat'])",message="names what is no feature: features are guard, hostport, overlay, pod, snat"
 	Features map[string]bool `json:"features,omitempty"`
+}
+
+// CNI says how the container runtime is shown the pod network.
+type CNI struct {
+	// Exclusive keeps other plugins out of the agent's network configuration. With
+	// false it leaves those that others append there, such as a mesh's: they are called
+	// after Fairlead. Default true.
+	// +optional
+	Exclusive *bool `json:"exclusive,omitempty"`
 }
 
 // A PortRange is LOW-HIGH: two ports from 1 to 65535, the lower one first.

@@ -73,6 +73,8 @@ type Agent struct {
 	troubles  []error        // with what was kept on the disk
 	adopted   bool           // wires without a record are known; the loop's own
 
+	unoffered atomic.Pointer[string] // why the container runtime is not shown our network; "", nil: it is
+
 	loop  *loop
 	asked atomic.Int64 // turns of the loop that were asked for
 

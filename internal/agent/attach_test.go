@@ -257,7 +257,7 @@ func TestTheNetworkIsShownToTheRuntime(t *testing.T) {
 	conf, bin := filepath.Join(confs, cni.ConfigFile), filepath.Join(bins, cni.PluginFile)
 	change := func(mode world.OverlayMode) (time.Time, time.Time) {
 		t.Helper()
-		if err := o.make(mode); err != nil {
+		if err := o.make(&world.Config{Overlay: world.Overlay{Mode: mode}}); err != nil {
 			t.Fatal(err)
 		}
 		var out [2]time.Time

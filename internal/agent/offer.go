@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
 	"fairlead.dev/fairlead/internal/cni"
+	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/replace"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -30,11 +32,15 @@ func (a *Agent) offer(ctx context.Context) error {
 		s := a.snapshot.Load()
 		if s.Ready && s.unready() == nil {
 			said := ""
-			if err := o.make(s.World.Config.Overlay.Mode); err != nil {
-				said = err.Error()
+			if err := o.make(s.World.Config); err != nil {
+				said = quote.Errors(err)
 			}
 			if said != "" && said != last {
 				a.config.Log.Error("the container runtime is not shown the pod network; trying again", "error", said)
+			}
+			if said != last {
+				a.unoffered.Store(&said)
+				a.loop.Wake()
 			}
 			last = said
 		}
@@ -46,7 +52,7 @@ func (a *Agent) offer(ctx context.Context) error {
 	}
 }
 
-func (o *offering) make(mode world.OverlayMode) error {
+func (o *offering) make(c *world.Config) error {
 	// The configuration comes second: a runtime that sees it calls the plugin.
 	if dir := o.config.CNIBinDir; dir != "" {
 		if err := o.install(filepath.Join(dir, cni.PluginFile)); err != nil {
@@ -54,15 +60,15 @@ func (o *offering) make(mode world.OverlayMode) error {
 		}
 	}
 	if dir := o.config.CNIConfDir; dir != "" {
-		if err := o.configure(filepath.Join(dir, cni.ConfigFile), mode); err != nil {
+		if err := o.configure(filepath.Join(dir, cni.ConfigFile), c); err != nil {
 			return fmt.Errorf("write the network configuration: %w", err)
 		}
 	}
 	return nil
 }
 
-func (o *offering) configure(path string, mode world.OverlayMode) error {
-	if mode == world.None {
+func (o *offering) configure(path string, c *world.Config) error {
+	if c.Overlay.Mode == world.None {
 		return withdraw(path)
 	}
 	socket, err := filepath.Abs(o.config.Socket)
@@ -77,10 +83,43 @@ func (o *offering) configure(path string, mode world.OverlayMode) error {
 	if err != nil {
 		return err
 	}
-	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, want) {
+	have, err := readConfig(path)
+	if err == nil && c.CNIShared {
+		shared, err := cni.Share(want, have)
+		switch {
+		case err == nil:
+			want = shared
+		case !errors.Is(err, cni.ErrDamaged):
+			return fmt.Errorf("%s %w", path, err)
+		default: // nobody could use it
+			o.config.Log.Warn("the network configuration is written anew", "error", replace.Aside(path, err))
+		}
+	}
+	if err == nil && bytes.Equal(have, want) {
 		return nil
 	}
 	return replace.File(path, want, 0o644)
+}
+
+// readConfig reads a network configuration, of one that is too large a bit more than may be.
+func readConfig(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, cni.MaxConfig+1))
+}
+
+// ofRuntime is what keeps the container runtime from being shown the pod network, as a
+// Problem.
+func (a *Agent) ofRuntime() []world.Problem {
+	said := a.unoffered.Load()
+	if said == nil || *said == "" {
+		return nil
+	}
+	return []world.Problem{{Object: "Node " + a.config.Node, Field: "container runtime", Reason: "is not shown the pod network: " + *said,
+		Hint: "pods that begin may get no network, or another: correct the file or take it away, and it is written anew within seconds"}}
 }
 
 // withdraw removes our configuration. One of our name in which somebody wrote us

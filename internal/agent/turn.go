@@ -117,6 +117,7 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 	a.tellHeld()
 	s.held = a.ports.held
 	s.Problems = append(s.Problems, a.ofDisk(uncollected, unwritten, unconfirmed)...)
+	s.Problems = append(s.Problems, a.ofRuntime()...)
 	return changes, err
 }
 

@@ -12,6 +12,9 @@ const ConfigFile = "10-fairlead.conflist"
 // PluginFile is the name of the plugin's binary, which configurations call it by.
 const PluginFile = "fairlead"
 
+// NetworkName is what our network configuration calls the network.
+const NetworkName = "fairlead"
+
 // Config is the network configuration that leads a runtime to the agent with
 // that socket and state directory. The runtime takes the highest version of the
 // list that it knows; one that knows no list takes the first.
@@ -28,7 +31,7 @@ func Config(socket, stateDir string) ([]byte, error) {
 		Name     string   `json:"name"`
 		Plugins  []plugin `json:"plugins"`
 	}{
-		"1.0.0", []string{"1.0.0", "1.1.0"}, "fairlead",
+		"1.0.0", []string{"1.0.0", "1.1.0"}, NetworkName,
 		[]plugin{{PluginFile, socket, stateDir, map[string]bool{"portMappings": true, "bandwidth": true}}},
 	}, "", "  ")
 	return append(content, '\n'), err

@@ -190,18 +190,8 @@ func TestARuntimeAttachesPods(t *testing.T) {
 // pods are the names of the pods that the agent knows.
 func (m *machine) pods() string {
 	m.t.Helper()
-	built, err := binary()
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	cmd := exec.Command(built, "get", "pods", "-o", "json")
-	cmd.Env = append(os.Environ(), "FAIRLEAD_SOCKET="+m.socket())
-	out, err := cmd.Output()
-	if err != nil {
-		m.t.Fatal(err)
-	}
 	var list struct{ Items []struct{ Name string } }
-	if err := json.Unmarshal(out, &list); err != nil {
+	if err := json.Unmarshal([]byte(m.get("pods")), &list); err != nil {
 		m.t.Fatal(err)
 	}
 	var names []string
@@ -210,6 +200,24 @@ func (m *machine) pods() string {
 	}
 	return strings.Join(names, " ")
 }
+
+// get asks the agent.
+func (m *machine) get(what string) string {
+	m.t.Helper()
+	built, err := binary()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	cmd := exec.Command(built, "get", what, "-o", "json")
+	cmd.Env = append(os.Environ(), "FAIRLEAD_SOCKET="+m.socket())
+	out, err := cmd.Output()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return string(out)
+}
+
+func (m *machine) problems() string { return m.get("problems") }
 
 func TestARuntimeCollectsPods(t *testing.T) {
 	m := newMachine(t, "vxlan")

@@ -82,6 +82,9 @@ func (o *overlayer) apply(s *v1alpha1.AgentConfigSpec) {
 	if s.DisableTXChecksumOffload != nil {
 		o.config.DisableTXChecksumOffload = *s.DisableTXChecksumOffload
 	}
+	if s.CNI != nil && s.CNI.Exclusive != nil {
+		o.config.CNIShared = !*s.CNI.Exclusive
+	}
 	if s.AcceptForwarding != nil {
 		o.config.AcceptForwarding = *s.AcceptForwarding
 	}

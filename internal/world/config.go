@@ -20,6 +20,8 @@ type Config struct {
 	// AcceptForwarding keeps rules in the FORWARD chains of iptables-nft that accept
 	// pods' packets.
 	AcceptForwarding bool
+	// CNIShared: plugins that others append to our network configuration stay there.
+	CNIShared bool
 	// PodTCP and NodeTCP are wanted of pods' network namespaces and of the node's.
 	PodTCP, NodeTCP TCP
 }
@@ -27,7 +29,7 @@ type Config struct {
 // Equal reports whether c and d say the same.
 func (c *Config) Equal(d *Config) bool {
 	return c.Overlay == d.Overlay && c.AcceptForwarding == d.AcceptForwarding && c.NodeSNAT == d.NodeSNAT && c.NodePortLocal == d.NodePortLocal && c.PodTCP == d.PodTCP && c.NodeTCP == d.NodeTCP &&
-		c.DisableTXChecksumOffload == d.DisableTXChecksumOffload &&
+		c.DisableTXChecksumOffload == d.DisableTXChecksumOffload && c.CNIShared == d.CNIShared &&
 		slices.Equal(c.NonMasqueradeCIDRs, d.NonMasqueradeCIDRs) && slices.Equal(c.ClusterCIDRs, d.ClusterCIDRs) && slices.Equal(c.DisabledFeatures, d.DisabledFeatures)
 }
 

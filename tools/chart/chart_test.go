@@ -50,6 +50,7 @@ var valueSets = map[string]string{
 	"monitored":  "metrics.address=::,metrics.podMonitor.enabled=true,metrics.podMonitor.labels.release=prometheus",
 	"image":      "image.tag=1.2.3,image.repository=registry.example/fairlead,imagePullSecrets[0]=pull,image.pullPolicy=Always",
 	"placement":  "agent.maxUnavailable=10%,agent.nodeSelector.a=b,controller.nodeSelector.a=b,controller.replicas=1,agent.resources.limits.memory=1Gi",
+	"mesh":       "cni.exclusive=false",
 	"beside":     "config.overlay.mode=none",
 	"settings":   "config.nodeSNATRandomizePorts=true,config.nonMasqueradeCIDRs={192.0.2.0/24},config.features.hostport=false,config.overlay.mtu=1400",
 	"uninstall":  "uninstall=true",

@@ -105,6 +105,22 @@ spec:
 	}
 }
 
+// The value that lets meshes in is the field of the AgentConfig, which counts where both
+// are written.
+func TestMeshesAreASettingOfTheAgents(t *testing.T) {
+	for values, want := range map[string]string{
+		"cni.exclusive=false":                                  "spec:\n  cni:\n    exclusive: false\n",
+		"cni.exclusive=false,config.overlay.mtu=1400":          "spec:\n  cni:\n    exclusive: false\n  overlay:\n    mtu: 1400\n",
+		"cni.exclusive=false,config.cni.exclusive=true":        "spec:\n  cni:\n    exclusive: true\n",
+		"cni.exclusive=true,config.cni.exclusive=false":        "spec:\n  cni:\n    exclusive: false\n",
+		"config.overlay.mtu=1400,cni.confDir=/etc/other/net.d": "spec:\n  overlay:\n    mtu: 1400\n",
+	} {
+		if file := find[*corev1.ConfigMap](t, values)[0].Data["default.yaml"]; !strings.HasSuffix(strings.TrimSpace(file)+"\n", want) {
+			t.Errorf("%s: config is\n%s", values, file)
+		}
+	}
+}
+
 // The agent has the privileges that docs/install.md explains, and no other; taken
 // from a node it has no token either.
 func TestTheAgentsPrivilegesAreTheDocumentedOnes(t *testing.T) {

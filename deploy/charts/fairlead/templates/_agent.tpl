@@ -26,7 +26,7 @@ containers:
       {{- with .Values.apiServer }}
       - --api-server={{ . }}
       {{- end }}
-      {{- if .Values.config }}
+      {{- if include "fairlead.config" . }}
       - --config=/etc/fairlead/config/default.yaml
       {{- end }}
     env:
@@ -74,7 +74,7 @@ containers:
       - {name: state, mountPath: /var/lib/fairlead}
       - {name: netns, mountPath: /run/netns, mountPropagation: HostToContainer}
       - {name: sysctl, mountPath: /host/proc/sys/net}
-      {{- if .Values.config }}
+      {{- if include "fairlead.config" . }}
       - {name: config, mountPath: /etc/fairlead/config}
       {{- end }}
 volumes:
@@ -87,7 +87,7 @@ volumes:
   - {name: netns, hostPath: {path: /run/netns, type: DirectoryOrCreate}}
   # A container's own /proc/sys is read-only, and nothing may be mounted there.
   - {name: sysctl, hostPath: {path: /proc/sys/net, type: Directory}}
-  {{- if .Values.config }}
+  {{- if include "fairlead.config" . }}
   - {name: config, configMap: {name: fairlead-agent}}
   {{- end }}
 {{- end }}

@@ -21,3 +21,12 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- $address := (index . 0).Values.metrics.address -}}
 {{ if contains ":" $address }}[{{ $address }}]{{ else }}{{ $address }}{{ end }}:{{ index . 1 }}
 {{- end }}
+
+{{- /* The spec of the agents' AgentConfig, as YAML; empty where nothing is set. */ -}}
+{{- define "fairlead.config" -}}
+{{- $config := .Values.config -}}
+{{- if not .Values.cni.exclusive -}}
+{{- $config = mergeOverwrite (dict "cni" (dict "exclusive" false)) (deepCopy .Values.config) -}}
+{{- end -}}
+{{- with $config }}{{ toYaml . }}{{ end -}}
+{{- end }}
