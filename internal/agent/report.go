@@ -106,6 +106,7 @@ func capabilities(c world.Capabilities) []v1alpha1.Capability {
 	return []v1alpha1.Capability{
 		{Name: "FullyRandomPorts", Available: c.FullyRandomPorts.OK, Reason: short(c.FullyRandomPorts.Reason)},
 		{Name: "TCX", Available: c.TCX.OK, Reason: short(c.TCX.Reason)},
+		{Name: "TCXEgress", Available: c.TCXEgress.OK, Reason: short(c.TCXEgress.Reason)},
 	}
 }
 

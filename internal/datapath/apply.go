@@ -36,7 +36,7 @@ func read(want State, tables func(prefix string) ([]*nft.Found, error)) (Kernel,
 	if k.rest.Links, err = link.Read(LinkPrefix); err != nil {
 		return k, err
 	}
-	if k.rest.Gates, err = gate.Read(names(k.rest.Links)); err != nil {
+	if k.rest.Gates, err = gate.Read(LinkPrefix); err != nil {
 		return k, err
 	}
 	c, err := rtnl.Dial()
@@ -73,13 +73,6 @@ func read(want State, tables func(prefix string) ([]*nft.Found, error)) (Kernel,
 		k.rest.Settings = append(k.rest.Settings, s)
 	}
 	return k, nil
-}
-
-func names(links []*link.Link) (out []string) {
-	for _, l := range links {
-		out = append(out, l.Name)
-	}
-	return out
 }
 
 // A Failure is a change that the kernel refused. It concerns whoever uses Link;

@@ -85,7 +85,7 @@ func Diff(have Kernel, want State) Changes {
 	whole := want.flatten()
 	whole.Guests = slices.DeleteFunc(slices.Clone(whole.Guests), func(g nft.Guest) bool { return !have.open[g.Place] })
 	whole.Gates = slices.DeleteFunc(slices.Clone(whole.Gates), func(g gate.Gate) bool {
-		return whole.link(g.Link) == nil && have.rest.link(g.Link) == nil // there is nothing to keep shut
+		return !g.Egress && whole.link(g.Link) == nil && have.rest.link(g.Link) == nil // there is nothing to keep shut
 	})
 	return newChanges(nft.Diff(have.tables, whole.Tables), diffRest(have.rest.but(want.keeps()), whole))
 }
@@ -188,7 +188,7 @@ func diffGates(have, want Part, gone map[string]bool, stays func(link string) bo
 	add, del := gate.Diff(have.Gates, want.Gates, stays)
 	for _, g := range add {
 		shut = append(shut, step{kind: KindGate, link: g.Link, closes: g.Shuts && want.link(g.Link) != nil,
-			first: g.Shuts && g.Alone && !gone[g.Link], change: g, apply: g.Apply})
+			first: g.Alone && !gone[g.Link], change: g, apply: g.Apply})
 	}
 	for _, g := range del {
 		open = append(open, step{kind: KindGate, link: g.Link, change: g, apply: g.Apply})

@@ -31,7 +31,8 @@ var kernelState = Check{
 var capabilities = Check{
 	ID: "kernel-capabilities", Ask: "Can the kernel do what is asked of it?",
 	Run: func(_ context.Context, s Subject) []Finding {
-		return []Finding{fullyRandom(s), programs(s.World.Kernel.Capabilities.TCX)}
+		c := s.World.Kernel.Capabilities
+		return []Finding{fullyRandom(s), programs("entrance", c.TCX), programs("exit", c.TCXEgress)}
 	},
 }
 
@@ -49,11 +50,11 @@ func fullyRandom(s Subject) Finding {
 }
 
 // programs are a matter of speed: rules do the same.
-func programs(c world.Capability) Finding {
+func programs(side string, c world.Capability) Finding {
 	if c.OK {
-		return Finding{Status: OK, Message: "programs at the entrance of links (tcx) work"}
+		return Finding{Status: OK, Message: fmt.Sprintf("programs at the %s of links (tcx) work", side)}
 	}
-	return Finding{Status: OK, Message: "no programs at the entrance of links (tcx), rules take their place: " + c.Reason,
+	return Finding{Status: OK, Message: fmt.Sprintf("no programs at the %s of links (tcx), rules take their place: %s", side, c.Reason),
 		Hint: "Linux 6.6 and later have them, for CAP_SYS_ADMIN or CAP_BPF"}
 }
 

@@ -186,7 +186,8 @@ func TestChangesAreMinimal(t *testing.T) {
 		"nothing": {func(*source.Objects) {}, ""},
 		"a new peer": {
 			func(o *source.Objects) { o.Nodes = append(o.Nodes, node("n3", "192.168.100.3", "10.244.3.0/24")) },
-			`nft add element inet fairlead-guard peers4 { 192.168.100.3 }
+			`gate dev eth0 egress add 10.244.3.0/24 192.168.100.3
+nft add element inet fairlead-guard peers4 { 192.168.100.3 }
 nft add element inet fairlead-guard paths4 { 192.168.100.3 . 192.168.100.1 }
 nft add element inet fairlead-snat inside4 { 10.244.3.0/24, 192.168.100.3 }
 gate dev fl-vxlan add 10.244.3.0/24 192.168.100.3
@@ -203,6 +204,7 @@ ip route replace 192.168.100.3/32 dev fl-vxlan table 157157 proto 157
 nft delete element inet fairlead-guard paths4 { 192.168.100.2 . 192.168.100.1 }
 nft delete element inet fairlead-snat inside4 { 10.244.2.0/24, 192.168.100.2 }
 gate dev fl-vxlan delete 10.244.2.0/24 192.168.100.2
+gate dev eth0 egress delete 10.244.2.0/24 192.168.100.2
 ip rule del priority 157 from 10.244.1.0/24 lookup 157157 protocol 157
 ip route del 10.244.2.0/24 via 10.244.2.1 dev fl-vxlan onlink proto 157
 ip route del 192.168.100.2/32 dev fl-vxlan table 157157 proto 157
@@ -250,7 +252,7 @@ func changes(t *testing.T, change func(*source.Objects), want string) {
 	if d := cmp.Diff(want, withoutMAC(datapath.DiffStates(before.State, now.State))); d != "" {
 		t.Errorf("from what was rendered (-want +got):\n%s", d)
 	}
-	host := netnstest.New(t)
+	host := historicalHost(t)
 	host.Do(func() error { return datapath.Apply(datapath.DiffStates(nil, before.State)) })
 	if d := cmp.Diff(sorted(want), sorted(withoutMAC(diff(host, now.State)))); d != "" {
 		t.Errorf("from what the kernel has (-want +got):\n%s", d)

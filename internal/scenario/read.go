@@ -283,6 +283,8 @@ func (s *scenario) observe(t *testing.T, n *world.Node) *world.Kernel {
 			k.Capabilities.FullyRandomPorts = lacking
 		case "tcx":
 			k.Capabilities.TCX = lacking
+		case "tcxEgress":
+			k.Capabilities.TCXEgress = lacking
 		default:
 			t.Fatalf("%s: kernel.yaml: %s is no capability", s.path, name)
 		}

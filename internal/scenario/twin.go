@@ -79,7 +79,7 @@ func standIns(s datapath.State) datapath.State {
 	var out datapath.Part
 	for _, p := range s {
 		for _, g := range p.Gates {
-			if !there[g.Link] {
+			if !g.Egress && !there[g.Link] {
 				out.Links = append(out.Links, &link.Link{Name: g.Link, IFB: true, MTU: 1500, MAC: world.HashMAC(g.Link)})
 			}
 		}
@@ -203,19 +203,23 @@ func (s *side) command(words []string) {
 func (s *side) gate(words []string) {
 	s.t.Helper()
 	var g gate.Gate
-	sources := false
+	var list *[]netip.Prefix
 	for i := 1; i < len(words); i++ {
 		word := words[i]
 		switch {
-		case sources && word == "set":
-			g.Set = true
-		case sources && strings.Contains(word, "/"):
-			g.Sources = append(g.Sources, netip.MustParsePrefix(word))
-		case sources:
-			a := netip.MustParseAddr(word)
-			g.Sources = append(g.Sources, netip.PrefixFrom(a, a.BitLen()))
 		case word == "from":
-			sources = true
+			list = &g.Sources
+		case word == "to":
+			list = &g.To
+		case list != nil && word == "set":
+			g.Set = true
+		case list != nil && strings.Contains(word, "/"):
+			*list = append(*list, netip.MustParsePrefix(word))
+		case list != nil:
+			a := netip.MustParseAddr(word)
+			*list = append(*list, netip.PrefixFrom(a, a.BitLen()))
+		case word == "egress":
+			g.Egress = true
 		case word == "dev":
 			i++
 			g.Link = words[i]

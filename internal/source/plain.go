@@ -15,7 +15,7 @@ var PlainTCP = world.TCP{Timestamps: "1", Reuse: "2"}
 func PlainKernel(n *world.Node) *world.Kernel {
 	k := &world.Kernel{
 		LocalPorts:   world.PortRange{Low: 32768, High: 60999},
-		Capabilities: world.Capabilities{FullyRandomPorts: world.Capability{OK: true}, TCX: world.Capability{OK: true}},
+		Capabilities: world.Capabilities{FullyRandomPorts: world.Capability{OK: true}, TCX: world.Capability{OK: true}, TCXEgress: world.Capability{OK: true}},
 	}
 	eth0 := world.Interface{Name: "eth0", MTU: 1500}
 	for _, a := range n.Addresses {

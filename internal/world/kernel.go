@@ -52,6 +52,7 @@ type Interface struct {
 	Hardware   bool
 	Advertised bool           // an address or a route of it came by router advertisement
 	Down       bool           // by its operator: it takes no route
+	Port       bool           // of a bridge or a bond, which takes the routes in its place
 	Addresses  []netip.Prefix // sorted
 	// Fleeting are those of the addresses that may go by themselves, the more
 	// lasting first: leased, temporary, deprecated (ip-address(8)).
@@ -65,6 +66,8 @@ type Capabilities struct {
 	FullyRandomPorts Capability
 	// TCX: the kernel runs programs of ours in a link's tcx ingress hook (Linux 6.6).
 	TCX Capability
+	// TCXEgress: and in the tcx egress hook, with what conntrack knows of a packet.
+	TCXEgress Capability
 }
 
 // A Capability is the answer of a probe.
@@ -83,7 +86,7 @@ func (k *Kernel) Equal(l *Kernel) bool {
 
 func (i Interface) equal(j Interface) bool {
 	return i.Name == j.Name && i.MTU == j.MTU && i.Hardware == j.Hardware &&
-		i.Advertised == j.Advertised && i.Down == j.Down &&
+		i.Advertised == j.Advertised && i.Down == j.Down && i.Port == j.Port &&
 		slices.Equal(i.Addresses, j.Addresses) && slices.Equal(i.Fleeting, j.Fleeting)
 }
 

@@ -40,10 +40,11 @@ const (
 	Forged   Reason = iota // its source is not one of the gate's
 	Loopback               // it is for the node's loopback
 	Injected               // it has another priority
+	Leaking                // it is not for whom its source may send to
 	reasons
 )
 
-var reasonNames = [reasons]string{"forged", "loopback", "injected"}
+var reasonNames = [reasons]string{"forged", "loopback", "injected", "leaking"}
 
 // String is the reason in one word.
 func (r Reason) String() string { return reasonNames[r] }
@@ -59,6 +60,9 @@ func nameOf(g Gate) string {
 
 // code is the instructions of a gate.
 func code(g Gate, m maps) asm.Instructions {
+	if g.Egress {
+		return append(leaving(g, m), verdicts(m, Leaking)...)
+	}
 	out := asm.Instructions{asm.Mov.Reg(skb, asm.R1)}
 	if g.Priority != 0 {
 		out = append(out,
@@ -76,10 +80,16 @@ func code(g Gate, m maps) asm.Instructions {
 	out = append(out, arp()...)
 	out = append(out, ipv4(g, m)...)
 	out = append(out, ipv6(g, m)...)
-	for r := range reasons {
-		if r == Injected && g.Priority == 0 {
-			continue // the verifier wants no instruction that is never reached
-		}
+	if g.Priority == 0 {
+		return append(out, verdicts(m, Forged, Loopback)...)
+	}
+	return append(out, verdicts(m, Forged, Loopback, Injected)...)
+}
+
+// verdicts is where packets are refused, for the reasons given, or pass. The verifier
+// wants no instruction that is never reached.
+func verdicts(m maps, reasons ...Reason) (out asm.Instructions) {
+	for _, r := range reasons {
 		out = append(out,
 			asm.LoadMapValue(asm.R2, m.refused, uint32(8*r)).WithSymbol(r.String()),
 			asm.Ja.Label("refuse"))
@@ -139,7 +149,7 @@ func ipv4(g Gate, m maps) asm.Instructions {
 	}
 	for i, p := range g.Sources {
 		if p.Addr().Is4() {
-			out = append(out, compare(p, []asm.Register{asm.R5}, fmt.Sprintf("ipv4 not %d", i))...)
+			out = append(out, compare(p, []asm.Register{asm.R5}, "pass", fmt.Sprintf("ipv4 not %d", i))...)
 		}
 	}
 	return append(out, asm.Ja.Label(Forged.String()))
@@ -163,7 +173,7 @@ func ipv6(g Gate, m maps) asm.Instructions {
 	} else {
 		for i, p := range g.Sources {
 			if p.Addr().Is6() {
-				out = append(out, compare(p, words, fmt.Sprintf("ipv6 not %d", i))...)
+				out = append(out, compare(p, words, "pass", fmt.Sprintf("ipv6 not %d", i))...)
 			}
 		}
 		out = append(out, asm.Ja.Label(otherwise))
@@ -174,9 +184,9 @@ func ipv6(g Gate, m maps) asm.Instructions {
 	return out
 }
 
-// compare passes what is from p, whose address is in the words; else it goes on
+// compare goes on elsewhere with what is from p, whose address is in the words; else
 // behind itself.
-func compare(p netip.Prefix, words []asm.Register, not string) asm.Instructions {
+func compare(p netip.Prefix, words []asm.Register, then, not string) asm.Instructions {
 	var out asm.Instructions
 	address := p.Addr().AsSlice()
 	for i, w := range words {
@@ -192,7 +202,7 @@ func compare(p netip.Prefix, words []asm.Register, not string) asm.Instructions 
 		}
 		out = append(out, asm.JNE.Imm32(w, value, not))
 	}
-	return append(out, asm.Ja.Label("pass"), asm.Mov.Imm(asm.R0, 0).WithSymbol(not))
+	return append(out, asm.Ja.Label(then), asm.Mov.Imm(asm.R0, 0).WithSymbol(not))
 }
 
 // keyAt is where word i of a key of the trie stands on the stack: the length of the

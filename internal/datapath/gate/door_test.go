@@ -28,7 +28,7 @@ type door struct {
 	out       int         // from the pod
 	index     int         // of the pod's end
 	ring      bool        // frames are sent from memory that the pod can write to
-	refused   [3]uint64   // before what was sent last
+	refused   gate.Counts // before what was sent last
 	last      byte
 }
 
@@ -130,11 +130,11 @@ func change(have, want []gate.Gate) error {
 }
 
 // counts is what the gate refused since it was asked last.
-func (d *door) counts() (out [3]uint64) {
+func (d *door) counts() (out gate.Counts) {
 	d.t.Helper()
-	var now [3]uint64
+	var now gate.Counts
 	d.node.Do(func() error {
-		counts, err := gate.Refused(d.wire)
+		counts, err := gate.Refused(d.wire, false)
 		now = counts
 		return err
 	})
@@ -148,10 +148,10 @@ func (d *door) counts() (out [3]uint64) {
 // An outcome is what becomes of a frame: who takes it, or why it is refused.
 type outcome struct {
 	taken   int // EtherType of the protocol that took it; 0: none did
-	refused [3]uint64
+	refused gate.Counts
 }
 
-func forged() outcome        { return outcome{refused: [3]uint64{gate.Forged: 1}} }
+func forged() outcome        { return outcome{refused: gate.Counts{gate.Forged: 1}} }
 func passes(typ int) outcome { return outcome{taken: typ} }
 
 // try sends one frame and tells what became of it. An ARP packet behind it, which

@@ -1,9 +1,9 @@
-// Package gate keeps watch at a link's entrance with a small BPF program: what may
-// not come in by the link is dropped and counted before anything else of the node
-// sees it.
+// Package gate keeps watch at a link's entrance or exit with a small BPF program:
+// what may not come in by the link is dropped and counted before anything else of the
+// node sees it, and what may not leave by it behind everything else.
 //
 // A [Gate] is a value, from which follow the program's instructions. The program
-// stands first in the link's tcx ingress hook (Linux 6.6), bears a name of ours that
+// stands first in the link's tcx hook (Linux 6.6), bears a name of ours that
 // is a hash of its instructions, and goes with the link. Programs of others on the
 // same hook are asked after it. The few addresses of a pod are part of the
 // instructions; a longer list is in a trie, so that a peer that comes is one entry.
@@ -19,8 +19,11 @@ import (
 // A Gate says what comes in by Link: IPv4 and IPv6 that is not for the node's
 // loopback, from one of the sources; and ARP of them, or of who has no address yet.
 // Nothing may be left to be written into its addresses or ports: see unfinished.go.
+// One at the exit says what leaves: see To.
 type Gate struct {
-	Link    string
+	Link string
+	// Egress: the gate is at the link's exit.
+	Egress  bool
 	Sources []netip.Prefix
 	// Set: the sources are looked up in a trie, where one more is one entry; else they
 	// are part of the instructions, which suits few that stay.
@@ -30,6 +33,9 @@ type Gate struct {
 	// whether an address is taken and which groups are listened to (RFC 4861, RFC
 	// 4862, RFC 3810).
 	Neighbour netip.Addr
+	// To is for whom packets from the sources leave, in a trie. What is from elsewhere
+	// leaves in any case.
+	To []netip.Prefix
 	// Priority is what skb->priority has to be, and stays: rules may ask for it too. 0:
 	// whatever.
 	Priority uint32
@@ -39,14 +45,22 @@ type Gate struct {
 
 // A program is a gate as the kernel shows it.
 type program struct {
-	name    string
-	sources []netip.Prefix // in its trie
+	name string
+	trie []netip.Prefix
 }
 
-// hasTrie reports whether a trie has the sources. Behind instructions for everybody
+// hasTrie reports whether the gate has a trie. Behind instructions for everybody
 // none could be reached, which the verifier wants.
 func (g Gate) hasTrie() bool {
-	return g.Set || slices.ContainsFunc(g.Sources, func(p netip.Prefix) bool { return p.Bits() == 0 })
+	return g.Egress || g.Set || slices.ContainsFunc(g.Sources, func(p netip.Prefix) bool { return p.Bits() == 0 })
+}
+
+// trie is what is in the trie, if there is one.
+func (g Gate) trie() []netip.Prefix {
+	if g.Egress {
+		return g.To
+	}
+	return g.Sources
 }
 
 // program is what the kernel shows of g.
@@ -56,7 +70,7 @@ func (g Gate) program() program {
 	}
 	p := program{name: nameOf(g)}
 	if g.hasTrie() {
-		p.sources = g.Sources
+		p.trie = g.trie()
 	}
 	return p
 }
@@ -66,7 +80,7 @@ func (g Gate) program() program {
 func (g Gate) same(h Gate) bool {
 	if g.found == nil && h.found == nil {
 		return g.Neighbour == h.Neighbour && g.Priority == h.Priority && g.hasTrie() == h.hasTrie() &&
-			(g.hasTrie() || slices.Equal(g.Sources, h.Sources))
+			(g.hasTrie() && !g.Egress || slices.Equal(g.Sources, h.Sources))
 	}
 	return g.program().name == h.program().name
 }
@@ -74,7 +88,7 @@ func (g Gate) same(h Gate) bool {
 // String says what the gate lets in. There is no command of iproute2 that does.
 func (g Gate) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "gate dev %s", g.Link)
+	b.WriteString(g.at().String())
 	if g.Priority != 0 {
 		fmt.Fprintf(&b, " priority %x:%x", g.Priority>>16, g.Priority&0xffff)
 	}
@@ -85,10 +99,28 @@ func (g Gate) String() string {
 	if g.Set {
 		from += " set"
 	}
-	if len(g.Sources) == 0 {
-		return b.String() + from
+	b.WriteString(from)
+	b.WriteString(list("", g.Sources))
+	if g.Egress {
+		b.WriteString(" to")
+		b.WriteString(list("", g.To))
 	}
-	return b.String() + list(from, g.Sources)
+	return b.String()
+}
+
+// A place is where a gate can be: each has one at most.
+type place struct {
+	link   string
+	egress bool
+}
+
+func (g Gate) at() place { return place{g.Link, g.Egress} }
+
+func (p place) String() string {
+	if p.egress {
+		return "gate dev " + p.link + " egress"
+	}
+	return "gate dev " + p.link
 }
 
 func text(p netip.Prefix) string {
@@ -102,7 +134,8 @@ func text(p netip.Prefix) string {
 type Change struct {
 	Link  string
 	Shuts bool // there was no such gate before
-	// Alone: it needs no rules that know packets before it.
+	// Alone: it needs no rules that know packets before it, and rules may lead more to
+	// it than before.
 	Alone bool
 	text  string
 	apply func() error
@@ -130,15 +163,15 @@ func (c Change) about() string {
 // Diff returns the changes that turn the gates in have into those wanted. What is
 // on a link that is not left counts as not there.
 func Diff(have, want []Gate, left func(link string) bool) (add, del []Change) {
-	there := make(map[string]Gate, len(have))
+	there := make(map[place]Gate, len(have))
 	for _, h := range have {
 		if left(h.Link) {
-			there[h.Link] = h
+			there[h.at()] = h
 		}
 	}
 	for _, w := range want {
-		h, found := there[w.Link]
-		delete(there, w.Link)
+		h, found := there[w.at()]
+		delete(there, w.at())
 		switch {
 		case !found || !h.same(w):
 			add = append(add, Change{w.Link, true, w.Priority == 0, w.String(), func() error { return attach(w) }})
@@ -149,8 +182,8 @@ func Diff(have, want []Gate, left func(link string) bool) (add, del []Change) {
 		}
 	}
 	for _, h := range have {
-		if _, is := there[h.Link]; is {
-			del = append(del, Change{h.Link, false, false, "gate dev " + h.Link + " open", func() error { return detach(h.Link) }})
+		if _, is := there[h.at()]; is {
+			del = append(del, Change{h.Link, false, false, h.at().String() + " open", func() error { return detach(h.at()) }})
 		}
 	}
 	return add, del
@@ -158,7 +191,7 @@ func Diff(have, want []Gate, left func(link string) bool) (add, del []Change) {
 
 // refill changes what is in the trie of a gate.
 func refill(have, want Gate) (Change, bool) {
-	old, now := have.program().sources, want.Sources
+	old, now := have.program().trie, want.trie()
 	if len(old) == len(now) && (len(now) == 0 || &old[0] == &now[0]) {
 		return Change{}, false // nearly always: a pod came
 	}
@@ -167,8 +200,8 @@ func refill(have, want Gate) (Change, bool) {
 	if len(come)+len(gone) == 0 {
 		return Change{}, false
 	}
-	line := "gate dev " + want.Link + list(" add", come) + list(" delete", gone)
-	return Change{want.Link, false, false, line, func() error { return fill(want.Link, come, gone) }}, true
+	line := want.at().String() + list(" add", come) + list(" delete", gone)
+	return Change{want.Link, false, want.Egress && len(come) > 0, line, func() error { return fill(want.at(), come, gone) }}, true
 }
 
 // list is a word and the prefixes behind it, if there are any.

@@ -111,7 +111,7 @@ func programs(h *netnstest.Host, name string) (out []string) {
 func (d *door) look(want ...gate.Gate) []gate.Change {
 	d.t.Helper()
 	var have []gate.Gate
-	d.node.Do(func() (err error) { have, err = gate.Read([]string{d.wire}); return err })
+	d.node.Do(func() (err error) { have, err = gate.Read(d.wire); return err })
 	add, del := gate.Diff(have, want, func(string) bool { return true })
 	return append(add, del...)
 }
@@ -124,7 +124,7 @@ func (d *door) repair(g gate.Gate) {
 		d.t.Fatalf("changes: %v", changes)
 	}
 	d.node.Do(changes[0].Apply)
-	d.refused = [3]uint64{} // it is a new one
+	d.refused = gate.Counts{} // it is a new one
 	if again := d.look(g); len(again) > 0 {
 		d.t.Errorf("changes once more: %v", again)
 	}
@@ -219,11 +219,11 @@ func TestAGateOfNoLink(t *testing.T) {
 				return err
 			}
 		}
-		have, err := gate.Read([]string{d.wire, "fl-none"})
+		have, err := gate.Read(d.wire)
 		if len(have) > 0 {
 			err = fmt.Errorf("gates %v", have)
 		}
-		if _, none := gate.Refused(d.wire); !errors.Is(none, gate.ErrNone) {
+		if _, none := gate.Refused(d.wire, false); !errors.Is(none, gate.ErrNone) {
 			err = errors.Join(err, fmt.Errorf("refused: %w", none))
 		}
 		return err
@@ -243,15 +243,15 @@ func TestAGateThatWantsAPriority(t *testing.T) {
 	for _, c := range []struct {
 		from     string
 		priority int
-		refused  [3]uint64
+		refused  gate.Counts
 		seen     [2]uint64
 	}{
-		{"192.0.2.1", priority, [3]uint64{}, [2]uint64{0, 1}},
-		{"2001:db8::1", priority, [3]uint64{}, [2]uint64{0, 1}},
-		{"203.0.113.1", priority, [3]uint64{gate.Forged: 1}, [2]uint64{}},
-		{"192.0.2.1", 0, [3]uint64{gate.Injected: 1}, [2]uint64{}},
-		{"2001:db8::1", priority + 1, [3]uint64{gate.Injected: 1}, [2]uint64{}},
-		{"192.0.2.1", priority &^ (1 << 30), [3]uint64{gate.Injected: 1}, [2]uint64{}},
+		{"192.0.2.1", priority, gate.Counts{}, [2]uint64{0, 1}},
+		{"2001:db8::1", priority, gate.Counts{}, [2]uint64{0, 1}},
+		{"203.0.113.1", priority, gate.Counts{gate.Forged: 1}, [2]uint64{}},
+		{"192.0.2.1", 0, gate.Counts{gate.Injected: 1}, [2]uint64{}},
+		{"2001:db8::1", priority + 1, gate.Counts{gate.Injected: 1}, [2]uint64{}},
+		{"192.0.2.1", priority &^ (1 << 30), gate.Counts{gate.Injected: 1}, [2]uint64{}},
 	} {
 		t.Run(fmt.Sprintf("%s, priority %x", c.from, c.priority), func(t *testing.T) {
 			was, before := refused(h, "lo"), f.counts(t)
@@ -271,9 +271,9 @@ func TestAGateThatWantsAPriority(t *testing.T) {
 	}
 }
 
-func refused(h *netnstest.Host, link string) (out [3]uint64) {
+func refused(h *netnstest.Host, link string) (out gate.Counts) {
 	h.Do(func() error {
-		counts, err := gate.Refused(link)
+		counts, err := gate.Refused(link, false)
 		out = counts
 		return err
 	})

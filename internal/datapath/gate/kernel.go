@@ -21,7 +21,7 @@ const Prefix = "fl_"
 
 const (
 	refusedName = Prefix + "refused"
-	sourcesName = Prefix + "sources"
+	trieName    = Prefix + "sources"
 	// mostSources bounds a trie. It takes memory for what is in it only.
 	mostSources = 1 << 18
 	// keyLength is that of a prefix's length, a family, and an address. IPv4 is not
@@ -33,6 +33,14 @@ const (
 const family4, family6 = 4, 6
 
 var bitsOf = map[int32]int32{family4: 32, family6: 128}
+
+// hook is where the programs of a place are attached.
+func (p place) hook() ebpf.AttachType {
+	if p.egress {
+		return ebpf.AttachTCXEgress
+	}
+	return ebpf.AttachTCXIngress
+}
 
 // attach puts the program in front of the others at its link, or in the place of
 // one of ours. A link that is not there lets nothing in.
@@ -46,8 +54,9 @@ func attach(g Gate) error {
 		return err
 	}
 	defer p.Close()
-	o := link.RawAttachProgramOptions{Target: dev.Index, Program: p, Attach: ebpf.AttachTCXIngress, Anchor: link.Head()}
-	old, first, err := ours(dev.Index)
+	hook := g.at().hook()
+	o := link.RawAttachProgramOptions{Target: dev.Index, Program: p, Attach: hook, Anchor: link.Head()}
+	old, first, err := ours(dev.Index, hook)
 	for _, o := range old {
 		defer o.Close()
 	}
@@ -64,7 +73,7 @@ func attach(g Gate) error {
 		return err
 	}
 	for _, o := range old { // nobody but us makes these, and we make one
-		err = errors.Join(err, remove(dev.Index, o))
+		err = errors.Join(err, remove(dev.Index, hook, o))
 	}
 	return err
 }
@@ -78,18 +87,18 @@ func loaded(g Gate) (*ebpf.Program, error) {
 	defer refused.Close()
 	m := maps{refused: refused.FD()}
 	if g.hasTrie() {
-		trie, err := ebpf.NewMap(&ebpf.MapSpec{Name: sourcesName, Type: ebpf.LPMTrie, KeySize: keyLength, ValueSize: 4,
+		trie, err := ebpf.NewMap(&ebpf.MapSpec{Name: trieName, Type: ebpf.LPMTrie, KeySize: keyLength, ValueSize: 4,
 			MaxEntries: mostSources, Flags: noPrealloc})
 		if err != nil {
 			return nil, err
 		}
 		defer trie.Close()
-		if err := put(trie, g.Sources); err != nil {
+		if err := put(trie, g.trie()); err != nil {
 			return nil, err
 		}
 		m.sources = trie.FD()
 	}
-	return ebpf.NewProgram(&ebpf.ProgramSpec{Name: nameOf(g), Type: ebpf.SchedCLS, AttachType: ebpf.AttachTCXIngress,
+	return ebpf.NewProgram(&ebpf.ProgramSpec{Name: nameOf(g), Type: ebpf.SchedCLS, AttachType: g.at().hook(),
 		Instructions: code(g, m), License: license})
 }
 
@@ -136,10 +145,10 @@ func prefixOf(key []byte) (netip.Prefix, bool) {
 	return p, p.IsValid()
 }
 
-// fill changes what is in the trie of a link's gate.
-func fill(name string, come, gone []netip.Prefix) error {
-	return ofGate(name, func(p *ebpf.Program) error {
-		trie, err := mapOf(p, sourcesName)
+// fill changes what is in the trie of the gate that is there.
+func fill(at place, come, gone []netip.Prefix) error {
+	return ofGate(at, func(p *ebpf.Program) error {
+		trie, err := mapOf(p, trieName)
 		if err != nil {
 			return err
 		}
@@ -156,9 +165,13 @@ func fill(name string, come, gone []netip.Prefix) error {
 	})
 }
 
-// Refused is how many packets a link's gate has refused, by reason.
-func Refused(name string) (counts [reasons]uint64, err error) {
-	err = ofGate(name, func(p *ebpf.Program) error {
+// Counts are numbers of packets by the reason for which they were refused.
+type Counts [reasons]uint64
+
+// Refused is how many packets the gate at a link's entrance, or at its exit, has
+// refused.
+func Refused(name string, egress bool) (counts Counts, err error) {
+	err = ofGate(place{name, egress}, func(p *ebpf.Program) error {
 		m, err := mapOf(p, refusedName)
 		if err != nil {
 			return err
@@ -169,21 +182,21 @@ func Refused(name string) (counts [reasons]uint64, err error) {
 	return counts, err
 }
 
-// detach opens the gate of a link; one that is gone has none.
-func detach(name string) error {
-	dev, err := device(name)
+// detach opens a gate; a link that is gone has none.
+func detach(at place) error {
+	dev, err := device(at.link)
 	if dev == nil || err != nil {
 		return err
 	}
-	old, _, err := ours(dev.Index)
+	old, _, err := ours(dev.Index, at.hook())
 	for _, o := range old {
-		err = errors.Join(err, remove(dev.Index, o), o.Close())
+		err = errors.Join(err, remove(dev.Index, at.hook(), o), o.Close())
 	}
 	return err
 }
 
-func remove(index int, p *ebpf.Program) error {
-	return link.RawDetachProgram(link.RawDetachProgramOptions{Target: index, Program: p, Attach: ebpf.AttachTCXIngress})
+func remove(index int, hook ebpf.AttachType, p *ebpf.Program) error {
+	return link.RawDetachProgram(link.RawDetachProgramOptions{Target: index, Program: p, Attach: hook})
 }
 
 // device is a link, or nil if there is no such link.
@@ -201,13 +214,13 @@ func device(name string) (*netlink.LinkAttrs, error) {
 // ErrNone says that a link has no gate.
 var ErrNone = errors.New("the link has no gate")
 
-// ofGate calls do with the program of a link's gate.
-func ofGate(name string, do func(*ebpf.Program) error) error {
-	dev, err := device(name)
+// ofGate calls do with the program of the gate that is there.
+func ofGate(at place, do func(*ebpf.Program) error) error {
+	dev, err := device(at.link)
 	if dev == nil || err != nil {
 		return cmp.Or(err, ErrNone)
 	}
-	all, _, err := ours(dev.Index)
+	all, _, err := ours(dev.Index, at.hook())
 	for _, p := range all {
 		defer p.Close()
 	}
@@ -220,11 +233,11 @@ func ofGate(name string, do func(*ebpf.Program) error) error {
 	return do(all[0])
 }
 
-// ours are the programs of ours at a link, and whether one of them is asked before
+// ours are the programs of ours at a link's hook, and whether one of them is asked before
 // those of others: behind one that lets a packet in no other is asked. A kernel
 // without tcx has none.
-func ours(index int) (out []*ebpf.Program, first bool, err error) {
-	r, err := link.QueryPrograms(link.QueryOptions{Target: index, Attach: ebpf.AttachTCXIngress})
+func ours(index int, hook ebpf.AttachType) (out []*ebpf.Program, first bool, err error) {
+	r, err := link.QueryPrograms(link.QueryOptions{Target: index, Attach: hook})
 	if err != nil {
 		if errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENODEV) {
 			return nil, false, nil
@@ -271,13 +284,19 @@ func mapOf(p *ebpf.Program, name string) (*ebpf.Map, error) {
 // errNoMap: a program has no map of the name.
 var errNoMap = errors.New("its program has no such map")
 
-// Read lists the gates of the named links.
-func Read(links []string) ([]Gate, error) {
+// Read lists the gates at the entrance of links whose names begin with prefix, and
+// those at the exit of all others.
+func Read(prefix string) ([]Gate, error) {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
 	var out []Gate
-	for _, name := range links {
-		g, found, err := readOne(name)
+	for _, l := range links {
+		a := l.Attrs()
+		g, found, err := readOne(a.Index, place{a.Name, !strings.HasPrefix(a.Name, prefix)})
 		if err != nil {
-			return nil, fmt.Errorf("programs of %s: %w", name, err)
+			return nil, fmt.Errorf("programs of %s: %w", a.Name, err)
 		}
 		if found {
 			out = append(out, g)
@@ -286,12 +305,9 @@ func Read(links []string) ([]Gate, error) {
 	return out, nil
 }
 
-func readOne(name string) (Gate, bool, error) {
-	dev, err := device(name)
-	if dev == nil || err != nil { // it went, with all that was on it
-		return Gate{}, false, err
-	}
-	all, first, err := ours(dev.Index)
+// readOne reads one gate. A link that went has none, as all that was on it.
+func readOne(index int, at place) (Gate, bool, error) {
+	all, first, err := ours(index, at.hook())
 	for _, p := range all {
 		defer p.Close()
 	}
@@ -309,15 +325,15 @@ func readOne(name string) (Gate, bool, error) {
 	if !first {
 		p.name += " behind others"
 	}
-	if p.sources, err = sourcesOf(all[0]); err != nil {
+	if p.trie, err = trieOf(all[0]); err != nil {
 		return Gate{}, false, err
 	}
-	return Gate{Link: name, found: &p}, true, nil
+	return Gate{Link: at.link, Egress: at.egress, found: &p}, true, nil
 }
 
-// sourcesOf is what is in the trie of a program, if it has one.
-func sourcesOf(p *ebpf.Program) (out []netip.Prefix, err error) {
-	trie, err := mapOf(p, sourcesName)
+// trieOf is what is in the trie of a program, if it has one.
+func trieOf(p *ebpf.Program) (out []netip.Prefix, err error) {
+	trie, err := mapOf(p, trieName)
 	if errors.Is(err, errNoMap) {
 		return nil, nil
 	}

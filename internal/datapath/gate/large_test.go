@@ -27,11 +27,11 @@ func TestLargePacketsMeetTheGate(t *testing.T) {
 	if n := sentFile(t, d); n != 8<<20 {
 		t.Errorf("%d bytes come", n)
 	}
-	if got := d.counts(); got != [3]uint64{} {
+	if got := d.counts(); got != (gate.Counts{}) {
 		t.Errorf("refused %v", got)
 	}
 	d.pod.Do(func() error { return inSegments(own4) })
-	if got := d.counts(); got != [3]uint64{} {
+	if got := d.counts(); got != (gate.Counts{}) {
 		t.Errorf("refused %v", got)
 	}
 	d.drain()

@@ -32,7 +32,7 @@ var (
 	forged4, forged6 = ipv4("10.244.1.3", "10.244.1.9", 1, 2, 3), ipv6("fd00:10:244:1::3", udp, make([]byte, 8)...)
 	rightful4        = ipv4(own4, "10.244.1.9", 1, 2, 3)
 	rightful6        = ipv6(own6, udp, make([]byte, 8)...)
-	loopback         = outcome{refused: [3]uint64{gate.Loopback: 1}}
+	loopback         = outcome{refused: gate.Counts{gate.Loopback: 1}}
 	nowhere          = outcome{}
 )
 

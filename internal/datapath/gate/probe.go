@@ -17,11 +17,24 @@ var probed, forged = netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.
 // arrives bounds how long a packet takes over the loopback.
 const arrives = time.Second
 
-// Probe finds out whether the kernel runs gates, by doing: of two datagrams over the
-// loopback the one with a forged source is refused and counted, and the other one
-// arrives. It leaves all that behind: use a scratch namespace.
+// Probe finds out whether the kernel runs gates at the entrance of links, by doing: of
+// two datagrams over the loopback the one with a forged source is refused and counted,
+// and the other one arrives. It leaves all that behind: use a scratch namespace.
 func Probe() error {
+	return try(Gate{Sources: []netip.Prefix{netip.PrefixFrom(probed, probed.BitLen())}}, Forged)
+}
+
+// ProbeEgress is the same for gates at the exit.
+func ProbeEgress() error {
+	if skBuffHere() == (skBuff{}) {
+		return errors.New("the kernel does not tell programs how packets are tracked: it has no type information (BTF), or no conntrack")
+	}
+	return try(Gate{Egress: true, Sources: []netip.Prefix{netip.PrefixFrom(forged, forged.BitLen())}}, Leaking)
+}
+
+func try(g Gate, why Reason) error {
 	const name = "lo"
+	g.Link = name
 	lo, err := netlink.LinkByName(name)
 	if err != nil {
 		return err
@@ -34,15 +47,15 @@ func Probe() error {
 			return err
 		}
 	}
-	if err := attach(Gate{Link: name, Sources: []netip.Prefix{netip.PrefixFrom(probed, probed.BitLen())}}); err != nil {
-		return fmt.Errorf("a program in the tcx ingress hook is refused: %w", err)
+	if err := attach(g); err != nil {
+		return fmt.Errorf("a program in the %s hook is refused: %w", g.at().hook(), err)
 	}
 	if err := sendBoth(); err != nil {
-		return err
+		return fmt.Errorf("a program in the %s hook: %w", g.at().hook(), err)
 	}
-	refused, err := Refused(name)
-	if err == nil && refused[Forged] != 1 {
-		err = fmt.Errorf("a program in the tcx ingress hook refused %d packets in place of 1", refused[Forged])
+	refused, err := Refused(name, g.Egress)
+	if err == nil && refused[why] != 1 {
+		err = fmt.Errorf("a program in the %s hook refused %d packets in place of 1", g.at().hook(), refused[why])
 	}
 	return err
 }
@@ -75,10 +88,10 @@ func sendBoth() error {
 	b := make([]byte, 64)
 	n, err := unix.Read(in, b)
 	if err != nil {
-		return fmt.Errorf("nothing comes through a program in the tcx ingress hook: %w", err)
+		return fmt.Errorf("nothing comes through: %w", err)
 	}
 	if string(b[:n]) != probed.String() {
-		return errors.New("a program in the tcx ingress hook lets in what it refuses")
+		return errors.New("what it is to refuse comes through")
 	}
 	return nil
 }

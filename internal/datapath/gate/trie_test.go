@@ -94,7 +94,7 @@ func TestSourcesComeAndGoBesideThoseThatStay(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.drain()
-	if got := d.try(frames[0]); got.refused != ([3]uint64{}) {
+	if got := d.try(frames[0]); got.refused != (gate.Counts{}) {
 		t.Errorf("refused %v", got.refused)
 	}
 	if got := d.try(ether(ipv4("10.9.9.9", "10.9.9.8"), typ4)); got != forged() {
@@ -119,7 +119,7 @@ func TestAListOfTwentyThousand(t *testing.T) {
 		}
 		t.Logf("attach: %s", time.Since(began))
 		began = time.Now()
-		have, err := gate.Read([]string{g.Link})
+		have, err := gate.Read(g.Link)
 		t.Logf("read: %s", time.Since(began))
 		if err != nil {
 			return err

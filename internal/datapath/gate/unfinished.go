@@ -36,6 +36,7 @@ type skBuff struct {
 	head, data, csumStart, csumOff int16
 	summed                         int16 // the byte that has ip_summed,
 	shift                          int32 // and where in it
+	tracked                        int16 // _nfct
 }
 
 var skBuffHere = sync.OnceValue(func() skBuff {
@@ -65,13 +66,14 @@ func readSkBuff() (skBuff, error) {
 	}
 	at := map[string]btf.Bits{}
 	offsets(buff.Members, 0, at)
-	for _, name := range []string{"head", "data", "csum_start", "csum_offset", "ip_summed"} {
+	for _, name := range []string{"head", "data", "csum_start", "csum_offset", "ip_summed", "_nfct"} {
 		if _, is := at[name]; !is {
 			return skBuff{}, fmt.Errorf("struct sk_buff has no %s", name)
 		}
 	}
 	bytes := func(name string) int16 { return int16(at[name] / 8) }
-	return skBuff{id, bytes("head"), bytes("data"), bytes("csum_start"), bytes("csum_offset"), bytes("ip_summed"), int32(at["ip_summed"] % 8)}, nil
+	return skBuff{id, bytes("head"), bytes("data"), bytes("csum_start"), bytes("csum_offset"), bytes("ip_summed"), int32(at["ip_summed"] % 8),
+		bytes("_nfct")}, nil
 }
 
 // offsets notes where the members are, and those of structures without a name.
@@ -90,6 +92,11 @@ func offsets(members []btf.Member, from btf.Bits, at map[string]btf.Bits) {
 	}
 }
 
+// castToKernel calls bpf_cast_to_kern_ctx.
+func (s skBuff) castToKernel() asm.Instruction {
+	return asm.Instruction{OpCode: asm.OpCode(asm.JumpClass).SetJumpOp(asm.Call), Src: asm.PseudoKfuncCall, Constant: int64(s.cast)}
+}
+
 // whereChecksum finds out where the checksum will be written.
 func whereChecksum(s skBuff) asm.Instructions {
 	out := asm.Instructions{asm.Mov.Imm(checksum, farAway)}
@@ -98,7 +105,7 @@ func whereChecksum(s skBuff) asm.Instructions {
 	}
 	return append(out,
 		asm.Mov.Reg(asm.R1, skb),
-		asm.Instruction{OpCode: asm.OpCode(asm.JumpClass).SetJumpOp(asm.Call), Src: asm.PseudoKfuncCall, Constant: int64(s.cast)},
+		s.castToKernel(),
 		asm.LoadMem(asm.R1, asm.R0, s.summed, asm.Byte),
 		asm.RSh.Imm(asm.R1, s.shift), asm.And.Imm(asm.R1, 3),
 		asm.JNE.Imm(asm.R1, checksumPartial, "finished"),

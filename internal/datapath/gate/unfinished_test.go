@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/internal/datapath/gate"
 )
 
 // unfinished sends a frame whose checksum, from the start on, somebody else is to
@@ -60,7 +62,7 @@ func TestAChecksumToBeWritten(t *testing.T) {
 			if got := d.waits(typ, 0); got != c.passes {
 				t.Errorf("passes: %v", got)
 			}
-			if got := d.counts() == [3]uint64{}; got != c.passes {
+			if got := d.counts() == (gate.Counts{}); got != c.passes {
 				t.Errorf("it is not refused: %v", got)
 			}
 		})

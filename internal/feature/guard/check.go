@@ -64,7 +64,7 @@ func refusals(w *world.World) (map[string]uint64, error) {
 		if a.Chained || !w.Kernel.Capabilities.TCX.OK {
 			continue
 		}
-		by, err := gate.Refused(wire)
+		by, err := gate.Refused(wire, false)
 		if err != nil && !errors.Is(err, gate.ErrNone) {
 			return nil, err
 		}

@@ -147,21 +147,7 @@ func insideOf(w *world.World, own []netip.Addr) []netip.Prefix {
 	for _, not := range slices.Concat(nobody, w.Node.PodCIDRs, single(own), single(w.Node.External)) {
 		out = without(out, not)
 	}
-	return outermost(out)
-}
-
-// outermost is ps in order, without those that are inside others.
-func outermost(ps []netip.Prefix) (out []netip.Prefix) {
-	for i := range ps {
-		ps[i] = ps[i].Masked()
-	}
-	slices.SortFunc(ps, netip.Prefix.Compare)
-	for _, p := range ps {
-		if len(out) == 0 || !out[len(out)-1].Overlaps(p) {
-			out = append(out, p)
-		}
-	}
-	return out
+	return world.Outermost(out)
 }
 
 func single(all []netip.Addr) (out []netip.Prefix) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"fairlead.dev/fairlead/internal/datapath/gate"
 	"fairlead.dev/fairlead/internal/doctor"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -72,6 +73,34 @@ var portBlocks = doctor.Check{
 		}
 		if len(out) == 0 {
 			add(doctor.OK, fmt.Sprintf("%d of %d blocks of %d source ports are held", a.Held(), p.Blocks(), p.Block), "")
+		}
+		return out
+	},
+}
+
+var leaking = doctor.Check{
+	ID: "snat-leaks", Ask: "Does anything want to leave with a pod's address?",
+	Run: func(_ context.Context, s doctor.Subject) []doctor.Finding {
+		watched := exits(s.World)
+		switch {
+		case !s.World.Config.Enabled("snat"):
+			return []doctor.Finding{{Status: doctor.OK, Message: "pods keep their addresses here: the feature snat is off"}}
+		case len(watched) == 0:
+			return []doctor.Finding{{Status: doctor.OK, Message: "rules end what is untracked; nft list chain inet fairlead-snat untranslated counts it"}}
+		}
+		var out []doctor.Finding
+		for _, name := range watched {
+			counts, err := gate.Refused(name, true)
+			if err != nil {
+				out = append(out, doctor.Finding{Status: doctor.Warn, Object: "interface " + name, Message: fmt.Sprintf("what leaves is not watched: %v", err),
+					Hint: "the agent puts that right: see its log if it stays"})
+			} else if n := counts[gate.Leaking]; n > 0 {
+				out = append(out, doctor.Finding{Status: doctor.OK, Object: "interface " + name, Evidence: map[string]any{"packets": n},
+					Message: fmt.Sprintf("%d packets that nobody translated were kept from leaving with a pod's address", n)})
+			}
+		}
+		if len(out) == 0 {
+			out = append(out, doctor.Finding{Status: doctor.OK, Message: "nothing wanted to leave with a pod's address"})
 		}
 		return out
 	},

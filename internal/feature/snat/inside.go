@@ -8,7 +8,7 @@ import (
 	"fairlead.dev/fairlead/internal/world"
 )
 
-// madeOf is all that the sets of insideSets depend on.
+// madeOf is all that insides depends on.
 type madeOf struct {
 	node   *world.Node
 	peers  *world.Peers
@@ -17,28 +17,28 @@ type madeOf struct {
 
 type insideMade struct {
 	of   madeOf
-	sets []*nft.Set
+	all  []netip.Prefix
+	sets []*nft.Set // of each family
 }
 
-// lastInside is what insideSets made last, in whichever rendering.
+// lastInside is what insides made last, in whichever rendering.
 var lastInside atomic.Pointer[insideMade]
 
-// insideSets returns the sets of insideOf, one of each family. While nothing that
+// insides returns what insideOf does, and as sets. While nothing that
 // they are made of changes they are the same values, and cost nothing to render
 // and to compare: where pods have blocks, each of them renders the table anew, and
 // in a large cluster the insides are nearly all of it.
-func insideSets(w *world.World) []*nft.Set {
+func insides(w *world.World) *insideMade {
 	of := madeOf{w.Node, w.Peers, w.Config}
 	if last := lastInside.Load(); last != nil && last.of == of {
-		return last.sets
+		return last
 	}
-	var sets []*nft.Set
-	all := insideOf(w)
+	m := &insideMade{of: of, all: world.Outermost(insideOf(w))}
 	for _, f := range nft.Families {
-		sets = append(sets, &nft.Set{Name: inside(f), Type: f.AddrType(), Interval: true, Elements: nft.Prefixes(ofFamily(f, all))})
+		m.sets = append(m.sets, &nft.Set{Name: inside(f), Type: f.AddrType(), Interval: true, Elements: nft.Prefixes(ofFamily(f, m.all))})
 	}
-	lastInside.Store(&insideMade{of, sets})
-	return sets
+	lastInside.Store(m)
+	return m
 }
 
 // notOutside is where no router leads: link-local of IPv6 (RFC 4291 2.5.6), multicast

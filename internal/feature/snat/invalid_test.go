@@ -1,6 +1,7 @@
 package snat_test
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,6 +15,8 @@ import (
 
 	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/datapath/nft"
+	"fairlead.dev/fairlead/internal/doctor"
+	"fairlead.dev/fairlead/internal/feature/snat"
 	"fairlead.dev/fairlead/internal/netnstest"
 	"fairlead.dev/fairlead/internal/netnstest/cluster"
 )
@@ -46,47 +49,153 @@ func sendWhole(b []byte, to netip.Addr) error {
 	return errors.Join(unix.Sendto(fd, b, 0, sockaddr(netip.AddrPortFrom(to, 0))), unix.Close(fd))
 }
 
-const lastPort = 9999 // what is sent here comes behind all that was sent before
-
 // What conntrack does not know, or somebody keeps from it, meets no translation. It
 // leaves the node with no pod's address all the same.
 func TestNothingLeavesWithAPodsAddress(t *testing.T) {
-	n, outside := cluster.NewNode(t, 1), netnstest.New(t)
-	n.Wire(outside, "eth0")
-	outside.Address("eth0", "192.0.2.100/24", "2001:db8:1::100/64")
-	p := n.NewPod()
-	n.Apply(v1alpha1.AgentConfigSpec{})
-	n.Run("nft", "table inet untracked { chain prerouting { type filter hook prerouting priority -310; udp dport 5000 notrack; }; }")
-	leaked, over := map[netip.AddrPort]int{}, make(chan struct{}, 100)
+	onEachKernel(t, func(t *testing.T, n *cluster.Node) {
+		outside := netnstest.New(t)
+		n.Wire(outside, "eth0")
+		outside.Address("eth0", "192.0.2.100/24", "2001:db8:1::100/64")
+		p := n.NewPod()
+		w := n.Apply(v1alpha1.AgentConfigSpec{})
+		n.Run("nft", "table inet untracked { chain prerouting { type filter hook prerouting priority -310; udp dport 5000 notrack; }; }")
+		l := watchLeaks(t, outside, p)
+		l.provoke()
+		l.over()
+		if n.WithoutTCX {
+			return
+		}
+		n.Do(func() error {
+			for _, f := range doctor.Run(context.Background(), doctor.Subject{World: w}, snat.Feature.Checks) {
+				if f.Object == "interface eth0" && f.Evidence["packets"].(uint64) > 0 {
+					return nil
+				}
+			}
+			return errors.New("doctor does not tell of leaks")
+		})
+		// Nor while somebody's flush has taken all rules away.
+		n.Run("nft", "flush", "ruleset")
+		l.provoke()
+		n.Repair()
+		l.over()
+	})
+}
+
+// onEachKernel runs what programs do, and what rules do elsewhere.
+func onEachKernel(t *testing.T, f func(*testing.T, *cluster.Node)) {
+	t.Helper()
+	for _, without := range []bool{false, true} {
+		t.Run(fmt.Sprintf("tcx %v", !without), func(t *testing.T) {
+			n := cluster.NewNode(t, 1)
+			n.WithoutTCX = without
+			f(t, n)
+		})
+	}
+}
+
+// leaks counts outside what comes with the addresses of a pod.
+type leaks struct {
+	t       *testing.T
+	pod     *cluster.Pod
+	outside *netnstest.Host
+	counted func() map[netip.AddrPort]int
+	last    chan struct{} // something came that was sent behind all else
+}
+
+const lastPort = 9999 // what is sent here comes behind all that was sent before
+
+func watchLeaks(t *testing.T, outside *netnstest.Host, p *cluster.Pod) *leaks {
+	t.Helper()
+	l := &leaks{t: t, pod: p, outside: outside, last: make(chan struct{}, 100)}
+	counts := map[netip.AddrPort]int{}
 	stop := netnstest.Watch(outside, "eth0", func(seen netnstest.Packet) {
 		switch from := seen.Source.Addr(); {
 		case from == p.Addresses[0] || from == p.Addresses[1]:
-			leaked[netip.AddrPortFrom(from, seen.Port)]++
+			counts[netip.AddrPortFrom(from, seen.Port)]++
 		case seen.Port == lastPort:
-			over <- struct{}{}
+			l.last <- struct{}{}
 		}
 	})
+	l.counted = func() map[netip.AddrPort]int { stop(); return counts }
+	t.Cleanup(func() {
+		for to, count := range l.counted() {
+			t.Errorf("%d packets with %s left for port %d", count, to.Addr(), to.Port())
+		}
+	})
+	return l
+}
+
+// provoke has the pod send what nobody translates.
+func (l *leaks) provoke() {
 	for i, to := range outsideAddresses {
-		for j, flags := range []nft.TCPFlag{nft.FIN | nft.ACK, nft.RST, nft.RST | nft.ACK, nft.SYN | nft.ACK, nft.FIN | nft.PSH | nft.URG} {
-			segment{from: netip.AddrPortFrom(p.Addresses[i], 4000), to: netip.AddrPortFrom(to, uint16(8000+j)), flags: flags, sequence: 1, ack: 1}.send(p.Host)
+		for j, flags := range []nft.TCPFlag{nft.FIN | nft.ACK, nft.RST, nft.RST | nft.ACK, nft.SYN | nft.ACK, nft.FIN | nft.PSH | nft.URG, nft.SYN} {
+			segment{from: netip.AddrPortFrom(l.pod.Addresses[i], 4000), to: netip.AddrPortFrom(to, uint16(8000+j)), flags: flags, sequence: 1, ack: 1}.send(l.pod.Host)
 		}
-		for _, port := range []uint16{5000, lastPort} {
-			datagram := newPacket(unix.IPPROTO_UDP, p.Addresses[i], to)
-			datagram.setPorts(4000, port)
-			p.Do(func() error { return sendWhole(datagram.bytes, to) })
-		}
+		l.datagram(i, 5000)
+	}
+}
+
+func (l *leaks) datagram(i int, port uint16) {
+	to := outsideAddresses[i]
+	d := newPacket(unix.IPPROTO_UDP, l.pod.Addresses[i], to)
+	d.setPorts(4000, port)
+	l.pod.Do(func() error { return sendWhole(d.bytes, to) })
+}
+
+// over waits until all that was sent has left.
+func (l *leaks) over() {
+	l.t.Helper()
+	for i := range outsideAddresses {
+		l.datagram(i, lastPort)
 	}
 	for range outsideAddresses {
 		select {
-		case <-over:
+		case <-l.last:
 		case <-time.After(patience):
-			t.Fatal("the last packet did not arrive translated")
+			l.t.Fatal("the last packet did not arrive translated")
 		}
 	}
-	stop()
-	for to, count := range leaked {
-		t.Errorf("%d packets with %s left for port %d", count, to.Addr(), to.Port())
-	}
+}
+
+// Somebody outside who knows the way to a pod is answered by the pod: it did not ask
+// first, and the answer is nobody else's.
+func TestWhoKnowsTheWayToAPodIsAnsweredByIt(t *testing.T) {
+	onEachKernel(t, func(t *testing.T, n *cluster.Node) {
+		outside := netnstest.New(t)
+		n.Wire(outside, "eth0")
+		outside.Address("eth0", "192.0.2.100/24", "2001:db8:1::100/64")
+		p := n.NewPod()
+		n.Apply(v1alpha1.AgentConfigSpec{})
+		for i, a := range p.Addresses {
+			outside.Run("ip", "route", "add", a.String(), "via", n.Addresses[i].String())
+			var l net.Listener
+			p.Do(func() (err error) {
+				l, err = net.Listen("tcp", netip.AddrPortFrom(a, 8080).String())
+				return err
+			})
+			t.Cleanup(func() { _ = l.Close() })
+			var client net.Conn
+			outside.Do(func() (err error) {
+				client, err = net.DialTimeout("tcp", l.Addr().String(), patience)
+				return err
+			})
+			t.Cleanup(func() { _ = client.Close() })
+			server, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = server.Close() })
+			say(t, client, server)
+			say(t, server, client)
+			refused := netip.AddrPortFrom(a, 8081).String() // and by a reset where nobody listens
+			outside.Do(func() error {
+				if _, err := net.DialTimeout("tcp", refused, patience); !errors.Is(err, unix.ECONNREFUSED) {
+					return fmt.Errorf("%s: %w", refused, err)
+				}
+				return nil
+			})
+		}
+	})
 }
 
 // A segment far outside its connection's window, as a broken or hostile host on the

@@ -19,7 +19,7 @@
 //
 // Translation is for what conntrack tracks. What it calls invalid, such as the FIN
 // of a connection that was idle for longer than its entry lives, would leave with
-// the pod's address, and is dropped and counted instead. Segments outside a window
+// the pod's address, and is dropped and counted instead: see leaks.go. Segments outside a window
 // are not invalid (nf_conntrack_tcp_be_liberal): they are translated, and the pod's
 // to judge, where the node would answer one with a reset of the connection.
 //
@@ -30,6 +30,7 @@ package snat
 import (
 	"net/netip"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -52,10 +53,11 @@ var Feature = feature.Feature{
 			ports  Ports
 			blocks blockReads
 			wait   world.TimeWait
-		}{w.Node, w.Peers, w.Config, InForce(w), readsOfBlocks(w), w.TimeWait}
+			exits  string
+		}{w.Node, w.Peers, w.Config, InForce(w), readsOfBlocks(w), w.TimeWait, strings.Join(exits(w), " ")}
 	},
 	Astray: astray,
-	Checks: []doctor.Check{portRanges, portBlocks},
+	Checks: []doctor.Check{portRanges, portBlocks, leaking},
 }
 
 func render(w *world.World) feature.Result {
@@ -63,10 +65,10 @@ func render(w *world.World) feature.Result {
 	r := feature.Result{Problems: ports.problems(w.Node.Name)}
 	r.Reports = append(r.Reports, ports.report(w.Node.Name))
 	t := &nft.Table{Name: datapath.SNATTable}
-	insides := insideSets(w)
+	inside := insides(w)
 	for i, f := range nft.Families {
 		t.Sets = append(t.Sets,
-			&nft.Set{Name: pods(f), Type: f.AddrType(), Interval: true, Elements: nft.Prefixes(ofFamily(f, w.Node.PodCIDRs))}, insides[i])
+			&nft.Set{Name: pods(f), Type: f.AddrType(), Interval: true, Elements: nft.Prefixes(ofFamily(f, w.Node.PodCIDRs))}, inside.sets[i])
 		if beside(w) {
 			t.Sets = append(t.Sets,
 				&nft.Set{Name: kept(f), Type: f.AddrType(), Interval: true, Elements: nft.Prefixes(ofFamily(f, w.Config.NonMasqueradeCIDRs))})
@@ -77,7 +79,11 @@ func render(w *world.World) feature.Result {
 	}
 	outside := &nft.Chain{Name: "outside", Rules: ports.masquerade(ported(nft.Families...), ports.Range)}
 	t.Chains = append(t.Chains, translate, outside)
-	t.Chains = append(t.Chains, untranslated()...)
+	if watched := exits(w); len(watched) > 0 {
+		r.Part.Gates = gates(w, watched)
+	} else {
+		t.Chains = append(t.Chains, untranslated()...)
+	}
 	if !beside(w) { // there, settings of the node are that network's affair
 		r.Part.Settings = append(r.Part.Settings, feature.LiberalTCP)
 		r.Part.Settings = append(r.Part.Settings, timeWait(w)...)
@@ -104,17 +110,6 @@ func translation(w *world.World) []nft.Rule {
 		}
 	}
 	return out
-}
-
-// untranslated ends what would leave as it is, since no chain of type nat meets it.
-func untranslated() []*nft.Chain {
-	const name = "untranslated"
-	end := &nft.Chain{Name: name}
-	for _, f := range nft.Families {
-		end.Rules = append(end.Rules, nft.Rule{nft.SaddrIn(f, pods(f)), nft.DaddrNotIn(f, inside(f)), nft.Counter(), nft.Drop()})
-	}
-	return []*nft.Chain{{Name: "forward", Type: nft.Filter, Hook: nft.Forward, Priority: datapath.SNATForwardPriority,
-		Rules: []nft.Rule{{nft.CTState(nft.Invalid | nft.Untracked), nft.Goto(name)}}}, end}
 }
 
 // beside reports whether another network has the pods, which may masquerade them

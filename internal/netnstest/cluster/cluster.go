@@ -116,6 +116,7 @@ func (n *Node) Apply(spec v1alpha1.AgentConfigSpec, peers ...*Node) *world.World
 		capabilities := kernel.Probe()
 		if n.WithoutTCX {
 			capabilities.TCX = world.Capability{Reason: "taken away"}
+			capabilities.TCXEgress = capabilities.TCX
 		}
 		observer := &kernel.Observer{Capabilities: capabilities}
 		observed, err := observer.Observe(&attachments)

@@ -35,12 +35,17 @@ func list() (listed, error) {
 	if err != nil {
 		return out, err
 	}
+	kinds := map[int]string{}
+	for _, l := range links {
+		kinds[l.Attrs().Index] = l.Type()
+	}
 	for _, l := range links {
 		a := l.Attrs()
 		if strings.HasPrefix(a.Name, datapath.LinkPrefix) {
 			continue
 		}
-		i := world.Interface{Name: a.Name, MTU: a.MTU, Down: a.Flags&net.FlagUp == 0, Hardware: isHardware(l),
+		master := kinds[a.MasterIndex]
+		i := world.Interface{Name: a.Name, MTU: a.MTU, Down: a.Flags&net.FlagUp == 0, Port: master != "" && master != "vrf", Hardware: isHardware(l),
 			Advertised: advertised[a.Index] || slices.ContainsFunc(on[a.Index], isAdvertised)}
 		i.Addresses, i.Fleeting = addressesOf(on[a.Index])
 		out.others[int32(a.Index)] = true

@@ -10,7 +10,7 @@ import (
 // Probe finds out what the kernel does, by doing it in a scratch namespace.
 // Version numbers say nothing about it: distributions port features back.
 func Probe() world.Capabilities {
-	return world.Capabilities{FullyRandomPorts: tried(nft.ProbeFullyRandom), TCX: tried(gate.Probe)}
+	return world.Capabilities{FullyRandomPorts: tried(nft.ProbeFullyRandom), TCX: tried(gate.Probe), TCXEgress: tried(gate.ProbeEgress)}
 }
 
 func tried(probe func() error) world.Capability {
