@@ -18,6 +18,7 @@ const (
 	HostPortTable      = TablePrefix + "hostport"
 	NodePortLocalTable = TablePrefix + "nodeportlocal"
 	GuardTable         = TablePrefix + "guard"
+	UplinkTable        = TablePrefix + "uplink"
 
 	// SNATPriority is just before srcnat (100), where kube-proxy and other
 	// networks stand: the first to decide on a connection's source decides.
@@ -47,6 +48,21 @@ const (
 	// (net/netfilter/nf_nat_core.c, nf_nat_inet_fn). It is the first that a chain of
 	// type nat can have, behind conntrack (-200).
 	GuardSourcePriority = -199
+
+	// UplinkPriority is behind all that translates a destination in prerouting: the last
+	// before a packet's route is looked for. UplinkForwardPriority is before others who look
+	// at marks in forward.
+	UplinkPriority        = NodePortLocalPriority + 1
+	UplinkForwardPriority = -300
+	// UplinkMask is the bits of a packet's mark by which answers find their uplink, from
+	// UplinkPriority to the first chain in forward. kube-proxy has 0x4000 and 0x8000, AWS
+	// VPC CNI 0x80, portmap 0x2000, Cilium 0x0f00, Tailscale 0xff0000; Calico, as a network of
+	// its own, takes from 0xffff0000.
+	UplinkMask  = 0xf << UplinkShift
+	UplinkShift = 24
+	// UplinkAny is of answers to which no rule of the node's applies: they leave as
+	// anything else would that has an address of the node.
+	UplinkAny = UplinkMask
 
 	// TunnelPriority is the priority (skb->priority) that a packet of a peer has from
 	// where the guard knows it as one to where it has come out of the tunnel. A gate

@@ -12,7 +12,7 @@ import (
 
 // What is ours must be told from everybody else's, and from the rest of ours.
 func TestLedgerHasNoOverlaps(t *testing.T) {
-	for _, table := range []string{SNATTable, HostPortTable, NodePortLocalTable, GuardTable} {
+	for _, table := range []string{SNATTable, HostPortTable, NodePortLocalTable, GuardTable, UplinkTable} {
 		if !strings.HasPrefix(table, TablePrefix) {
 			t.Errorf("table %s would not be recognised after a crash", table)
 		}
@@ -65,7 +65,7 @@ func TestNamesOfOursComeFromTheLedger(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, literal := range []string{`"fl-`, `"fairlead-snat`, `"fairlead-hostport`, `"fairlead-nodeportlocal`, `"fairlead-guard`, `"fairlead-forward`, `"fairlead-"`} {
+		for _, literal := range []string{`"fl-`, `"fairlead-snat`, `"fairlead-hostport`, `"fairlead-nodeportlocal`, `"fairlead-guard`, `"fairlead-uplink`, `"fairlead-forward`, `"fairlead-"`} {
 			if bytes.Contains(content, []byte(literal)) && filepath.Base(file) != "owned.go" {
 				t.Errorf("%s spells %s: take it from the ledger", file, literal)
 			}

@@ -205,7 +205,7 @@ nft delete element inet fairlead-guard paths4 { 192.168.100.2 . 192.168.100.1 }
 nft delete element inet fairlead-snat inside4 { 10.244.2.0/24, 192.168.100.2 }
 gate dev fl-vxlan delete 10.244.2.0/24 192.168.100.2
 gate dev eth0 egress delete 10.244.2.0/24 192.168.100.2
-ip rule del priority 157 from 10.244.1.0/24 lookup 157157 protocol 157
+ip rule del priority 157 from 10.244.1.0/24 fwmark 0x0/0xf000000 lookup 157157 protocol 157
 ip route del 10.244.2.0/24 via 10.244.2.1 dev fl-vxlan onlink proto 157
 ip route del 192.168.100.2/32 dev fl-vxlan table 157157 proto 157
 bridge fdb del MAC dev fl-vxlan self

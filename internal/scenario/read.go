@@ -42,6 +42,15 @@ type kernel struct {
 	Metrics       netip.AddrPort    `json:"metrics"`    // where the agent serves them
 	Drops         []drop            `json:"drops"`
 	TCP           tcp               `json:"tcp"`
+	SourceRules   []sourceRule      `json:"sourceRules"`
+}
+
+// sourceRule is a rule of routing for what has some of the node's addresses.
+type sourceRule struct {
+	Priority uint32       `json:"priority"`
+	From     netip.Prefix `json:"from"`
+	To       netip.Prefix `json:"to"`
+	Table    uint32       `json:"table"`
 }
 
 // drop is a filter of others, with all that it drops.
@@ -276,6 +285,9 @@ func (s *scenario) observe(t *testing.T, n *world.Node) *world.Kernel {
 	}
 	for _, d := range s.kernel.Drops {
 		k.ForwardDrops = append(k.ForwardDrops, d.world()...)
+	}
+	for _, r := range s.kernel.SourceRules {
+		k.SourceRules = append(k.SourceRules, world.SourceRule(r))
 	}
 	for name, reason := range s.kernel.Lacks {
 		switch lacking := (world.Capability{Reason: reason}); name {

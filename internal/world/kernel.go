@@ -17,6 +17,7 @@ type Kernel struct {
 	Exits         []Exit       // at most one of each family
 	Resolvers     []netip.Addr // whom the node asks for names
 	ForwardDrops  []ForwardDrop
+	SourceRules   []SourceRule // in the order in which they are asked, IPv4 first
 	// AcceptRA is accept_ra of interfaces, by their names: "1" takes router advertisements
 	// only while the node does not forward, "2" always. Of some nobody looked.
 	AcceptRA map[string]string
@@ -41,6 +42,15 @@ type Exit struct {
 	Address   netip.Addr // the source that the kernel gives them
 	Gateway   netip.Addr // the next hop; not valid where there is none
 	MTU       int        // the least of the route's and its next hops' interfaces
+}
+
+// A SourceRule is a rule of routing, of somebody else's, by which what the node sends
+// from some of its addresses looks for its way in a table of their own.
+type SourceRule struct {
+	Priority uint32
+	From     netip.Prefix
+	To       netip.Prefix // zero: anywhere
+	Table    uint32
 }
 
 // An Interface is a network device of the node, with its addresses.
@@ -81,7 +91,7 @@ func (k *Kernel) Equal(l *Kernel) bool {
 	return slices.EqualFunc(k.Interfaces, l.Interfaces, Interface.equal) && k.LocalPorts == l.LocalPorts &&
 		slices.Equal(k.ReservedPorts, l.ReservedPorts) && k.Capabilities == l.Capabilities &&
 		slices.Equal(k.Exits, l.Exits) && slices.Equal(k.Seen, l.Seen) && slices.Equal(k.Unseen, l.Unseen) && slices.Equal(k.Blind, l.Blind) && slices.Equal(k.Resolvers, l.Resolvers) &&
-		slices.Equal(k.ForwardDrops, l.ForwardDrops) && maps.Equal(k.AcceptRA, l.AcceptRA) && k.Router == l.Router
+		slices.Equal(k.ForwardDrops, l.ForwardDrops) && slices.Equal(k.SourceRules, l.SourceRules) && maps.Equal(k.AcceptRA, l.AcceptRA) && k.Router == l.Router
 }
 
 func (i Interface) equal(j Interface) bool {

@@ -18,6 +18,9 @@ const (
 	FieldProto              // transport protocol: [InetProto]
 	FieldDport              // destination port of TCP, UDP or SCTP: [InetService]
 	FieldIIF                // link that it came in by: [IfName]
+	// FieldOriginalDaddr is the destination of the connection's first packet, before any
+	// translation: [Family.AddrType].
+	FieldOriginalDaddr
 )
 
 func (f Field) text(family Family) string {
@@ -30,6 +33,8 @@ func (f Field) text(family Family) string {
 		return "meta l4proto"
 	case FieldIIF:
 		return "iifname"
+	case FieldOriginalDaddr:
+		return "ct original " + family.Keyword() + " daddr"
 	default:
 		return "th dport"
 	}
@@ -43,6 +48,9 @@ func (f Field) load(family Family, small int) instruction {
 		return metaTo(unix.NFT_META_L4PROTO, to)
 	case FieldIIF:
 		return metaTo(unix.NFT_META_IIFNAME, to)
+	case FieldOriginalDaddr:
+		key := map[Family]uint32{IPv4: nftCTDstIP, IPv6: nftCTDstIP6}[family]
+		return instruction{"ct", []attr{u32(unix.NFTA_CT_KEY, key), u32(unix.NFTA_CT_DREG, to), {typ: unix.NFTA_CT_DIRECTION, data: []byte{byte(Original)}}}}
 	case FieldDport:
 		return payloadTo(to, unix.NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2)
 	default:
@@ -50,6 +58,12 @@ func (f Field) load(family Family, small int) instruction {
 		return payloadTo(to, unix.NFT_PAYLOAD_NETWORK_HEADER, offset, size)
 	}
 }
+
+// Keys of include/uapi/linux/netfilter/nf_tables.h, since Linux 4.17.
+const (
+	nftCTDstIP  = 20
+	nftCTDstIP6 = 22
+)
 
 // place is where an address stands in the network header.
 func (f Field) place(family Family) (offset, size uint32) {

@@ -104,15 +104,22 @@ func (e markIs) code() []instruction {
 	return []instruction{meta(unix.NFT_META_MARK), bitmask(host32(e.mask)), e.cmp(host32(e.value))}
 }
 
-// SetMark sets the bits in the packet's mark and leaves the others.
-func SetMark(bits uint32) Expr { return setMark{bits} }
+// MarkAs gives the bits of mask in the packet's mark a value, and leaves the others.
+func MarkAs(mask, value uint32) Expr { return markAs{mask, value} }
 
-type setMark struct{ bits uint32 }
+type markAs struct{ mask, value uint32 }
 
-func (e setMark) text() string { return fmt.Sprintf("meta mark set meta mark | %#x", e.bits) }
-func (e setMark) code() []instruction {
+func (e markAs) text() string {
+	s := fmt.Sprintf("meta mark set meta mark & %#x", ^e.mask)
+	if e.value != 0 {
+		s += fmt.Sprintf(" | %#x", e.value)
+	}
+	return s
+}
+
+func (e markAs) code() []instruction {
 	return []instruction{
-		meta(unix.NFT_META_MARK), bitwise(host32(^e.bits), host32(e.bits)),
+		meta(unix.NFT_META_MARK), bitwise(host32(^e.mask), host32(e.value)),
 		{"meta", []attr{u32(unix.NFTA_META_KEY, unix.NFT_META_MARK), u32(unix.NFTA_META_SREG, unix.NFT_REG_1)}},
 	}
 }

@@ -54,25 +54,27 @@ func FuzzRuleFrom(f *testing.F) {
 		{Priority: 157, From: prefix("fd00::/64"), Table: 254},
 		{Priority: 1, From: prefix("0.0.0.0/0"), Mark: 0x10, Mask: 0xf0, Table: 7},
 		{From: prefix("::/0"), Mask: 1, Table: 7},
+		{Priority: 100, From: prefix("fd00::1/128"), To: prefix("fd01::/64"), Table: 254, Local: true},
+		{Priority: 100, From: prefix("0.0.0.0/0"), To: prefix("10.0.0.0/8"), Mark: 1 << 24, Mask: 0xf << 24, Table: 9},
 	} {
 		m, err := AddRule{want, 157}.Message(nil)
 		if err != nil {
 			f.Fatal(err)
 		}
-		if got, protocol := ruleFrom(m.Data); got != want || protocol != 157 {
+		if got, protocol := ParseRule(m.Data); got != want || protocol != 157 {
 			f.Fatalf("%+v is read as %+v of protocol %d", want, got, protocol)
 		}
 		f.Add(m.Data)
 		f.Add(m.Data[:len(m.Data)-3])
 	}
 	f.Fuzz(func(t *testing.T, answer []byte) {
-		r, protocol := ruleFrom(answer)
+		r, protocol := ParseRule(answer)
 		d := DeleteRule{r, protocol}
 		m, err := d.Message(nil)
 		if err != nil || d.String() == "" {
 			t.Fatalf("%+v: %v", r, err)
 		}
-		if again, _ := ruleFrom(m.Data); again.odd == "" && again != r || (again.odd == "") != (r.odd == "") {
+		if again, _ := ParseRule(m.Data); again.odd == "" && again != r || (again.odd == "") != (r.odd == "") {
 			t.Errorf("%+v is asked for as %+v", r, again)
 		}
 	})

@@ -11,14 +11,16 @@ import (
 	"fairlead.dev/fairlead/internal/datapath/rtnl"
 )
 
-// A Rule has packets from From with the given mark look for their route in Table,
-// before all rules of a greater Priority; where that has none for them, the next rule
-// is asked (ip-rule(8)).
+// A Rule has packets from From, to To, with the given mark look for their route in
+// Table, before all rules of a greater Priority; where that has none for them, the next
+// rule is asked (ip-rule(8)).
 type Rule struct {
 	Priority   uint32
 	From       netip.Prefix // of no bits: all of its family
+	To         netip.Prefix // zero: anywhere
 	Mark, Mask uint32       // of the packet; no mask: whatever
 	Table      uint32
+	Local      bool // only what the node itself sends (iif lo); none of ours
 
 	odd string // what the kernel says of one that is not of this kind
 }
@@ -30,8 +32,14 @@ func (r Rule) words() string {
 		from = r.From.String()
 	}
 	s := fmt.Sprintf("priority %d from %s", r.Priority, from)
+	if r.To.IsValid() {
+		s += " to " + r.To.String()
+	}
 	if r.Mask != 0 {
 		s += fmt.Sprintf(" fwmark %#x/%#x", r.Mark, r.Mask)
+	}
+	if r.Local {
+		s += " iif lo"
 	}
 	if r.odd == "" {
 		s += fmt.Sprintf(" lookup %d", r.Table)
@@ -65,6 +73,13 @@ func (r Rule) message(typ netlink.HeaderType, flags netlink.HeaderFlags, protoco
 	if r.From.Bits() > 0 {
 		attrs = append(attrs, netlink.Attribute{Type: unix.FRA_SRC, Data: r.From.Addr().AsSlice()})
 	}
+	if r.To.IsValid() {
+		h.DstLen = uint8(r.To.Bits())
+		attrs = append(attrs, netlink.Attribute{Type: unix.FRA_DST, Data: r.To.Addr().AsSlice()})
+	}
+	if r.Local {
+		attrs = append(attrs, netlink.Attribute{Type: unix.FRA_IIFNAME, Data: []byte(loopback)})
+	}
 	if r.Mask != 0 {
 		attrs = append(attrs, netlink.Attribute{Type: unix.FRA_FWMARK, Data: rtnl.Bytes(r.Mark)},
 			netlink.Attribute{Type: unix.FRA_FWMASK, Data: rtnl.Bytes(r.Mask)})
@@ -72,39 +87,61 @@ func (r Rule) message(typ netlink.HeaderType, flags netlink.HeaderFlags, protoco
 	return rtnl.NewMessage(typ, flags, h, attrs...)
 }
 
+// loopback is the name of that interface, as the kernel says it.
+const loopback = "lo\x00"
+
+// Plain reports whether r is all that the kernel's rule says.
+func (r Rule) Plain() bool { return r.odd == "" }
+
 // ReadRules lists the rules of the given protocol.
-func ReadRules(c *rtnl.Conn, protocol uint8) ([]Rule, error) {
-	var out []Rule
+func ReadRules(c *rtnl.Conn, protocol uint8) (out []Rule, err error) {
+	err = EveryRule(c, func(r Rule, by uint8) {
+		if by == protocol {
+			out = append(out, r)
+		}
+	})
+	return out, err
+}
+
+// EveryRule calls visit with every rule of IPv4 and then of IPv6, in the order in which
+// they are asked, and the protocol it bears.
+func EveryRule(c *rtnl.Conn, visit func(Rule, uint8)) error {
 	for _, family := range families {
 		request, err := rtnl.NewMessage(unix.RTM_GETRULE, 0, header{Family: family})
 		if err != nil {
-			return nil, err
+			return err
 		}
 		err = c.List(request, func(answer []byte) {
-			if r, by := ruleFrom(answer); by == protocol && answer[0] == family {
-				out = append(out, r)
+			if len(answer) > 0 && answer[0] == family {
+				visit(ParseRule(answer))
 			}
 		})
 		if err != nil && !errors.Is(err, unix.EAFNOSUPPORT) { // a kernel without the family has none of its rules
-			return nil, fmt.Errorf("list routing rules: %w", err)
+			return fmt.Errorf("list routing rules: %w", err)
 		}
 	}
-	return out, nil
+	return nil
 }
 
-// ruleFrom is the rule in an answer, and the protocol that it bears.
-func ruleFrom(answer []byte) (r Rule, protocol uint8) {
+// ParseRule is the rule in an answer or announcement, and the protocol that it bears.
+func ParseRule(answer []byte) (r Rule, protocol uint8) {
 	h, attrs := rtnl.Parse[header](answer)
 	from := netip.IPv4Unspecified()
 	if h.Family == unix.AF_INET6 {
 		from = netip.IPv6Unspecified()
 	}
 	r.Table = uint32(h.Table)
-	odd := h.Action != toTable || h.DstLen != 0 || h.Tos != 0 || h.Flags&fibRuleInvert != 0
+	var to netip.Addr
+	odd := h.Action != toTable || h.Tos != 0 || h.Flags&fibRuleInvert != 0
 	for typ, value := range attrs {
 		switch typ {
 		case unix.FRA_SRC:
 			from = rtnl.Addr(value)
+		case unix.FRA_DST:
+			to = rtnl.Addr(value)
+		case unix.FRA_IIFNAME:
+			r.Local = string(value) == loopback
+			odd = odd || !r.Local
 		case unix.FRA_PRIORITY:
 			r.Priority, _ = rtnl.Value[uint32](value)
 		case unix.FRA_TABLE:
@@ -124,6 +161,10 @@ func ruleFrom(answer []byte) (r Rule, protocol uint8) {
 		}
 	}
 	r.From = netip.PrefixFrom(from, int(h.SrcLen))
+	if to.IsValid() || h.DstLen != 0 {
+		r.To = netip.PrefixFrom(to, int(h.DstLen))
+		odd = odd || !r.To.IsValid() || h.DstLen == 0 || to.Is6() != (h.Family == unix.AF_INET6)
+	}
 	if odd || r.Mark&^r.Mask != 0 || !r.From.IsValid() || from.Is6() != (h.Family == unix.AF_INET6) || (h.SrcLen == 0) != from.IsUnspecified() {
 		r.odd = string(asked(answer))
 	}

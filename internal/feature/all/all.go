@@ -12,6 +12,7 @@ import (
 	"fairlead.dev/fairlead/internal/feature/pod"
 	"fairlead.dev/fairlead/internal/feature/snat"
 	"fairlead.dev/fairlead/internal/feature/tcp"
+	"fairlead.dev/fairlead/internal/feature/uplink"
 )
 
 // Features is every feature there is.
@@ -21,6 +22,7 @@ var Features = []feature.Feature{
 	tcp.Feature,
 	hostport.Feature,
 	nodeportlocal.Feature,
+	uplink.Feature,
 	forward.Feature,
 	overlay.Feature,
 	snat.Feature,

@@ -14,7 +14,9 @@ import (
 // through the tunnel, as its answers do: between the nodes there may be a network that
 // lets pass only what has a node's address as its source. The main table cannot say
 // so, since the tunnel's packets go to the same addresses. So these routes are in a
-// table of ours, where only packets look that have an address of this node's pods.
+// table of ours, where only packets look that have an address of this node's pods, and
+// keep it: an answer of a host port, which has a mark of package uplink, will have
+// the address that was asked, which may be none that the tunnel takes.
 
 // node adds what leads to the address of p, of the family of like, towards which pods
 // keep theirs. Routes without a next hop share one, which is the link: others of the
@@ -68,7 +70,7 @@ func toNodes(w *world.World, routes []route.Route) []route.Rule {
 			return r.Table == datapath.NodesTable && r.Dst.Addr().Is4() == cidr.Addr().Is4()
 		})
 		if leads && !slices.ContainsFunc(w.Ends(), func(e world.End) bool { return cidr.Contains(e.Address) }) {
-			out = append(out, route.Rule{Priority: datapath.NodesPriority, From: cidr, Table: datapath.NodesTable})
+			out = append(out, route.Rule{Priority: datapath.NodesPriority, From: cidr, Mask: datapath.UplinkMask, Table: datapath.NodesTable})
 		}
 	}
 	return out

@@ -52,7 +52,10 @@ func list() (listed, error) {
 		out.interfaces = append(out.interfaces, i)
 	}
 	slices.SortFunc(out.interfaces, func(a, b world.Interface) int { return strings.Compare(a.Name, b.Name) })
-	out.exits, err = exits()
+	if out.exits, err = exits(); err != nil {
+		return out, err
+	}
+	out.rules, err = sourceRules(out.interfaces)
 	return out, err
 }
 

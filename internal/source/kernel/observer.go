@@ -39,6 +39,7 @@ type Observer struct {
 type listed struct {
 	interfaces []world.Interface
 	exits      []world.Exit
+	rules      []world.SourceRule
 	others     map[int32]bool // indexes of these interfaces
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/nft"
+	"fairlead.dev/fairlead/internal/datapath/route"
 )
 
 // watched are the announcements that are heard, by socket.
@@ -113,8 +114,11 @@ func (o *Observer) lists(m netlink.Message) bool {
 		return len(m.Data) < unix.SizeofIfAddrmsg || o.isOthers(int32(binary.NativeEndian.Uint32(m.Data[4:])))
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 		return len(m.Data) < unix.SizeofRtMsg || m.Data[1] == 0 || m.Data[5] == unix.RTPROT_RA
+	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
+		_, by := route.ParseRule(m.Data)
+		return by != datapath.RouteProtocol
 	case unix.RTM_NEWNEIGH, unix.RTM_DELNEIGH, unix.RTM_NEWQDISC, unix.RTM_DELQDISC, unix.RTM_NEWTFILTER, unix.RTM_DELTFILTER,
-		unix.RTM_NEWRULE, unix.RTM_DELRULE, unix.RTM_NEWNETCONF, unix.RTM_DELNETCONF: // every link comes with the last
+		unix.RTM_NEWNETCONF, unix.RTM_DELNETCONF: // every link comes with the last
 		return false
 	}
 	return true
