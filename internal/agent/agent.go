@@ -82,6 +82,7 @@ type Agent struct {
 	snapshot  atomic.Pointer[Snapshot]
 	held      datapath.State // what the kernel holds, as far as we know; the loop's own
 	flows     *redirector
+	leaves    *leaver
 	strays    *strays
 	timeWait  world.TimeWait // the loop's own
 	asksFor   []string       // settings of the node, when they were last put back; nil: never yet; the loop's own
@@ -147,7 +148,7 @@ func New(c Config) (*Agent, error) {
 		a.troubles = append(a.troubles, err)
 	}
 	a.complain()
-	a.flows = newRedirector(c.Log)
+	a.flows, a.leaves = newRedirector(c.Log), newLeaver(c.Log)
 	a.strays = newStrays(c.Log, c.Features)
 	a.ports = newNodePorts(a.given.allocations)
 	a.pressure = pressure.New(a.events.record, c.Log)

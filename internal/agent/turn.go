@@ -110,6 +110,7 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 	if err == nil || s.rulesHold() {
 		a.ports.leads(s.Rendered.Allocations.NodePorts)
 		a.flows.follow(s)
+		a.leaves.follow(s.World)
 		a.unruled = a.unruled && !a.strays.look(s.World) // else the next turn does
 	} else {
 		a.ports.mayLead(s.Rendered.Allocations.NodePorts)

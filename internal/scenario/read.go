@@ -43,6 +43,7 @@ type kernel struct {
 	Drops         []drop            `json:"drops"`
 	TCP           tcp               `json:"tcp"`
 	SourceRules   []sourceRule      `json:"sourceRules"`
+	Uplinks       []uplink          `json:"uplinks"` // of default routes, the best first
 }
 
 // sourceRule is a rule of routing for what has some of the node's addresses.
@@ -51,6 +52,13 @@ type sourceRule struct {
 	From     netip.Prefix `json:"from"`
 	To       netip.Prefix `json:"to"`
 	Table    uint32       `json:"table"`
+}
+
+// uplink is an interface with a default route, and the source that it says.
+type uplink struct {
+	Interface string     `json:"interface"`
+	Source    netip.Addr `json:"source"`
+	Said      bool       `json:"said"` // masquerade would give another
 }
 
 // drop is a filter of others, with all that it drops.
@@ -269,6 +277,14 @@ func (s *scenario) observe(t *testing.T, n *world.Node) *world.Kernel {
 			mtu = 1500
 		}
 		k.Interfaces = append(k.Interfaces, world.Interface{Name: d.Name, MTU: mtu, Down: d.Down, Addresses: d.Addresses, Fleeting: d.Fleeting})
+	}
+	families := map[bool]bool{}
+	for _, u := range s.kernel.Uplinks {
+		k.Uplinks = append(k.Uplinks, world.Uplink{Interface: u.Interface, Address: u.Source, Said: u.Said})
+		if is4 := u.Source.Is4(); !families[is4] {
+			families[is4] = true
+			k.Exits = append(k.Exits, world.Exit{Interface: u.Interface, Address: u.Source})
+		}
 	}
 	ports := func(text string) world.PortRange {
 		r, reason, _ := source.ParsePortRange(text)

@@ -15,6 +15,7 @@ type Kernel struct {
 	ReservedPorts []PortRange // net.ipv4.ip_local_reserved_ports
 	Capabilities  Capabilities
 	Exits         []Exit       // at most one of each family
+	Uplinks       []Uplink     // by their routes, the best first
 	Resolvers     []netip.Addr // whom the node asks for names
 	ForwardDrops  []ForwardDrop
 	SourceRules   []SourceRule // in the order in which they are asked, IPv4 first
@@ -51,6 +52,15 @@ type SourceRule struct {
 	From     netip.Prefix
 	To       netip.Prefix // zero: anywhere
 	Table    uint32
+}
+
+// An Uplink is an interface by which a default route of the main table leads.
+type Uplink struct {
+	Interface string
+	Address   netip.Addr // the source that the node's own packets get there
+	// Said: the route says so (src), and masquerade, which does not ask routes, would
+	// take another, or may.
+	Said bool
 }
 
 // An Interface is a network device of the node, with its addresses.
@@ -90,7 +100,7 @@ type Capability struct {
 func (k *Kernel) Equal(l *Kernel) bool {
 	return slices.EqualFunc(k.Interfaces, l.Interfaces, Interface.equal) && k.LocalPorts == l.LocalPorts &&
 		slices.Equal(k.ReservedPorts, l.ReservedPorts) && k.Capabilities == l.Capabilities &&
-		slices.Equal(k.Exits, l.Exits) && slices.Equal(k.Seen, l.Seen) && slices.Equal(k.Unseen, l.Unseen) && slices.Equal(k.Blind, l.Blind) && slices.Equal(k.Resolvers, l.Resolvers) &&
+		slices.Equal(k.Exits, l.Exits) && slices.Equal(k.Uplinks, l.Uplinks) && slices.Equal(k.Seen, l.Seen) && slices.Equal(k.Unseen, l.Unseen) && slices.Equal(k.Blind, l.Blind) && slices.Equal(k.Resolvers, l.Resolvers) &&
 		slices.Equal(k.ForwardDrops, l.ForwardDrops) && slices.Equal(k.SourceRules, l.SourceRules) && maps.Equal(k.AcceptRA, l.AcceptRA) && k.Router == l.Router
 }
 

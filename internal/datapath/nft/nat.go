@@ -2,6 +2,7 @@ package nft
 
 import (
 	"fmt"
+	"net/netip"
 
 	"golang.org/x/sys/unix"
 )
@@ -97,6 +98,55 @@ func (e SNAT) code() []instruction {
 	}
 	return append(key{e.Family, []Field{FieldSaddr}}.find(e.Map),
 		natOf{unix.NFT_NAT_SNAT, e.Family, address, ports, flags}.instruction())
+}
+
+// SNATTo rewrites the source to one address, and ends the rule. Packets of the other
+// family pass by.
+type SNATTo struct {
+	Address     netip.Addr
+	Low, High   uint16 // source ports to choose from; zero: the kernel's choice
+	FullyRandom bool   // choose at random, whatever the original port
+}
+
+func (e SNATTo) family() Family {
+	if e.Address.Is4() {
+		return IPv4
+	}
+	return IPv6
+}
+
+func (e SNATTo) text() string {
+	to := e.Address.String()
+	if e.High != 0 {
+		if e.Address.Is6() {
+			to = "[" + to + "]"
+		}
+		to += ":" + portRange(e.Low, e.High)
+	}
+	s := fmt.Sprintf("snat %s to %s", e.family().Keyword(), to)
+	if e.FullyRandom {
+		s += " fully-random"
+	}
+	return s
+}
+
+func (e SNATTo) code() []instruction {
+	var flags uint32
+	if e.FullyRandom {
+		flags = natRangeFullyRandom
+	}
+	out := append(isFamily(e.family()), immediate(unix.NFT_REG_1, e.Address.AsSlice()))
+	ports := span{}
+	if e.High != 0 {
+		low := int(e.family().AddrType().size()) / registerSize
+		ports = span{low, low}
+		out = append(out, immediate(register(low), be16(e.Low)))
+		if e.High != e.Low {
+			ports.last++
+			out = append(out, immediate(register(low+1), be16(e.High)))
+		}
+	}
+	return append(out, natOf{unix.NFT_NAT_SNAT, e.family(), span{0, 0}, ports, flags}.instruction())
 }
 
 // DNAT rewrites destination address and port to what a map has for the fields

@@ -3,6 +3,7 @@ package snat
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"fairlead.dev/fairlead/internal/datapath/nft"
 	"fairlead.dev/fairlead/internal/feature"
@@ -14,7 +15,7 @@ import (
 type blockReads struct {
 	pods *world.Attachments
 	last *world.Blocks
-	ways [2]way
+	ways [2]string
 }
 
 func readsOfBlocks(w *world.World) blockReads {
@@ -23,15 +24,27 @@ func readsOfBlocks(w *world.World) blockReads {
 	}
 	r := blockReads{pods: w.Attachments, last: w.Allocations.Blocks}
 	for i, f := range nft.Families {
-		r.ways[i] = wayOut(w, f)
+		r.ways[i] = fmt.Sprint(wayOut(w, f), blockWays(w, f))
 	}
 	return r
 }
 
-// A way is how pods' packets of one family leave by default.
-type way struct {
-	Address   netip.Addr // the source that they get; zero: there is no way
-	Interface string     // the only one that has the address; "": they may leave by any
+// blockWays are those by which packets get the address of blocks.
+func blockWays(w *world.World, f nft.Family) []way {
+	by := wayOut(w, f)
+	if !by.Address.IsValid() {
+		return nil
+	}
+	var out []way
+	for _, u := range waysOf(w, f) {
+		if u.Address == by.Address {
+			out = append(out, u)
+		}
+	}
+	if len(out) == 0 {
+		return []way{by}
+	}
+	return out
 }
 
 // wayOut is the way of the default route or, where there is none, of the node's
@@ -41,26 +54,19 @@ func wayOut(w *world.World, f nft.Family) way {
 	var out way
 	for _, a := range w.Node.Addresses {
 		if i, ok := w.Kernel.Holding(a); ok && is(f, a) {
-			out = way{a, i.Name}
+			out = way{Address: a, Interface: i.Name}
 			break
 		}
 	}
 	for _, e := range w.Kernel.Exits {
 		if is(f, e.Address) {
-			out = way{e.Address, e.Interface}
+			out = way{Address: e.Address, Interface: e.Interface}
 		}
 	}
 	if i, _ := w.Kernel.Holding(out.Address); i.Name != out.Interface || i.Name == "lo" {
 		out.Interface = ""
 	}
 	return out
-}
-
-func (w way) matches() nft.Rule {
-	if w.Interface == "" {
-		return nil
-	}
-	return nft.Rule{nft.OIFName(w.Interface)}
 }
 
 // addBlocks gives every pod a block of ports to itself, on the way out: a map
@@ -93,7 +99,11 @@ func addBlocks(w *world.World, t *nft.Table, r *feature.Result) {
 			chain.Rules = append(chain.Rules, nft.Rule{nft.L4Proto(number),
 				nft.SNAT{Family: f, Map: m.Name, Ports: true, FullyRandom: p.Randomized}})
 		}
-		chain.Rules = append(chain.Rules, p.masquerade(ported(f), shared)...)
+		rest := p.masquerade(ported(f), shared)
+		if slices.ContainsFunc(blockWays(w, f), func(u way) bool { return u.Said }) {
+			rest = p.as(wayOut(w, f).Address, shared)
+		}
+		chain.Rules = append(chain.Rules, rest...)
 		t.Chains = append(t.Chains, chain)
 	}
 }

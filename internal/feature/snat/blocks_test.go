@@ -97,11 +97,11 @@ func TestTheWayOut(t *testing.T) {
 		want       way
 	}{
 		"no address":    {[]world.Interface{{Name: "eth0"}}, nil, way{}},
-		"the node's":    {[]world.Interface{{Name: "eth0", Addresses: []netip.Prefix{prefix("192.0.2.1/24")}}}, nil, way{netip.MustParseAddr("192.0.2.1"), "eth0"}},
-		"default route": {[]world.Interface{{Name: "eth0", Addresses: []netip.Prefix{prefix("192.0.2.1/24")}}, {Name: "eth1", Addresses: []netip.Prefix{prefix("198.51.100.1/24")}}}, []world.Exit{{Interface: "eth1", Address: netip.MustParseAddr("198.51.100.1")}}, way{netip.MustParseAddr("198.51.100.1"), "eth1"}},
-		"loopback":      {[]world.Interface{{Name: "eth0"}, {Name: "lo", Addresses: []netip.Prefix{prefix("192.0.2.1/32")}}}, []world.Exit{{Interface: "eth0", Address: netip.MustParseAddr("192.0.2.1")}}, way{netip.MustParseAddr("192.0.2.1"), ""}},
+		"the node's":    {[]world.Interface{{Name: "eth0", Addresses: []netip.Prefix{prefix("192.0.2.1/24")}}}, nil, way{Address: netip.MustParseAddr("192.0.2.1"), Interface: "eth0"}},
+		"default route": {[]world.Interface{{Name: "eth0", Addresses: []netip.Prefix{prefix("192.0.2.1/24")}}, {Name: "eth1", Addresses: []netip.Prefix{prefix("198.51.100.1/24")}}}, []world.Exit{{Interface: "eth1", Address: netip.MustParseAddr("198.51.100.1")}}, way{Address: netip.MustParseAddr("198.51.100.1"), Interface: "eth1"}},
+		"loopback":      {[]world.Interface{{Name: "eth0"}, {Name: "lo", Addresses: []netip.Prefix{prefix("192.0.2.1/32")}}}, []world.Exit{{Interface: "eth0", Address: netip.MustParseAddr("192.0.2.1")}}, way{Address: netip.MustParseAddr("192.0.2.1"), Interface: ""}},
 		"the node's on the loopback": {[]world.Interface{{Name: "lo", Addresses: []netip.Prefix{prefix("192.0.2.1/32")}}}, nil,
-			way{netip.MustParseAddr("192.0.2.1"), ""}},
+			way{Address: netip.MustParseAddr("192.0.2.1"), Interface: ""}},
 		"of the other family": {[]world.Interface{{Name: "eth0", Addresses: []netip.Prefix{prefix("2001:db8::1/64")}}}, []world.Exit{{Interface: "eth0", Address: netip.MustParseAddr("2001:db8::1")}}, way{}},
 	} {
 		w := aWorld(512, 1)

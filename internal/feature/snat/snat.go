@@ -28,6 +28,7 @@
 package snat
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -54,7 +55,8 @@ var Feature = feature.Feature{
 			blocks blockReads
 			wait   world.TimeWait
 			exits  string
-		}{w.Node, w.Peers, w.Config, InForce(w), readsOfBlocks(w), w.TimeWait, strings.Join(exits(w), " ")}
+			ways   string
+		}{w.Node, w.Peers, w.Config, InForce(w), readsOfBlocks(w), w.TimeWait, strings.Join(exits(w), " "), fmt.Sprint(saidWays(w, nft.IPv4), saidWays(w, nft.IPv6))}
 	},
 	Astray: astray,
 	Checks: []doctor.Check{portRanges, portBlocks, leaking},
@@ -79,6 +81,7 @@ func render(w *world.World) feature.Result {
 	}
 	outside := &nft.Chain{Name: "outside", Rules: ports.masquerade(ported(nft.Families...), ports.Range)}
 	t.Chains = append(t.Chains, translate, outside)
+	t.Chains = append(t.Chains, ports.asSaid(w)...)
 	if watched := exits(w); len(watched) > 0 {
 		r.Part.Gates = gates(w, watched)
 	} else {
@@ -100,8 +103,14 @@ func translation(w *world.World) []nft.Rule {
 	var out []nft.Rule
 	for _, f := range nft.Families {
 		toOutside := nft.Rule{nft.SaddrIn(f, pods(f)), nft.DaddrNotIn(f, inside(f))}
-		if way := wayOut(w, f); InForce(w).Block > 0 && way.Address.IsValid() {
-			out = append(out, slices.Concat(way.matches(), toOutside, nft.Rule{nft.Goto(blocks(f))}))
+		if InForce(w).Block > 0 {
+			for _, way := range blockWays(w, f) {
+				out = append(out, slices.Concat(way.matches(), toOutside, nft.Rule{nft.Goto(blocks(f))}))
+			}
+		}
+		for _, way := range saidWays(w, f) {
+			n := slices.Index(said(w, f), way.Address)
+			out = append(out, slices.Concat(way.matches(), toOutside, nft.Rule{nft.Goto(asChain(f, n))}))
 		}
 		out = append(out, slices.Concat(toOutside, nft.Rule{nft.Goto("outside")}))
 		if beside(w) {

@@ -52,7 +52,7 @@ func list() (listed, error) {
 		out.interfaces = append(out.interfaces, i)
 	}
 	slices.SortFunc(out.interfaces, func(a, b world.Interface) int { return strings.Compare(a.Name, b.Name) })
-	if out.exits, err = exits(); err != nil {
+	if out.exits, out.uplinks, err = exits(); err != nil {
 		return out, err
 	}
 	out.rules, err = sourceRules(out.interfaces)

@@ -22,7 +22,7 @@ func (o *Observer) Observe(attachments *world.Attachments) (*world.Kernel, error
 	if err != nil {
 		return nil, err
 	}
-	k := &world.Kernel{Capabilities: o.Capabilities, Interfaces: seen.interfaces, Exits: seen.exits, Resolvers: o.lookForResolvers(),
+	k := &world.Kernel{Capabilities: o.Capabilities, Interfaces: seen.interfaces, Exits: seen.exits, Uplinks: seen.uplinks, Resolvers: o.lookForResolvers(),
 		ForwardDrops: o.drops(seen.exits), SourceRules: seen.rules}
 	if k.AcceptRA, err = acceptRA(seen.interfaces); err != nil {
 		return nil, err

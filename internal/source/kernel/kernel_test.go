@@ -114,6 +114,7 @@ func TestObserveShowsWhatOthersHave(t *testing.T) {
 		Seen:          []string{"there@"},
 		Unseen:        []world.Unseen{{Attachment: "unknown@", Reason: "there is no /run/netns/gone, and /run/netns is not the directory in which it was"}},
 		Exits:         []world.Exit{{Interface: "eth0", Address: netip.MustParseAddr("192.0.2.1"), Gateway: netip.MustParseAddr("192.0.2.254"), MTU: 1500}},
+		Uplinks:       []world.Uplink{{Interface: "eth0", Address: netip.MustParseAddr("192.0.2.1")}},
 		Resolvers:     []netip.Addr{netip.MustParseAddr("192.0.2.53"), netip.MustParseAddr("fe80::1")},
 	}
 	resolvers := filepath.Join(t.TempDir(), "resolv.conf")

@@ -40,6 +40,7 @@ type listed struct {
 	interfaces []world.Interface
 	exits      []world.Exit
 	rules      []world.SourceRule
+	uplinks    []world.Uplink
 	others     map[int32]bool // indexes of these interfaces
 }
 
