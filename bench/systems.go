@@ -68,6 +68,9 @@ func byAgent(t netnstest.T, name string, spec v1alpha1.AgentConfigSpec) *system 
 	s := &system{name: name}
 	nodes := []*cluster.Node{cluster.NewNode(t, 1), cluster.NewNode(t, 2)}
 	cluster.Join(nodes[0], nodes[1])
+	for _, n := range nodes {
+		n.PodsPass = true // as their agents would see
+	}
 	for i, home := range homes {
 		p := nodes[home].NewPod()
 		s.ends[i] = &end{p.Host, p.Addresses}

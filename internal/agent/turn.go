@@ -76,7 +76,7 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 	if err := a.lookAtPorts(); err != nil {
 		a.config.Log.Warn("conntrack keeps closed connections as long as before", "error", err)
 	}
-	in.TimeWait = a.timeWait
+	in.TimeWait, in.PodsPass = a.timeWait, a.reach.PodsPass()
 	if in.Kernel, err = a.kernel.Observe(in.Attachments); err != nil {
 		return none, fmt.Errorf("observe kernel: %w", err)
 	}

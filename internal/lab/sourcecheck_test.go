@@ -21,6 +21,23 @@ func (l testLab) asPod(t *testing.T, protocol, to string) {
 	}
 }
 
+// reachesNode wants pod a to be seen as itself on n2, by each of its addresses.
+func (l testLab) reachesNode(t *testing.T) {
+	t.Helper()
+	for _, node := range []string{"192.168.100.2", "[fd00:100::2]"} {
+		for _, port := range []string{"tcp :9100", "udp :9100", "tcp :9200"} {
+			protocol, port, _ := strings.Cut(port, " ")
+			l.asPod(t, protocol, node+port)
+		}
+	}
+}
+
+// doctor is what the doctor of n1 says, with single spaces.
+func (l testLab) doctor(args ...string) string {
+	said := l.run(append([]string{"exec", "node/n1", "--", "fairlead", "doctor"}, args...)...).stdout
+	return regexp.MustCompile(" +").ReplaceAllString(said, " ")
+}
+
 // Where the network between the nodes drops what has not a node's address, and where
 // it does not, pods reach other nodes' own addresses, and what listens there sees
 // theirs: whatever the modes were before, and also while no agent runs.
@@ -45,38 +62,31 @@ spec:
   hostNetwork: true
   containers: [{name: c, command: [fairlead, lab, echo, "--tcp=:9100", "--udp=:9100"]}]
 `, "apply", "-f", "-")
-			reaches := func() {
-				t.Helper()
-				for _, node := range []string{"192.168.100.2", "[fd00:100::2]"} {
-					for _, port := range []string{"tcp :9100", "udp :9100", "tcp :9200"} {
-						protocol, port, _ := strings.Cut(port, " ")
-						l.asPod(t, protocol, node+port)
-					}
-				}
+			l.reachesNode(t)
+			ruled := func() bool { return strings.Contains(l.must("exec", "node/n1", "--", "ip", "rule"), "157157") }
+			if !check { // the agents find out, and pods' packets go as they are
+				eventually(t, "no rule of routing", func() bool { return !ruled() })
+				l.reachesNode(t)
+			} else if !ruled() {
+				t.Error("no rule of routing leads to nodes")
 			}
-			reaches()
-			doctor := func(args ...string) string {
-				said := l.run(append([]string{"exec", "node/n1", "--", "fairlead", "doctor"}, args...)...).stdout
-				return regexp.MustCompile(" +").ReplaceAllString(said, " ")
-			}
-
 			says := map[bool]string{true: "ok overlay-source-check packets with pods' addresses are dropped on the way to 192.168.100.2 (n2) and fd00:100::2 (n2)", false: "ok overlay-source-check packets with pods' addresses pass to the nodes, on 2 of 2 ways"}
-			if said := doctor("--probe"); !strings.Contains(said, says[check]) {
+			if said := l.doctor("--probe"); !strings.Contains(said, says[check]) {
 				t.Errorf("want %q of\n%s", says[check], said)
 			}
-			if said := doctor(); !strings.Contains(said, "overlay-source-check between nodes pods' packets are wrapped") {
+			if said := l.doctor(); !strings.Contains(said, "overlay-source-check between nodes pods' packets are wrapped") {
 				t.Errorf("unasked, the doctor says\n%s", said)
 			}
 			l.must("agent", "stop", "n1")
-			reaches()
+			l.reachesNode(t)
 			l.must("agent", "start", "n1")
 			for _, mode := range []string{"hybrid", "direct", "vxlan"} {
 				l.mustWith("{apiVersion: fairlead.dev/v1alpha1, kind: AgentConfig, metadata: {name: default}, spec: {overlay: {mode: "+mode+"}}}", "apply", "-f", "-")
 				if mode == "vxlan" || !check {
-					reaches()
+					l.reachesNode(t)
 					continue
 				}
-				if said := doctor(); !strings.Contains(said, "FAIL overlay-source-check") || !strings.Contains(said, "overlay.mode is "+mode+": set it to vxlan") {
+				if said := l.doctor(); !strings.Contains(said, "FAIL overlay-source-check") || !strings.Contains(said, "overlay.mode is "+mode+": set it to vxlan") {
 					t.Errorf("in mode %s the doctor says\n%s", mode, said)
 				}
 				if r := l.run("exec", "pod/default/a", "--", "fairlead", "lab", "ask", "--timeout=500ms", "tcp", "192.168.100.2:9100"); r.code == 0 {

@@ -9,6 +9,7 @@ package reach
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -33,6 +34,10 @@ type Watch struct {
 	peers *world.Peers
 	size  int // of packets, in bytes
 	list  []*entry
+
+	askCrossing func(context.Context, overlay.Crossing) error
+	crossings   []*crossing
+	ways        string // what they depend on besides the peers
 
 	suspects bool    // the next question is a suspect's, if there is one
 	told     Verdict // and since when
@@ -60,7 +65,7 @@ const (
 
 // New prepares a watch that has nobody to ask.
 func New() *Watch {
-	return &Watch{ask: func(ctx context.Context, p overlay.Path, size int) error {
+	return &Watch{askCrossing: func(ctx context.Context, c overlay.Crossing) error { return c.Ask(ctx) }, ask: func(ctx context.Context, p overlay.Path, size int) error {
 		return icmp.Echo(ctx, icmp.Way{From: p.From, To: p.To}, size)
 	}}
 }
@@ -74,8 +79,8 @@ func (w *Watch) Set(of *world.World) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	size := of.PodMTU()
-	if w.node == node && w.peers == peers && w.size == size {
+	size, ways := of.PodMTU(), fmt.Sprint(of.Config.Overlay.Mode, of.Ends())
+	if w.node == node && w.peers == peers && w.size == size && w.ways == ways {
 		return
 	}
 	known := map[overlay.Path]*entry{}
@@ -85,10 +90,12 @@ func (w *Watch) Set(of *world.World) {
 		}
 		known[e.Path] = e
 	}
-	w.node, w.peers, w.size, w.list = node, peers, size, nil
+	w.node, w.peers, w.size, w.ways, w.list = node, peers, size, ways, nil
 	if peers == nil {
+		w.crossings = nil
 		return
 	}
+	w.crossings = crossers(w.crossings, of)
 	for _, p := range overlay.Paths(of) {
 		e, ok := known[p]
 		if !ok {
@@ -104,6 +111,7 @@ func (w *Watch) Set(of *world.World) {
 func (w *Watch) Run(ctx context.Context) {
 	var asking sync.WaitGroup
 	defer asking.Wait()
+	asking.Go(func() { w.cross(ctx) })
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {

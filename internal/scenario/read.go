@@ -41,6 +41,7 @@ type kernel struct {
 	TakenPorts    []string          `json:"takenPorts"` // those that others hold, as 61000/tcp or 61000/tcp6
 	Metrics       netip.AddrPort    `json:"metrics"`    // where the agent serves them
 	Drops         []drop            `json:"drops"`
+	PodsPass      bool              `json:"podsPass"` // between the nodes, as an agent sees it
 	TCP           tcp               `json:"tcp"`
 	SourceRules   []sourceRule      `json:"sourceRules"`
 	Uplinks       []uplink          `json:"uplinks"` // of default routes, the best first
@@ -238,7 +239,7 @@ func (s *scenario) build(t *testing.T, objects *source.Objects, at netnsOf) (*wo
 	}
 	slices.SortFunc(in.TCP.Pods, world.PodTCP.Compare)
 	slices.Sort(in.Kernel.Seen)
-	in.Taken, in.Metrics = s.taken(t), s.kernel.Metrics
+	in.Taken, in.Metrics, in.PodsPass = s.taken(t), s.kernel.Metrics, s.kernel.PodsPass
 	return b.Build(in)
 }
 

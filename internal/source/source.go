@@ -52,6 +52,7 @@ type Inputs struct {
 	Allocations *world.Allocations // those of the last turn; nil: none
 	Taken       *world.Taken
 	Before      *world.Peers   // those of the last world: what they have is in force; nil: none
+	PodsPass    bool           // see there
 	Metrics     netip.AddrPort // where the agent serves them; zero: nowhere
 	TimeWait    world.TimeWait
 }
@@ -97,7 +98,7 @@ func (b *Builder) Build(in Inputs) (*world.World, []world.Problem) {
 		b.read = b.readObjects(in.Objects)
 	}
 	w := b.read.world
-	w.Attachments, w.Kernel, w.TCP, w.Allocations, w.Taken, w.Metrics, w.TimeWait, w.Underlay = in.Attachments, in.Kernel, in.TCP, in.Allocations, in.Taken, in.Metrics, in.TimeWait, in.Underlay
+	w.Attachments, w.Kernel, w.TCP, w.Allocations, w.Taken, w.Metrics, w.TimeWait, w.Underlay, w.PodsPass = in.Attachments, in.Kernel, in.TCP, in.Allocations, in.Taken, in.Metrics, in.TimeWait, in.Underlay, in.PodsPass
 	if w.Allocations == nil {
 		w.Allocations = &world.Allocations{}
 	}

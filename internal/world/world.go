@@ -20,12 +20,15 @@ import (
 
 // A World is the cluster as one node sees it.
 type World struct {
-	Node        *Node          // this node
-	Peers       *Peers         // the other nodes
-	Config      *Config        // the settings in force on this node
-	Attachments *Attachments   // pods wired to this node's pod network
-	Kernel      *Kernel        // what this node's kernel shows
-	Underlay    *Underlay      // how packets to peers leave; nil: nobody looked
+	Node        *Node        // this node
+	Peers       *Peers       // the other nodes
+	Config      *Config      // the settings in force on this node
+	Attachments *Attachments // pods wired to this node's pod network
+	Kernel      *Kernel      // what this node's kernel shows
+	Underlay    *Underlay    // how packets to peers leave; nil: nobody looked
+	// PodsPass: the network between the nodes was seen to let pass what has a pod's
+	// address as its source.
+	PodsPass    bool
 	TCP         *TCPSeen       // what network namespaces have
 	Allocations *Allocations   // what was given out before
 	Taken       *Taken         // ports of the node that are others'; nil: none

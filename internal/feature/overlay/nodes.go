@@ -16,7 +16,9 @@ import (
 // so, since the tunnel's packets go to the same addresses. So these routes are in a
 // table of ours, where only packets look that have an address of this node's pods, and
 // keep it: an answer of a host port, which has a mark of package uplink, will have
-// the address that was asked, which may be none that the tunnel takes.
+// the address that was asked, which may be none that the tunnel takes. They look there
+// only while it is not known that pods' addresses pass as they are, since one rule of
+// routing costs every packet of the node (see ADR 46).
 
 // node adds what leads to the address of p, of the family of like, towards which pods
 // keep theirs. Routes without a next hop share one, which is the link: others of the
@@ -64,6 +66,9 @@ func relied(w *world.World) []netip.Addr {
 // toNodes are the rules by which this node's pods find these routes. The tunnel's own
 // packets must not: of a pod CIDR that holds an end of it there is no rule.
 func toNodes(w *world.World, routes []route.Route) []route.Rule {
+	if w.PodsPass {
+		return nil
+	}
 	var out []route.Rule
 	for _, cidr := range w.Node.PodCIDRs {
 		leads := slices.ContainsFunc(routes, func(r route.Route) bool {

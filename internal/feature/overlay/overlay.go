@@ -44,8 +44,9 @@ var Feature = feature.Feature{
 			ends, chosen string
 			relied       string
 			mtus         [3]int
+			podsPass     bool
 		}{w.Node, w.Peers, w.Config.Overlay, w.Config.DisableTXChecksumOffload, fmt.Sprint(w.Ends()), fmt.Sprint(w.ChosenEnds()), fmt.Sprint(relied(w)),
-			[3]int{w.TunnelMTU(), w.PodMTU(), w.LeftMTU()}}
+			[3]int{w.TunnelMTU(), w.PodMTU(), w.LeftMTU()}, w.PodsPass}
 	},
 	Checks: []doctor.Check{fullSizePackets, reversePath, sourceCheck},
 }

@@ -19,65 +19,70 @@ import (
 var sourceCheck = doctor.Check{
 	ID: "overlay-source-check", Ask: "Does the network between the nodes let pods' addresses pass?",
 	Run: func(ctx context.Context, s doctor.Subject) []doctor.Finding {
-		all := crossings(s)
+		all := crossings(s.World, s.Probe)
 		rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 		paths := make([]Path, len(all))
-		of := make(map[Path]crossing, len(all))
+		of := make(map[Path]Crossing, len(all))
 		for i, c := range all {
 			paths[i] = c.Path
 			of[c.Path] = c
 		}
-		errs := askInTurn(ctx, paths, func(ctx context.Context, p Path) error { return of[p].ask(ctx) })
+		errs := askInTurn(ctx, paths, func(ctx context.Context, p Path) error { return of[p].Ask(ctx) })
 		return judge(all[:len(errs)], errs, s.World.Config.Overlay.Mode)
 	},
 }
 
-// A crossing is a way from an address of this node among its pods' to the own address of
+// A Crossing is a way from an address of this node among its pods' to the own address of
 // a peer, past the tunnel.
-type crossing struct {
+type Crossing struct {
 	Path
 	by     world.End // this node's, of the same family
 	direct bool      // pods' packets go that way
 }
 
+// Crossings are those to peers whose pods are reached by the tunnel.
+func Crossings(w *world.World) []Crossing {
+	return slices.DeleteFunc(crossings(w, true), func(c Crossing) bool { return c.direct })
+}
+
 // crossings are those that pods' packets take; where somebody wants to know, all.
-func crossings(s doctor.Subject) []crossing {
-	r := renderer{world: s.World, ends: s.World.Ends()}
-	var out []crossing
-	for _, p := range s.World.Peers.Nodes {
-		for _, from := range s.World.Node.Gateways() {
+func crossings(w *world.World, every bool) []Crossing {
+	r := renderer{world: w, ends: w.Ends()}
+	var out []Crossing
+	for _, p := range w.Peers.Nodes {
+		for _, from := range w.Node.Gateways() {
 			e, ok := usable(r.ends, from)
-			to := s.World.PeerEnds(p, from)
+			to := w.PeerEnds(p, from)
 			if !ok || len(to) == 0 || r.own(to[0]) {
 				continue
 			}
 			direct, _ := r.nextHop(p, from)
-			if direct.IsValid() || s.Probe {
-				out = append(out, crossing{Path{p.Name, from, to[0]}, e, direct.IsValid()})
+			if direct.IsValid() || every {
+				out = append(out, Crossing{Path{p.Name, from, to[0]}, e, direct.IsValid()})
 			}
 		}
 	}
 	return out
 }
 
-// errAway is of a peer that answers nobody, so that nothing follows.
-var errAway = errors.New("does not answer this node itself")
+// ErrAway is of a peer that answers nobody, so that nothing follows.
+var ErrAway = errors.New("does not answer this node itself")
 
-// ask asks as the node, and then as a pod.
-func (c crossing) ask(ctx context.Context) error {
+// Ask asks as the node, and then as a pod.
+func (c Crossing) Ask(ctx context.Context) error {
 	const size = 100
 	if icmp.Echo(ctx, icmp.Way{From: c.by.Address, To: c.To}, size) != nil {
-		return errAway
+		return ErrAway
 	}
 	return icmp.Echo(ctx, icmp.Way{From: c.From, To: c.To, By: c.by.Interface.Name}, size)
 }
 
 // judge says what answers, or their absence, come to.
-func judge(asked []crossing, errs []error, mode world.OverlayMode) []doctor.Finding {
+func judge(asked []Crossing, errs []error, mode world.OverlayMode) []doctor.Finding {
 	var lost, wouldBe []string
 	known := 0
 	for i, c := range asked {
-		if errors.Is(errs[i], errAway) {
+		if errors.Is(errs[i], ErrAway) {
 			continue
 		}
 		known++

@@ -35,6 +35,7 @@ type Node struct {
 	Addresses  []netip.Addr // of its uplink: IPv4, then IPv6
 	Pods       []*Pod
 	TimeWait   world.TimeWait // as its agent sees ports run short
+	PodsPass   bool           // as its agent sees the network between the nodes
 	WithoutTCX bool           // its kernel is taken for one without tcx
 
 	t           netnstest.T
@@ -133,7 +134,7 @@ func (n *Node) Apply(spec v1alpha1.AgentConfigSpec, peers ...*Node) *world.World
 		for _, m := range append([]*Node{n}, peers...) {
 			objects.Nodes = append(objects.Nodes, m.object())
 		}
-		in := source.Inputs{Objects: objects, Attachments: &attachments, Kernel: observed, TimeWait: n.TimeWait, TCP: seen}
+		in := source.Inputs{Objects: objects, Attachments: &attachments, Kernel: observed, TimeWait: n.TimeWait, TCP: seen, PodsPass: n.PodsPass}
 		w, _ = n.builder.Build(in)
 		if in.Underlay, err = observer.Underlay(w); err != nil {
 			return err

@@ -1,0 +1,77 @@
+package reach
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"fairlead.dev/fairlead/internal/feature/overlay"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// Pods' addresses pass between the nodes when all ways were asked about, one passes and
+// none drops them; one question without an answer says nothing, nor does a peer that is
+// away. A peer that comes is in doubt until it was asked about.
+func TestPodsPassWhereEveryWayDoes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		answers := map[string]error{} // by peer
+		lost := map[string]int{}      // questions that get no answer
+		w := New()
+		w.ask = func(context.Context, overlay.Path, int) error { return nil }
+		w.askCrossing = func(_ context.Context, c overlay.Crossing) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if lost[c.Peer] > 0 {
+				lost[c.Peer]--
+				return errors.New("no answer")
+			}
+			return answers[c.Peer]
+		}
+		set := func(peer string, err error) { mu.Lock(); answers[peer] = err; mu.Unlock() }
+		of := func(peers int) *world.World {
+			x := ofPeers(peers)
+			x.Config.Overlay.Mode = world.VXLAN
+			x.Kernel.Interfaces = []world.Interface{{Name: "eth0", MTU: 1500, Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.100.1/24")}}}
+			x.Node.Addresses = []netip.Addr{netip.MustParseAddr("192.168.100.1")}
+			for i, p := range x.Peers.Nodes {
+				p.Addresses = []netip.Addr{netip.AddrFrom4([4]byte{192, 168, 100, byte(i + 2)})}
+			}
+			return x
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		go w.Run(ctx)
+		step := func(what string, want bool, change func()) {
+			t.Helper()
+			change()
+			time.Sleep(3 * time.Minute)
+			synctest.Wait()
+			if got := w.PodsPass(); got != want {
+				t.Errorf("%s: pods pass is %v, want %v", what, got, want)
+			}
+		}
+		step("nobody is there", false, func() {})
+		step("all pass", true, func() { w.Set(of(3)) })
+		step("some answers are lost", true, func() { mu.Lock(); lost["n2"], lost["n4"] = 1, 1; mu.Unlock() })
+		step("one drops", false, func() { set("n3", errors.New("no answer")) })
+		step("it is away", true, func() { set("n3", overlay.ErrAway) })
+		step("all are away", false, func() { set("n2", overlay.ErrAway); set("n4", overlay.ErrAway) })
+		step("one is back", true, func() { set("n2", nil) })
+		w.Set(of(4))
+		if w.PodsPass() {
+			t.Error("a peer that nobody asked about is taken for one that passes")
+		}
+		step("it was asked about", true, func() {})
+		step("no way is the tunnel's", false, func() {
+			x := of(4)
+			x.Config.Overlay.Mode = world.Direct
+			w.Set(x)
+		})
+	})
+}
