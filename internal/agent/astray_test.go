@@ -52,14 +52,8 @@ func beganWithoutRules(t *testing.T, back func(*testing.T, *node)) {
 	n.host.Run("nft", "flush ruleset; table inet somebodys { chain c { type filter hook prerouting priority 0; ct state new counter; }; }")
 	udp, client := dialUDP(t, pod, "192.168.100.7:7000"), dialUDP(t, n.far, "192.168.100.1:53")
 	say(udp)
-	eventually(t, "the flow is known to conntrack", func() bool {
-		for p := range n.connections(t) {
-			if p.protocol == "udp" && p.port == udp.LocalAddr().(*net.UDPAddr).AddrPort() {
-				return true
-			}
-		}
-		return false
-	})
+	from := udp.LocalAddr().(*net.UDPAddr).AddrPort()
+	n.tracks(t, "udp", func(a netip.AddrPort) bool { return a == from })
 	select {
 	case seen := <-outside:
 		t.Fatalf("a pod is seen outside as %s", seen)
@@ -111,15 +105,21 @@ func (n *node) connectsUnruled(t *testing.T, pod *netnstest.Host) <-chan error {
 			return err
 		})
 	}()
-	eventually(t, "the SYN is known to conntrack", func() bool {
+	n.tracks(t, "tcp", func(a netip.AddrPort) bool { return podCIDRs[0].Contains(a.Addr()) })
+	return tcp
+}
+
+// tracks waits until conntrack knows a connection that is from there.
+func (n *node) tracks(t *testing.T, protocol string, from func(netip.AddrPort) bool) {
+	t.Helper()
+	eventually(t, "the connection is known to conntrack", func() bool {
 		for p := range n.connections(t) {
-			if p.protocol == "tcp" && podCIDRs[0].Contains(p.port.Addr()) {
+			if p.protocol == protocol && from(p.port) {
 				return true
 			}
 		}
 		return false
 	})
-	return tcp
 }
 
 func hears(t *testing.T, h *netnstest.Host, address string) <-chan netip.AddrPort {
