@@ -18,7 +18,7 @@ import (
 // keep it: an answer of a host port, which has a mark of package uplink, will have
 // the address that was asked, which may be none that the tunnel takes. They look there
 // only while it is not known that pods' addresses pass as they are, since one rule of
-// routing costs every packet of the node (see ADR 46).
+// routing costs every packet of the node (see ADR 45).
 
 // node adds what leads to the address of p, of the family of like, towards which pods
 // keep theirs. Routes without a next hop share one, which is the link: others of the
