@@ -35,19 +35,35 @@ func leaving(g Gate, m maps) asm.Instructions {
 const (
 	infoMask                       = 7
 	establishedReply, relatedReply = 3, 4
+	destinationNAT                 = 1 << 5 // IPS_DST_NAT
 )
 
-// unlessAnswer refuses what is for the outside, but for answers.
+// KnowsTranslation reports whether gates at the exit tell who was asked at an address of
+// the node, and has to be answered by it.
+func KnowsTranslation() bool { return skBuffHere().conn != (conn{}) }
+
+// unlessAnswer refuses what is for the outside, but for answers to what was sent to the
+// pod itself: who asked at an address of the node is answered by that.
 func unlessAnswer(s skBuff) asm.Instructions {
-	return asm.Instructions{
+	out := asm.Instructions{
 		asm.Mov.Reg(asm.R1, skb).WithSymbol("outside"),
 		s.castToKernel(),
 		asm.LoadMem(asm.R1, asm.R0, s.tracked, asm.DWord),
-		asm.And.Imm(asm.R1, infoMask),
-		asm.JEq.Imm(asm.R1, establishedReply, "pass"),
-		asm.JEq.Imm(asm.R1, relatedReply, "pass"),
-		asm.Ja.Label(Leaking.String()),
+		asm.Mov.Reg(asm.R2, asm.R1),
+		asm.And.Imm(asm.R2, infoMask),
+		asm.JEq.Imm(asm.R2, establishedReply, "answer"),
+		asm.JNE.Imm(asm.R2, relatedReply, Leaking.String()),
+		asm.And.Imm(asm.R1, ^infoMask).WithSymbol("answer"),
 	}
+	if s.conn != (conn{}) {
+		out = append(out,
+			asm.Mov.Imm(asm.R2, int32(s.conn.id)),
+			kernelCall(s.conn.cast),
+			asm.LoadMem(asm.R1, asm.R0, s.conn.status, asm.DWord),
+			asm.And.Imm(asm.R1, destinationNAT),
+			asm.JNE.Imm(asm.R1, 0, Leaking.String()))
+	}
+	return append(out, asm.Ja.Label("pass"))
 }
 
 // leavingOf judges packets of a family, whose source stands in the header before the

@@ -36,7 +36,16 @@ type skBuff struct {
 	head, data, csumStart, csumOff int16
 	summed                         int16 // the byte that has ip_summed,
 	shift                          int32 // and where in it
-	tracked                        int16 // _nfct
+	tracked                        int16 // _nfct, which leads to a
+	conn                           conn
+}
+
+// A conn is what there is to read struct nf_conn with. The zero value is that of a kernel
+// that does not say, as where conntrack is a module and its types are there only.
+type conn struct {
+	cast   btf.TypeID // of bpf_rdonly_cast
+	id     btf.TypeID
+	status int16
 }
 
 var skBuffHere = sync.OnceValue(func() skBuff {
@@ -73,7 +82,27 @@ func readSkBuff() (skBuff, error) {
 	}
 	bytes := func(name string) int16 { return int16(at[name] / 8) }
 	return skBuff{id, bytes("head"), bytes("data"), bytes("csum_start"), bytes("csum_offset"), bytes("ip_summed"), int32(at["ip_summed"] % 8),
-		bytes("_nfct")}, nil
+		bytes("_nfct"), readConn(spec)}, nil
+}
+
+func readConn(spec *btf.Spec) conn {
+	var cast *btf.Func
+	var of *btf.Struct
+	if spec.TypeByName("bpf_rdonly_cast", &cast) != nil || spec.TypeByName("nf_conn", &of) != nil {
+		return conn{}
+	}
+	castID, err := spec.TypeID(cast)
+	if err != nil {
+		return conn{}
+	}
+	id, err := spec.TypeID(of)
+	at := map[string]btf.Bits{}
+	offsets(of.Members, 0, at)
+	status, is := at["status"]
+	if err != nil || !is {
+		return conn{}
+	}
+	return conn{castID, id, int16(status / 8)}
 }
 
 // offsets notes where the members are, and those of structures without a name.
@@ -93,8 +122,10 @@ func offsets(members []btf.Member, from btf.Bits, at map[string]btf.Bits) {
 }
 
 // castToKernel calls bpf_cast_to_kern_ctx.
-func (s skBuff) castToKernel() asm.Instruction {
-	return asm.Instruction{OpCode: asm.OpCode(asm.JumpClass).SetJumpOp(asm.Call), Src: asm.PseudoKfuncCall, Constant: int64(s.cast)}
+func (s skBuff) castToKernel() asm.Instruction { return kernelCall(s.cast) }
+
+func kernelCall(function btf.TypeID) asm.Instruction {
+	return asm.Instruction{OpCode: asm.OpCode(asm.JumpClass).SetJumpOp(asm.Call), Src: asm.PseudoKfuncCall, Constant: int64(function)}
 }
 
 // whereChecksum finds out where the checksum will be written.

@@ -14,11 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
+	"fairlead.dev/fairlead/internal/datapath/gate"
 	"fairlead.dev/fairlead/internal/datapath/nft"
 	"fairlead.dev/fairlead/internal/doctor"
 	"fairlead.dev/fairlead/internal/feature/snat"
 	"fairlead.dev/fairlead/internal/netnstest"
 	"fairlead.dev/fairlead/internal/netnstest/cluster"
+	"fairlead.dev/fairlead/internal/world"
 )
 
 // A segment is of TCP, without data.
@@ -155,6 +157,52 @@ func (l *leaks) over() {
 			l.t.Fatal("the last packet did not arrive translated")
 		}
 	}
+}
+
+// Who asked at an address of the node is answered by it, or not at all: the pod answers
+// while somebody's flush has taken away what leads there and back.
+func TestAHostPortDoesNotAnswerAsItsPod(t *testing.T) {
+	if !gate.KnowsTranslation() {
+		t.Fatal("this kernel does not tell programs of translation: run the tests on one with conntrack built in")
+	}
+	n, outside := cluster.NewNode(t, 1), netnstest.New(t)
+	n.Wire(outside, "eth0")
+	outside.Address("eth0", "192.0.2.100/24", "2001:db8:1::100/64")
+	p := n.NewPod()
+	p.HostPorts = []world.HostPort{{Port: 8080, Protocol: unix.IPPROTO_UDP, PodPort: 80}}
+	n.Apply(v1alpha1.AgentConfigSpec{})
+	var server net.PacketConn
+	p.Do(func() (err error) { server, err = net.ListenPacket("udp", ":80"); return err })
+	t.Cleanup(func() { _ = server.Close() })
+	l := watchLeaks(t, outside, p)
+	var clients []net.Addr
+	for _, a := range n.Addresses {
+		outside.Do(func() error {
+			c, err := net.Dial("udp", netip.AddrPortFrom(a, 8080).String())
+			if err != nil {
+				return err
+			}
+			t.Cleanup(func() { _ = c.Close() })
+			_, err = io.WriteString(c, word)
+			return err
+		})
+		if err := server.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		_, from, err := server.ReadFrom(make([]byte, len(word)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		clients = append(clients, from)
+	}
+	n.Run("nft", "flush ruleset; table inet somebodys { chain c { type filter hook prerouting priority 0; ct state new counter; }; }")
+	for _, to := range clients {
+		if _, err := server.WriteTo([]byte(word), to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.Repair()
+	l.over()
 }
 
 // Somebody outside who knows the way to a pod is answered by the pod: it did not ask
