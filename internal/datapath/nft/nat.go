@@ -101,7 +101,7 @@ func (e SNAT) code() []instruction {
 }
 
 // SNATTo rewrites the source to one address, and ends the rule. Packets of the other
-// family pass by.
+// family pass by, as the kernel sees to (nft_nat_inet_eval).
 type SNATTo struct {
 	Address     netip.Addr
 	Low, High   uint16 // source ports to choose from; zero: the kernel's choice
@@ -135,15 +135,15 @@ func (e SNATTo) code() []instruction {
 	if e.FullyRandom {
 		flags = natRangeFullyRandom
 	}
-	out := append(isFamily(e.family()), immediate(unix.NFT_REG_1, e.Address.AsSlice()))
+	out := []instruction{immediate(unix.NFT_REG_1, e.Address.AsSlice())}
 	ports := span{}
 	if e.High != 0 {
-		low := int(e.family().AddrType().size()) / registerSize
-		ports = span{low, low}
-		out = append(out, immediate(register(low), be16(e.Low)))
+		const whole = 16 / registerSize // nft(8) gives each value a register of 16 bytes
+		ports = span{whole, whole}
+		out = append(out, immediate(register(whole), be16(e.Low)))
 		if e.High != e.Low {
-			ports.last++
-			out = append(out, immediate(register(low+1), be16(e.High)))
+			ports.last += whole
+			out = append(out, immediate(register(2*whole), be16(e.High)))
 		}
 	}
 	return append(out, natOf{unix.NFT_NAT_SNAT, e.family(), span{0, 0}, ports, flags}.instruction())
