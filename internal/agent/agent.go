@@ -128,7 +128,7 @@ func New(c Config) (*Agent, error) {
 	a := &Agent{
 		config: c, book: book, troubles: book.Troubles(), kernel: &kernel.Observer{Capabilities: kernel.Probe()},
 		builder: source.NewBuilder(c.Node), renderer: feature.NewRenderer(c.Features),
-		metrics: newMetrics(), clock: newClock(), events: newEvents(c), reach: reach.New(), started: time.Now(),
+		metrics: newMetrics(), clock: newClock(), events: newEvents(c), reach: reach.New(podsPassed()), started: time.Now(),
 	}
 	if a.given, err = readGivenOut(c.StateDir); err != nil {
 		a.troubles = append(a.troubles, fmt.Errorf("pods may get other blocks of ports: %w", err))

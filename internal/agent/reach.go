@@ -1,10 +1,14 @@
 package agent
 
 import (
+	"slices"
 	"time"
+
+	"github.com/vishvananda/netlink"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/reach"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -38,4 +42,15 @@ func reachEvent(node string, was, now reach.Verdict) (world.Event, bool) {
 		return e, true
 	}
 	return e, false
+}
+
+// podsPassed reports whether an agent before this one knew that pods' addresses pass
+// between the nodes: the kernel has its tunnel, and no rule that leads pods to nodes
+// through it. So an agent that starts changes nothing.
+func podsPassed() bool {
+	if _, err := netlink.LinkByName(datapath.VXLANLink); err != nil {
+		return false
+	}
+	rules, err := netlink.RuleList(netlink.FAMILY_ALL)
+	return err == nil && !slices.ContainsFunc(rules, func(r netlink.Rule) bool { return r.Table == datapath.NodesTable })
 }

@@ -64,8 +64,9 @@ func TestScarcePortsAreShown(t *testing.T) {
 		}
 	}
 	wide := l.must("exec", "node/n1", "--", "fairlead", "get", "snat", "-o", "wide")
-	for _, want := range []string{"tcp 198.51.100.10:8080  " + node + "  40000-40099  76 of 100, 7", " closed  ███████████████░░░░░  76 %", "insert failed", "PORTS of tcp 198.51.100.10:8080", "40000  "} {
-		if !strings.Contains(wide, want) {
+	// While ports run short closed connections are soon forgotten: some may be already.
+	for _, want := range []string{`tcp 198\.51\.100\.10:8080  ` + node + `  40000-40099  7\d of 100, [67]\d closed  █{14,15}░{5,6}  7\d %`, "insert failed", `PORTS of tcp 198\.51\.100\.10:8080`, "40000  "} {
+		if !regexp.MustCompile(want).MatchString(wide) {
 			t.Errorf("get snat -o wide lacks %q:\n%s", want, wide)
 		}
 	}

@@ -48,18 +48,23 @@ func crossers(known []*crossing, of *world.World) []*crossing {
 
 // PodsPass reports whether packets with pods' addresses pass the network between the
 // nodes: all ways were asked about, some pass, and none drops them. A peer that
-// answers nobody says nothing about it.
+// answers nobody says nothing about it. While some were not asked about yet it is as it
+// was before.
 func (w *Watch) PodsPass() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	some := false
+	some, unasked := false, false
 	for _, c := range w.crossings {
-		if c.asked.IsZero() || c.drops {
+		if c.drops {
+			w.passed = false
 			return false
 		}
-		some = some || c.passes
+		some, unasked = some || c.passes, unasked || c.asked.IsZero()
 	}
-	return some
+	if !unasked {
+		w.passed = some
+	}
+	return w.passed
 }
 
 // cross asks until ctx is done, about one way at a time.

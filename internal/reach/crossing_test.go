@@ -15,14 +15,14 @@ import (
 
 // Pods' addresses pass between the nodes when all ways were asked about, one passes and
 // none drops them; one question without an answer says nothing, nor does a peer that is
-// away. A peer that comes is in doubt until it was asked about.
+// away, nor one that comes, until it was asked about.
 func TestPodsPassWhereEveryWayDoes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		answers := map[string]error{} // by peer
 		lost := map[string]int{}      // questions that get no answer
-		w := New()
+		w := New(false)
 		w.ask = func(context.Context, overlay.Path, int) error { return nil }
 		w.askCrossing = func(_ context.Context, c overlay.Crossing) error {
 			mu.Lock()
@@ -64,10 +64,12 @@ func TestPodsPassWhereEveryWayDoes(t *testing.T) {
 		step("all are away", false, func() { set("n2", overlay.ErrAway); set("n4", overlay.ErrAway) })
 		step("one is back", true, func() { set("n2", nil) })
 		w.Set(of(4))
-		if w.PodsPass() {
-			t.Error("a peer that nobody asked about is taken for one that passes")
+		if !w.PodsPass() {
+			t.Error("a peer that nobody asked about changes what was known")
 		}
 		step("it was asked about", true, func() {})
+		step("one that comes drops", false, func() { set("n6", errors.New("no answer")); w.Set(of(5)) })
+		step("it passes", true, func() { set("n6", nil) })
 		step("no way is the tunnel's", false, func() {
 			x := of(4)
 			x.Config.Overlay.Mode = world.Direct

@@ -38,6 +38,7 @@ type Watch struct {
 	askCrossing func(context.Context, overlay.Crossing) error
 	crossings   []*crossing
 	ways        string // what they depend on besides the peers
+	passed      bool   // pods' addresses did, when all ways were asked about last
 
 	suspects bool    // the next question is a suspect's, if there is one
 	told     Verdict // and since when
@@ -63,9 +64,10 @@ const (
 	silent
 )
 
-// New prepares a watch that has nobody to ask.
-func New() *Watch {
-	return &Watch{askCrossing: func(ctx context.Context, c overlay.Crossing) error { return c.Ask(ctx) }, ask: func(ctx context.Context, p overlay.Path, size int) error {
+// New prepares a watch that has nobody to ask. Whether pods' addresses pass between the
+// nodes is as somebody knew before, until it was asked.
+func New(passed bool) *Watch {
+	return &Watch{passed: passed, askCrossing: func(ctx context.Context, c overlay.Crossing) error { return c.Ask(ctx) }, ask: func(ctx context.Context, p overlay.Path, size int) error {
 		return icmp.Echo(ctx, icmp.Way{From: p.From, To: p.To}, size)
 	}}
 }

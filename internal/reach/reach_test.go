@@ -38,7 +38,7 @@ func TestEveryPeerIsAskedInTurnAndWithinBounds(t *testing.T) {
 		const peers, deaf = 200, 7
 		var mu sync.Mutex
 		asked, now, most := map[overlay.Path]int{}, 0, 0
-		w := New()
+		w := New(false)
 		w.ask = func(ctx context.Context, p overlay.Path, size int) error {
 			if size != 1400 {
 				t.Errorf("asked with %d bytes", size)
@@ -82,7 +82,7 @@ func TestEveryPeerIsAskedInTurnAndWithinBounds(t *testing.T) {
 func TestWhatIsKnownStaysAndWhoWentIsForgotten(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := New()
+		w := New(false)
 		w.ask = func(context.Context, overlay.Path, int) error { return errors.New("no answer") }
 		three, two := ofPeers(3), ofPeers(2)
 		w.Set(three)
@@ -118,7 +118,7 @@ func TestASilentPeerIsNoticed(t *testing.T) {
 	netnstest.Wire(near, "eth0", far, "eth0")
 	near.Address("eth0", "10.244.1.1/16", "fd00:10:244:1::1/48")
 	far.Address("eth0", "10.244.2.1/16", "fd00:10:244:2::1/48")
-	w := New()
+	w := New(false)
 	asks := 0
 	w.ask = func(ctx context.Context, p overlay.Path, size int) error {
 		return netns.Do(near.Path, func() error { asks++; return icmp.Echo(ctx, icmp.Way{From: p.From, To: p.To}, size) })

@@ -50,7 +50,7 @@ func TestAPeerIsLostAndFoundOnceItIsCertain(t *testing.T) {
 		{"-----+-+-++-+++", 15 * time.Second, "????----------+"},
 		{"-----+++-", 15 * time.Second, "????---++"},
 	} {
-		w := New()
+		w := New(false)
 		w.Set(ofPeers(1))
 		if got := asked(w, tt.answers, tt.every); got != tt.want {
 			t.Errorf("answers %s every %s: %s, want %s", tt.answers, tt.every, got, tt.want)
@@ -61,7 +61,7 @@ func TestAPeerIsLostAndFoundOnceItIsCertain(t *testing.T) {
 // Of many that are lost a few are named, and that is not said anew all the time.
 func TestTheLostAreNamedShortlyAndNotAllTheTime(t *testing.T) {
 	t.Parallel()
-	w := New()
+	w := New(false)
 	w.Set(ofPeers(200))
 	asked(w, "++++", 15*time.Second)
 	lose := func(n int, at time.Time) Verdict {
@@ -94,7 +94,7 @@ func TestTheLostAreNamedShortlyAndNotAllTheTime(t *testing.T) {
 // what was not asked yet is not known.
 func TestWithoutAnybodyToAsk(t *testing.T) {
 	t.Parallel()
-	w := New()
+	w := New(false)
 	none := ofPeers(1)
 	none.Config = &world.Config{Overlay: world.Overlay{Mode: world.None, MTU: 1400}}
 	if w.Set(none); w.list != nil {
@@ -120,7 +120,7 @@ func TestADroppedOverlayPortIsNoticed(t *testing.T) {
 	a, b := cluster.NewNode(t, 1), cluster.NewNode(t, 2)
 	cluster.Join(a, b)
 	b.Apply(v1alpha1.AgentConfigSpec{}, a)
-	w := New()
+	w := New(false)
 	w.ask = func(ctx context.Context, p overlay.Path, size int) error {
 		return netns.Do(a.Path, func() error { return icmp.Echo(ctx, icmp.Way{From: p.From, To: p.To}, size) })
 	}
