@@ -48,12 +48,12 @@ func crossers(known []*crossing, of *world.World) []*crossing {
 
 // PodsPass reports whether packets with pods' addresses pass the network between the
 // nodes: all ways were asked about, some pass, and none drops them. A peer that
-// answers nobody says nothing about it. While some were not asked about yet it is as it
-// was before.
+// answers nobody says nothing about it. While some were not asked about yet, or there is
+// no way, it is as it was before.
 func (w *Watch) PodsPass() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	some, unasked := false, false
+	some, unasked := false, len(w.crossings) == 0
 	for _, c := range w.crossings {
 		if c.drops {
 			w.passed = false
