@@ -16,6 +16,10 @@ const (
 	crossAgain = time.Minute // the same way, at the earliest
 )
 
+// crossSettled is for how long all ways have to pass before they count as passing:
+// whoever makes a network may not be done with it.
+const crossSettled = 2 * time.Minute
+
 // dropsAfter is how often in turn nothing comes back until a way counts as dropping.
 const dropsAfter = 2
 
@@ -47,7 +51,7 @@ func crossers(known []*crossing, of *world.World) []*crossing {
 }
 
 // PodsPass reports whether packets with pods' addresses pass the network between the
-// nodes: all ways were asked about, some pass, and none drops them. A peer that
+// nodes: all ways were asked about, some pass, and none drops them, for a while. A peer that
 // answers nobody says nothing about it. While some were not asked about yet, or there is
 // no way, it is as it was before.
 func (w *Watch) PodsPass() bool {
@@ -56,13 +60,19 @@ func (w *Watch) PodsPass() bool {
 	some, unasked := false, len(w.crossings) == 0
 	for _, c := range w.crossings {
 		if c.drops {
-			w.passed = false
+			w.passed, w.passing = false, time.Time{}
 			return false
 		}
 		some, unasked = some || c.passes, unasked || c.asked.IsZero()
 	}
-	if !unasked {
-		w.passed = some
+	switch {
+	case unasked || some && w.passed:
+	case !some:
+		w.passed, w.passing = false, time.Time{}
+	case w.passing.IsZero():
+		w.passing = time.Now()
+	default:
+		w.passed = time.Since(w.passing) >= crossSettled
 	}
 	return w.passed
 }

@@ -37,8 +37,9 @@ type Watch struct {
 
 	askCrossing func(context.Context, overlay.Crossing) error
 	crossings   []*crossing
-	ways        string // what they depend on besides the peers
-	passed      bool   // pods' addresses did, when all ways were asked about last
+	ways        string    // what they depend on besides the peers
+	passed      bool      // pods' addresses did, when all ways were asked about last
+	passing     time.Time // since when they do, while that is not known for long
 
 	suspects bool    // the next question is a suspect's, if there is one
 	told     Verdict // and since when
