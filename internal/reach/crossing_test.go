@@ -13,6 +13,18 @@ import (
 	"fairlead.dev/fairlead/internal/world"
 )
 
+// ofTunnels is the world of n1, whose peers are reached by the tunnel, in IPv4.
+func ofTunnels(peers int) *world.World {
+	x := ofPeers(peers)
+	x.Config.Overlay.Mode = world.VXLAN
+	x.Kernel.Interfaces = []world.Interface{{Name: "eth0", MTU: 1500, Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.100.1/24")}}}
+	x.Node.Addresses = []netip.Addr{netip.MustParseAddr("192.168.100.1")}
+	for i, p := range x.Peers.Nodes {
+		p.Addresses = []netip.Addr{netip.AddrFrom4([4]byte{192, 168, 100, byte(i + 2)})}
+	}
+	return x
+}
+
 // Pods' addresses pass between the nodes when all ways were asked about, one passes and
 // none drops them; one question without an answer says nothing, nor does a peer that is
 // away, nor one that comes, until it was asked about.
@@ -34,16 +46,6 @@ func TestPodsPassWhereEveryWayDoes(t *testing.T) {
 			return answers[c.Peer]
 		}
 		set := func(peer string, err error) { mu.Lock(); answers[peer] = err; mu.Unlock() }
-		of := func(peers int) *world.World {
-			x := ofPeers(peers)
-			x.Config.Overlay.Mode = world.VXLAN
-			x.Kernel.Interfaces = []world.Interface{{Name: "eth0", MTU: 1500, Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.100.1/24")}}}
-			x.Node.Addresses = []netip.Addr{netip.MustParseAddr("192.168.100.1")}
-			for i, p := range x.Peers.Nodes {
-				p.Addresses = []netip.Addr{netip.AddrFrom4([4]byte{192, 168, 100, byte(i + 2)})}
-			}
-			return x
-		}
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
 		go w.Run(ctx)
@@ -63,21 +65,21 @@ func TestPodsPassWhereEveryWayDoes(t *testing.T) {
 		if started := New(true); !started.PodsPass() {
 			t.Error("what was known before is forgotten at the start")
 		}
-		step("all pass", true, func() { w.Set(of(3)) })
+		step("all pass", true, func() { w.Set(ofTunnels(3)) })
 		step("some answers are lost", true, func() { mu.Lock(); lost["n2"], lost["n4"] = 1, 1; mu.Unlock() })
 		step("one drops", false, func() { set("n3", errors.New("no answer")) })
 		step("it is away", true, func() { set("n3", overlay.ErrAway) })
 		step("all are away", false, func() { set("n2", overlay.ErrAway); set("n4", overlay.ErrAway) })
 		step("one is back", true, func() { set("n2", nil) })
-		w.Set(of(4))
+		w.Set(ofTunnels(4))
 		if !w.PodsPass() {
 			t.Error("a peer that nobody asked about changes what was known")
 		}
 		step("it was asked about", true, func() {})
-		step("one that comes drops", false, func() { set("n6", errors.New("no answer")); w.Set(of(5)) })
+		step("one that comes drops", false, func() { set("n6", errors.New("no answer")); w.Set(ofTunnels(5)) })
 		step("it passes", true, func() { set("n6", nil) })
 		step("no way is the tunnel's", true, func() {
-			x := of(4)
+			x := ofTunnels(4)
 			x.Config.Overlay.Mode = world.Direct
 			w.Set(x)
 		})
