@@ -188,7 +188,6 @@ func TestChangesAreMinimal(t *testing.T) {
 			func(o *source.Objects) { o.Nodes = append(o.Nodes, node("n3", "192.168.100.3", "10.244.3.0/24")) },
 			`gate dev eth0 egress add 10.244.3.0/24 192.168.100.3
 nft add element inet fairlead-guard peers4 { 192.168.100.3 }
-nft add element inet fairlead-guard paths4 { 192.168.100.3 . 192.168.100.1 }
 nft add element inet fairlead-snat inside4 { 10.244.3.0/24, 192.168.100.3 }
 gate dev fl-vxlan add 10.244.3.0/24 192.168.100.3
 bridge fdb replace MAC dev fl-vxlan dst 192.168.100.3 self permanent
@@ -201,7 +200,6 @@ ip route replace 192.168.100.3/32 dev fl-vxlan table 157157 proto 157
 		"a peer less": {
 			func(o *source.Objects) { o.Nodes = o.Nodes[:1] },
 			`nft delete element inet fairlead-guard peers4 { 192.168.100.2 }
-nft delete element inet fairlead-guard paths4 { 192.168.100.2 . 192.168.100.1 }
 nft delete element inet fairlead-snat inside4 { 10.244.2.0/24, 192.168.100.2 }
 gate dev fl-vxlan delete 10.244.2.0/24 192.168.100.2
 gate dev eth0 egress delete 10.244.2.0/24 192.168.100.2

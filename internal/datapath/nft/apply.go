@@ -51,6 +51,9 @@ func addSet(table string, s *Set, id uint32) Change {
 		flags |= unix.NFT_SET_INTERVAL
 		text += "flags interval; "
 	}
+	if s.Room > 0 {
+		text += fmt.Sprintf("size %d; ", s.Room)
+	}
 	if s.Counted {
 		text += "counter; "
 	}
@@ -61,6 +64,9 @@ func addSet(table string, s *Set, id uint32) Change {
 	if s.Data != 0 {
 		flags |= unix.NFT_SET_MAP
 		attrs = append(attrs, u32(unix.NFTA_SET_DATA_TYPE, uint32(s.Data)), u32(unix.NFTA_SET_DATA_LEN, s.dataSize()))
+	}
+	if s.Room > 0 {
+		attrs = append(attrs, nest(unix.NFTA_SET_DESC, u32(unix.NFTA_SET_DESC_SIZE, s.Room)))
 	}
 	if notes := s.notes(); notes != nil {
 		attrs = append(attrs, raw(unix.NFTA_SET_USERDATA, notes))

@@ -104,7 +104,7 @@ func (f *Found) canBecome(w *Table) bool {
 }
 
 func (s *Set) declaredAs(w *Set) bool {
-	return s.Type == w.Type && s.Interval == w.Interval && s.Data == w.Data && s.DataInterval == w.DataInterval && s.Counted == w.Counted
+	return s.Type == w.Type && s.Interval == w.Interval && s.Data == w.Data && s.DataInterval == w.DataInterval && s.Counted == w.Counted && s.Room == w.Room
 }
 
 func (c *Chain) declaredAs(w *Chain) bool {

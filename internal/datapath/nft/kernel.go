@@ -132,6 +132,7 @@ func (c lister) readSets(t *Found) error {
 				Interval: a.u32(unix.NFTA_SET_FLAGS)&unix.NFT_SET_INTERVAL != 0,
 				Data:     Type(a.u32(unix.NFTA_SET_DATA_TYPE)),
 				Counted:  a.counts(),
+				Room:     decode(a[unix.NFTA_SET_DESC]).u32(unix.NFTA_SET_DESC_SIZE),
 			}
 			s.DataInterval = s.Data != 0 && a.u32(unix.NFTA_SET_DATA_LEN) == 2*s.Data.size()
 			t.Sets = append(t.Sets, s)

@@ -29,6 +29,9 @@ func (e inPrefix) family() Family {
 
 func (e inPrefix) not() Match { e.relation = isNot; return e }
 func (e inPrefix) text() string {
+	if e.prefix.IsSingleIP() {
+		return fmt.Sprintf("%s %s%s", e.field.text(e.family()), e.relation.text(), e.prefix.Addr())
+	}
 	return fmt.Sprintf("%s %s%s", e.field.text(e.family()), e.relation.text(), e.prefix)
 }
 

@@ -66,6 +66,7 @@ func TestEverySetIsTheSameInTextAndNetlink(t *testing.T) {
 		"IPv6 endpoints to endpoints": {Type: Concat(InetProto, IPv6Addr, InetService), Data: Concat(IPv6Addr, InetService), Elements: Sorted([]Element{
 			{Key: Tuple(Proto(6), Addr(addr("fd00::2")), Port(80)), Data: Endpoint(netip.MustParseAddrPort("[fd00::1]:8080"))}})},
 		"links":         {Type: IfName, Elements: Sorted([]Element{{Key: Link("lo")}, {Key: Link("fifteen-letters")}})},
+		"peers":         {Type: IPv4Addr, Room: 2, Elements: Sorted([]Element{{Key: Addr(netip.MustParseAddr("192.0.2.1"))}, {Key: Addr(netip.MustParseAddr("192.0.2.2"))}})},
 		"counted links": {Type: IfName, Counted: true, Elements: Sorted([]Element{{Key: Link("lo")}, {Key: Link("eth0")}})},
 		"links and addresses": {Type: Concat(IfName, IPv4Addr), Elements: Sorted([]Element{
 			{Key: Tuple(Link("fl-0123456789ab"), Addr(addr("10.0.0.1")))}, {Key: Tuple(Link("lo"), Addr(addr("127.0.0.1")))}})},
@@ -185,5 +186,28 @@ func FuzzElementsRoundTrip(f *testing.F) {
 		if d := gocmp.Diff(want, elements(bounds)); d != "" {
 			t.Error(d)
 		}
+	})
+}
+
+// A set that is full takes others in the place of what goes; one with more room is
+// another, and makes its table anew.
+func TestASetThatIsFull(t *testing.T) {
+	t.Parallel()
+	h := netnstest.New(t)
+	with := func(room uint32, last ...byte) *Table {
+		var all []Element
+		for _, b := range last {
+			all = append(all, Element{Key: Addr(netip.AddrFrom4([4]byte{10, 0, 0, b}))})
+		}
+		return &Table{Name: "t", Sets: []*Set{{Name: "s", Type: IPv4Addr, Room: room, Elements: Sorted(all)}}}
+	}
+	for _, want := range []*Table{with(2, 1, 2), with(2, 3, 4), with(4, 1, 2, 3, 4), with(2, 1)} {
+		apply(t, h, want)
+	}
+	h.Do(func() error {
+		if err := Apply(DiffTables([]*Table{with(2, 1)}, []*Table{with(2, 1, 2, 3)})); err == nil {
+			t.Error("the kernel has no bound for it")
+		}
+		return nil
 	})
 }

@@ -138,6 +138,7 @@ func vocabulary() *Table {
 			{Name: "services", Type: Concat(InetProto, InetService)},
 			{Name: "endpoints", Type: Concat(InetProto, IPv4Addr, InetService)},
 			{Name: "endpoints6", Type: Concat(InetProto, IPv6Addr, InetService)},
+			{Name: "peers", Type: IPv4Addr, Room: 4096, Elements: Sorted([]Element{{Key: Addr(netip.MustParseAddr("192.0.2.1"))}})},
 			{Name: "wires", Type: IfName, Counted: true, Elements: Sorted([]Element{{Key: Link("fl-0123456789ab")}})},
 			{Name: "wired", Type: Concat(IfName, IPv4Addr)},
 			{Name: "wired6", Type: Concat(IfName, IPv6Addr)},

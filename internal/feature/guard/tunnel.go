@@ -27,9 +27,19 @@ import (
 // unwrapped. Everything else at the port is tracked and ends in input; what
 // somebody else's rules kept untracked lacks the priority.
 
-// Names of sets.
-func peers(f nft.Family) string { return fmt.Sprintf("peers%d", f) } // whose packets the tunnel takes
-func paths(f nft.Family) string { return fmt.Sprintf("paths%d", f) } // from them, and where it takes them
+// peers names the set of nodes whose packets the tunnel takes.
+func peers(f nft.Family) string { return fmt.Sprintf("peers%d", f) }
+
+// room is that of a set of n peers: every packet between nodes is looked up there, on
+// its way out and in. It is much at once, since with it the whole table is made anew.
+func room(n int) uint32 {
+	const first, step = 1 << 12, 1 << 4
+	room := uint32(first)
+	for n > int(room) {
+		room *= step
+	}
+	return room
+}
 
 // madeOf is all that the tunnel's part of the table depends on. There is no tunnel
 // without a port.
@@ -83,9 +93,8 @@ func ofNodes(w *world.World) *made {
 	all = slices.DeleteFunc(all, func(a netip.Addr) bool { return slices.Contains(own, a) })
 	m := &made{of: of, speakers: insideOf(w, own)}
 	for _, f := range nft.Families {
-		m.sets = append(m.sets,
-			&nft.Set{Name: peers(f), Type: f.AddrType(), Elements: elements(f, all)},
-			&nft.Set{Name: paths(f), Type: nft.Concat(f.AddrType(), f.AddrType()), Elements: pairs(elements(f, all), elements(f, own))})
+		of := elements(f, all)
+		m.sets = append(m.sets, &nft.Set{Name: peers(f), Type: f.AddrType(), Room: room(of.Len()), Elements: of})
 	}
 	last.Store(m)
 	return m
@@ -94,9 +103,11 @@ func ofNodes(w *world.World) *made {
 // speakers is who may speak through the tunnel, in order.
 func speakers(w *world.World) []netip.Prefix { return ofNodes(w).speakers }
 
-// ownAddresses are those by which peers may know this node.
+// ownAddresses are those by which peers may know this node, each once.
 func ownAddresses(w *world.World) []netip.Addr {
-	return append(slices.Clone(w.Node.Addresses), addresses(w.Ends())...)
+	all := append(slices.Clone(w.Node.Addresses), addresses(w.Ends())...)
+	slices.SortFunc(all, netip.Addr.Compare)
+	return slices.Compact(all)
 }
 
 // elements are the addresses of a family, each once.
@@ -109,17 +120,6 @@ func elements(f nft.Family, all []netip.Addr) nft.Elements {
 	}
 	slices.SortFunc(out, func(a, b nft.Element) int { return slices.Compare([]byte(a.Key), []byte(b.Key)) })
 	return nft.Sorted(slices.Compact(out))
-}
-
-// pairs are each of from with each of to.
-func pairs(from, to nft.Elements) nft.Elements {
-	var out []nft.Element
-	for a := range from.All() {
-		for b := range to.All() {
-			out = append(out, nft.Element{Key: nft.Tuple(a.Key, b.Key)})
-		}
-	}
-	return nft.Sorted(out)
 }
 
 func ofFamily(f nft.Family, ps []netip.Prefix) []netip.Prefix {
@@ -196,9 +196,12 @@ func addTunnel(t *nft.Table, w *world.World, port int) {
 	wrapped := &nft.Chain{Name: "wrapped", Rules: []nft.Rule{{byOurs, nft.Accept()}}} // to be tracked
 	passing := &nft.Chain{Name: "passing"}
 	output := &nft.Chain{Name: "output", Type: nft.Filter, Hook: nft.Output, Priority: datapath.GuardPriority}
-	for _, f := range nft.Families {
+	for _, own := range single(ownAddresses(w)) {
+		f := familyOf(own.Addr())
 		wrapped.Rules = append(wrapped.Rules,
-			nft.Rule{nft.In(f, paths(f), nft.FieldSaddr, nft.FieldDaddr), nft.SetPriority(datapath.TunnelPriority), nft.NoTrack(), nft.Accept()})
+			nft.Rule{nft.Daddr(own), nft.SaddrIn(f, peers(f)), nft.SetPriority(datapath.TunnelPriority), nft.NoTrack(), nft.Accept()})
+	}
+	for _, f := range nft.Families {
 		output.Rules = append(output.Rules, toTunnel(port, nft.DaddrIn(f, peers(f)), nft.NoTrack(), nft.Accept()))
 		passing.Rules = append(passing.Rules,
 			nft.Rule{byOurs, nft.DaddrIn(f, peers(f)), nft.Goto("injected")},
