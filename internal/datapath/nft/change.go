@@ -178,10 +178,10 @@ func (f *Found) deletions(w *Table) []Change {
 }
 
 // holds reports whether c has the rules. Rules that are the same in memory are
-// not looked at.
+// not looked at; those of a file have other words for the same code.
 func (c *FoundChain) holds(rules []Rule) bool {
 	if len(c.Rules) > 0 {
-		return reflect.DeepEqual(c.Rules, rules)
+		return reflect.DeepEqual(c.Rules, rules) || slices.EqualFunc(c.Rules, rules, Rule.same)
 	}
 	return slices.EqualFunc(c.Code, rules, FoundRule.is)
 }
