@@ -1,4 +1,4 @@
-// Package scenario proves a feature three ways from one file.
+// Package scenario proves a feature four ways from one file.
 //
 // A scenario is a txtar file in testdata. Its comment is one sentence; its files
 // are what a node is given and what must come of it:
@@ -15,9 +15,10 @@
 //	packets           what is sent, and where and how it is seen
 //
 // The first proof is text: the objects are rendered and compared, without a
-// kernel; -update rewrites the wants. The second is a twin: one namespace gets
-// the state through netlink, another the text through nft(8) and ip(8), and the
-// kernel must list the same for both. The third is packets: the node stands
+// kernel; -update rewrites the wants. The second is that a world and a state that were
+// written to a file and read back are worth the same. The third is a twin: one namespace
+// gets the state through netlink, another the text through nft(8) and ip(8), and the
+// kernel must list the same for both. The fourth is packets: the node stands
 // between its pods and the outside, with every feature applied as on a real
 // node, and real packets are sent and seen.
 package scenario
@@ -46,6 +47,7 @@ func Run(t *testing.T, features ...feature.Feature) {
 			t.Parallel()
 			s := read(t, path)
 			t.Run("text", func(t *testing.T) { s.text(t, features) })
+			t.Run("file", s.file)
 			t.Run("twin", func(t *testing.T) { s.twin(t, features) })
 			if len(s.packets) > 0 {
 				t.Run("packets", s.send)

@@ -21,6 +21,7 @@ import (
 	"fairlead.dev/fairlead/internal/datapath/gate"
 	"fairlead.dev/fairlead/internal/datapath/link"
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
+	"fairlead.dev/fairlead/internal/dump"
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/netnstest"
@@ -54,6 +55,9 @@ func (s *scenario) twin(t *testing.T, features []feature.Feature) {
 	}
 	if c := byNetlink.apply(state); !c.Empty() {
 		t.Errorf("%s: applied twice, the second time changes:\n%s", s.path, c)
+	}
+	if c := byNetlink.diff(throughFile(t, dump.Dump{State: state}).State); !c.Empty() {
+		t.Errorf("%s: of a state that was written and read back the kernel is told:\n%s", s.path, c)
 	}
 	if c := byText.diff(s.state(t, features, byText.netns)); !c.Empty() {
 		t.Errorf("%s: what nft(8) and ip(8) made is not recognised:\n%s", s.path, c)

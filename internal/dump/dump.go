@@ -1,0 +1,180 @@
+// Package dump writes what a node was to a file, and reads it back: its world, of which
+// everything is rendered, and the state that was rendered.
+//
+// A file is one JSON object:
+//
+//	{"version": 1, "world": {…}, "state": […]}
+//
+// World or state may be missing. They have the fields of [world.World] and
+// [datapath.State], as encoding/json has them, but for four things: the pods are a plain
+// list; the node's own are only named, since they are some of these; elements of sets are
+// bytes in base64; and rules are their text and bytecode (package nft says why). A file
+// that has a field which this version does not know, or lacks a part of the world that
+// this one has, is refused: a world read in part would render something else. The
+// version counts what the same names mean.
+//
+// What is read has the shape of a world, no part missing. What it means was checked where
+// it was built, and is not checked again. Texts are UTF-8: of a link's name that is not,
+// each odd byte reads back as U+FFFD.
+package dump
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"slices"
+
+	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/quote"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+const version = 1
+
+// A Dump is what a file holds: either may be nil.
+type Dump struct {
+	World *world.World
+	State datapath.State
+}
+
+type file struct {
+	Version int            `json:"version"`
+	World   *worldFile     `json:"world,omitempty"`
+	State   datapath.State `json:"state,omitempty"`
+}
+
+// worldFile is a world whose pods JSON can tell: its own fields stand before those of the
+// same name inside.
+type worldFile struct {
+	world.World
+	Pods      []*world.Pod
+	LocalPods []world.Key
+}
+
+// Write writes d. Its world has all its parts, as package source builds it.
+func Write(w io.Writer, d Dump) error {
+	f := file{Version: version, State: d.State}
+	if d.World != nil {
+		if err := whole(d.World); err != nil {
+			return err
+		}
+		f.World = &worldFile{World: *d.World, Pods: d.World.Pods.List.Slice()}
+		for _, p := range d.World.LocalPods.List {
+			f.World.LocalPods = append(f.World.LocalPods, p.Key)
+		}
+	}
+	return json.NewEncoder(w).Encode(f)
+}
+
+// Read reads what Write wrote. Its errors are sentences for people.
+func Read(r io.Reader) (Dump, error) {
+	var f file
+	d := json.NewDecoder(&bounded{from: r})
+	d.DisallowUnknownFields()
+	err := d.Decode(&f)
+	if f.Version != 0 && f.Version != version {
+		return Dump{}, fmt.Errorf("the file is of version %d, and this is for version %d: read it with the fairlead that wrote it", f.Version, version)
+	}
+	if err == nil {
+		if _, end := d.Token(); !errors.Is(end, io.EOF) {
+			err = errors.New("something follows the object")
+		}
+	}
+	if err == nil && f.Version == 0 {
+		err = errors.New("it has no version")
+	}
+	if err == nil {
+		err = hollow(reflect.ValueOf(f))
+	}
+	out := Dump{State: f.State}
+	if err == nil && f.World != nil {
+		out.World, err = f.World.world()
+	}
+	if err != nil {
+		return Dump{}, fmt.Errorf("this is no dump of a node: %s", quote.Errors(err))
+	}
+	return out, nil
+}
+
+// optional are the parts that a world need not have.
+var optional = []string{"Node", "Underlay", "Taken"}
+
+func (f *worldFile) world() (*world.World, error) {
+	w := f.World
+	w.Pods, w.LocalPods = &world.Pods{List: world.SortedPods(f.Pods...)}, &world.Sorted[world.Pod]{}
+	for _, key := range f.LocalPods {
+		p, ok := w.Pods.List.Find(func(p *world.Pod) int { return p.Compare(key) })
+		if !ok {
+			return nil, fmt.Errorf("pod %s/%s of LocalPods is not among Pods", key.Namespace, key.Name)
+		}
+		w.LocalPods.List = append(w.LocalPods.List, p)
+	}
+	return &w, whole(&w)
+}
+
+// whole says what part w lacks.
+func whole(w *world.World) error {
+	for part, v := range reflect.ValueOf(w).Elem().Fields() {
+		if v.Kind() == reflect.Pointer && v.IsNil() && !slices.Contains(optional, part.Name) {
+			return fmt.Errorf("the world has no %s", part.Name)
+		}
+	}
+	return nil
+}
+
+// hollow says where in v a list has null for an element: inside there are none.
+func hollow(v reflect.Value) error {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			return hollow(v.Elem())
+		}
+	case reflect.Struct:
+		for field, at := range v.Fields() {
+			if !field.IsExported() {
+				continue
+			}
+			if err := hollow(at); err != nil {
+				return fmt.Errorf("%s: %w", field.Name, err)
+			}
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			at := v.Index(i)
+			if at.Kind() == reflect.Pointer && at.IsNil() {
+				return fmt.Errorf("element %d is null", i)
+			}
+			if err := hollow(at); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// How much is read at most: 100,000 pods with ten labels each are 64 MiB and 1.5 million
+// values. Of {} where a Service is expected a hundred times as much is made, so values
+// have a bound too: 1.5 GB, at the worst. Each but the first of a list is behind a comma.
+const (
+	mostBytes  = 256 << 20
+	mostValues = 4 << 20
+)
+
+// bounded refuses what is too much while nothing is made of it yet.
+type bounded struct {
+	from          io.Reader
+	bytes, values int
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.from.Read(p)
+	b.bytes += n
+	b.values += bytes.Count(p[:n], []byte(","))
+	if b.bytes > mostBytes || b.values > mostValues {
+		return 0, fmt.Errorf("it has more than %d MiB, or more than %d values", mostBytes>>20, mostValues)
+	}
+	return n, err
+}

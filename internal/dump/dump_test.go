@@ -1,0 +1,137 @@
+package dump_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"reflect"
+	"strings"
+	"testing"
+
+	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/datapath/nft"
+	"fairlead.dev/fairlead/internal/dump"
+	"fairlead.dev/fairlead/internal/fill"
+	"fairlead.dev/fairlead/internal/sorted"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// filled is a dump in which every field is something.
+func filled(tb testing.TB) dump.Dump {
+	tb.Helper()
+	labels := map[reflect.Type]func(int) any{
+		reflect.TypeFor[world.Labels](): func(n int) any { return world.NewLabels(map[string]string{"n": string(rune(n))}) },
+	}
+	pods := make([]*world.Pod, 3)
+	(&fill.Filler{Make: labels}).Fill(&pods)
+	// What is read of rules is one word.
+	var rule nft.Rule
+	if text, err := json.Marshal(nft.Rule{nft.Counter(), nft.Drop()}); err != nil || json.Unmarshal(text, &rule) != nil {
+		tb.Fatal(err)
+	}
+	f := fill.Filler{Make: map[reflect.Type]func(int) any{
+		reflect.TypeFor[world.Labels]():             labels[reflect.TypeFor[world.Labels]()],
+		reflect.TypeFor[sorted.List[*world.Pod]]():  func(int) any { return world.SortedPods(pods...) },
+		reflect.TypeFor[*world.Sorted[world.Pod]](): func(int) any { return &world.Sorted[world.Pod]{List: pods[:1]} },
+		reflect.TypeFor[nft.Rule]():                 func(int) any { return rule },
+		reflect.TypeFor[nft.Elements]():             func(int) any { return nft.Protocols(6, 17) },
+	}}
+	var d dump.Dump
+	f.Fill(&d)
+	return d
+}
+
+func write(tb testing.TB, d dump.Dump) []byte {
+	tb.Helper()
+	var b bytes.Buffer
+	if err := dump.Write(&b, d); err != nil {
+		tb.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// No field is left out, also none that is added later.
+func TestEveryFieldReadsBack(t *testing.T) {
+	t.Parallel()
+	d := filled(t)
+	for name, some := range map[string]dump.Dump{"both": d, "world": {World: d.World}, "state": {State: d.State}, "none": {}} {
+		back, err := dump.Read(bytes.NewReader(write(t, some)))
+		if err != nil || !reflect.DeepEqual(back, some) {
+			t.Errorf("%s: %v\n%s\ncame back as\n%s", name, err, write(t, some), write(t, back))
+		}
+	}
+	back, err := dump.Read(bytes.NewReader(write(t, d)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	local := back.World.LocalPods.List[0]
+	if p, _ := back.World.Pods.List.Find(func(p *world.Pod) int { return p.Compare(local.Key) }); p != local {
+		t.Error("the node's own pods are no longer among the pods")
+	}
+}
+
+// What nobody wrote, or something else than this version, is refused with a sentence.
+func TestWhatIsNoDumpIsRefused(t *testing.T) {
+	t.Parallel()
+	whole := string(write(t, filled(t)))
+	changed := func(old, now string) string {
+		if !strings.Contains(whole, old) {
+			t.Fatalf("%s is not in %s", old, whole)
+		}
+		return strings.Replace(whole, old, now, 1)
+	}
+	for _, tt := range []struct{ file, want string }{
+		{"", "EOF"},
+		{"[]", "array"},
+		{"{}", "it has no version"},
+		{whole[:len(whole)/2], "unexpected EOF"},
+		{whole + "{}", "something follows"},
+		{changed(`"version":1`, `"version":2`), "of version 2, and this is for version 1"},
+		{changed(`"version":1`, `"version":2,"later":true`), "of version 2"},
+		{changed(`"VNI":`, `"VNJ":`), `unknown field "VNJ"`},
+		{changed(`"text":`, `"words":`), `unknown field "words"`},
+		{changed(`"Peers":{"Nodes":[`, `"Peers":{"Nodes":[null,`), "World: World: Peers: Nodes: element 0 is null"},
+		{changed(`"Pods":[{"Namespace"`, `"Pods":[null,{"Namespace"`), "Pods: element 0 is null"},
+		{changed(`"state":[`, `"state":[null,`), "State: element 0 is null"},
+		{changed(`"Links":[{`, `"Links":[null,{`), "State: Links: element 0 is null"},
+		{`{"version": 1, "world": {}}`, "the world has no Peers"},
+		{changed(`"LocalPods":[`, `"LocalPods":[{"Namespace":"a","Name":"b"},`), "pod a/b of LocalPods is not among Pods"},
+		{`{"version": 1, "` + strings.Repeat("x", 100_000) + `": 1}`, "… (of 1000"},
+	} {
+		_, err := dump.Read(strings.NewReader(tt.file))
+		if err == nil || !strings.Contains(err.Error(), tt.want) || len(err.Error()) > 2000 {
+			t.Errorf("%.200s: error %v, want one with %q", tt.file, err, tt.want)
+		}
+	}
+	if err := dump.Write(io.Discard, dump.Dump{World: &world.World{}}); err == nil {
+		t.Error("a world without its parts is written, and nobody could read it")
+	}
+}
+
+// Of whatever is read, there is a sentence about it or a dump; and that is written and
+// read again as the same.
+func FuzzRead(f *testing.F) {
+	whole := write(f, filled(f))
+	f.Add(whole)
+	f.Add(write(f, dump.Dump{State: datapath.State{{}}}))
+	f.Add([]byte(`{"version": 1, "state": [{"Tables": [{"Chains": [{"Rules": [{}, null]}], "Sets": [{"Elements": [{"end": "/w=="}, {}]}]}]}]}`))
+	f.Add(bytes.ReplaceAll(whole, []byte("{"), []byte("[")))
+	f.Fuzz(func(t *testing.T, file []byte) {
+		d, err := dump.Read(bytes.NewReader(file))
+		if err != nil {
+			if len(err.Error()) > 2000 {
+				t.Errorf("a sentence of %d bytes", len(err.Error()))
+			}
+			return
+		}
+		_, _ = d.State.NFT(), d.State.IP()
+		again := write(t, d)
+		back, err := dump.Read(bytes.NewReader(again))
+		if err != nil || !bytes.Equal(again, write(t, back)) {
+			t.Errorf("%s\nis read back as\n%s (%v)", again, write(t, back), err)
+		}
+		if c := datapath.DiffStates(d.State, back.State); !c.Empty() {
+			t.Errorf("what was read back differs:\n%s", c)
+		}
+	})
+}
