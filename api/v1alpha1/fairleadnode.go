@@ -2,7 +2,7 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// A FairleadNode is what the agent of a node tells the cluster.
+// A FairleadNode is the status that the agent of a node reports to the cluster.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -30,19 +30,21 @@ type FairleadNodeList struct {
 
 // FairleadNodeStatus is what the agent of a node last saw and did.
 type FairleadNodeStatus struct {
-	// ObservedRevision is that of the objects' source that the agent last read.
+	// ObservedRevision is the revision of the objects' source that the agent last
+	// read.
 	ObservedRevision int64 `json:"observedRevision"`
-	// AppliedRevision is the one that it last made true.
+	// AppliedRevision is the revision that the agent last applied.
 	AppliedRevision int64 `json:"appliedRevision"`
-	// OverlayAddresses carry the node's end of the overlay, at most one of each
-	// family, that of the tunnel first. Absent where overlay.interface is not set:
-	// the Node's InternalIPs do then.
+	// OverlayAddresses are the node's addresses that carry the overlay, at most one
+	// of each family, that of the tunnel first. Absent if overlay.interface is not
+	// set: then peers use the Node's InternalIPs.
 	//
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=2
 	// +kubebuilder:validation:items:MaxLength=64
 	OverlayAddresses []string `json:"overlayAddresses,omitempty"`
-	// Overlay is what is in force on the node. Other agents compare it with theirs.
+	// Overlay has the overlay settings in force on the node. Other agents compare
+	// them with theirs.
 	Overlay *OverlayInForce `json:"overlay,omitempty"`
 	// Version of the agent.
 	//
@@ -61,21 +63,21 @@ type FairleadNodeStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
-	// Problems in objects, as this node sees them: first those of the whole node, and as
-	// many as have room.
+	// Problems are configuration errors in objects, as this node sees them: those of
+	// the whole node first, then as many as fit.
 	//
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=100
 	Problems []Problem `json:"problems,omitempty"`
-	// MoreProblems is how many there are besides those listed.
+	// MoreProblems is the number of problems that are not listed.
 	MoreProblems int64 `json:"moreProblems,omitempty"`
-	// Capabilities of the node's kernel, as the agent tried them out when it started.
+	// Capabilities of the node's kernel, as the agent tested them when it started.
 	//
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=32
 	Capabilities []Capability `json:"capabilities,omitempty"`
-	// Counters are told some minutes late when nothing else changes.
+	// Counters are updated some minutes late if nothing else changes.
 	//
 	// +optional
 	Counters Counters `json:"counters,omitzero"`
@@ -84,7 +86,8 @@ type FairleadNodeStatus struct {
 // OverlayInForce is how a node's packets travel to others: its settings, with every
 // default filled in.
 type OverlayInForce struct {
-	// Mode is the way to other nodes' pods. With "none" there is nothing else.
+	// Mode is how packets reach other nodes' pods. With "none" the other fields are
+	// absent.
 	//
 	// +kubebuilder:validation:Enum=vxlan;direct;hybrid;none
 	Mode string `json:"mode"`
@@ -125,9 +128,9 @@ type Capability struct {
 	//
 	// +kubebuilder:validation:MaxLength=64
 	Name string `json:"name"`
-	// Available: the agent has seen the kernel do it.
+	// Available is true if the agent's test succeeded.
 	Available bool `json:"available"`
-	// Reason why not, where it is not available.
+	// Reason why it is not available.
 	//
 	// +kubebuilder:validation:MaxLength=512
 	Reason string `json:"reason,omitempty"`
@@ -135,21 +138,21 @@ type Capability struct {
 
 // Counters are a few figures of a node. All others are metrics of its agent.
 type Counters struct {
-	// Attachments are the pods' interfaces that are wired to the node.
+	// Attachments is the number of pods' interfaces that are attached on the node.
 	Attachments int64 `json:"attachments,omitempty"`
-	// Peers are the other nodes that the agent knows.
+	// Peers is the number of other nodes that the agent knows.
 	Peers int64 `json:"peers,omitempty"`
-	// DriftRepairs is what others changed of Fairlead's in the kernel and was put
-	// back, since the agent started.
+	// DriftRepairs is the number of changes by others to what is Fairlead's in the
+	// kernel that the agent has repaired since it started.
 	DriftRepairs int64 `json:"driftRepairs,omitempty"`
-	// SNATPortUsePercent is the part of the source ports, 0 to 100, that the fullest
-	// destination takes.
+	// SNATPortUsePercent is the share of the source ports, 0 to 100, in use towards
+	// the fullest destination.
 	SNATPortUsePercent int64 `json:"snatPortUsePercent,omitempty"`
 }
 
-// A Problem is a mistake in an object, in words.
+// A Problem is a configuration error in an object, in words.
 type Problem struct {
-	// Object that the mistake is in: its kind, and its name or NAMESPACE/NAME.
+	// Object with the error: its kind, and its name or NAMESPACE/NAME.
 	//
 	// +kubebuilder:validation:MaxLength=384
 	Object string `json:"object"`
@@ -161,11 +164,11 @@ type Problem struct {
 	//
 	// +kubebuilder:validation:MaxLength=512
 	Reason string `json:"reason"`
-	// Hint is the way out.
+	// Hint is what to do about it.
 	//
 	// +kubebuilder:validation:MaxLength=512
 	Hint string `json:"hint,omitempty"`
-	// Source is the file that the object was read from, where it was one.
+	// Source is the file that the object was read from, if it was a file.
 	//
 	// +kubebuilder:validation:MaxLength=384
 	Source string `json:"source,omitempty"`

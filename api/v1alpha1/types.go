@@ -30,11 +30,11 @@ func AddToScheme(s *runtime.Scheme) error {
 // named after a node applies to that node, field by field over the default.
 const DefaultConfig = "default"
 
-// An AgentConfig holds the settings of the agents: those of all nodes if it is
-// named default, and of one node if it is named after it.
+// An AgentConfig holds the settings of the agents: of all nodes if it is named
+// default, or of one node if it is named after that node.
 //
-// The schema has no defaults. A field that is left out is not one with its
-// default: on a node's AgentConfig it means what the default AgentConfig says.
+// The schema has no defaults. A field that is left out of a node's AgentConfig has
+// the value of the default AgentConfig.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -54,8 +54,8 @@ type AgentConfig struct {
 
 // AgentConfigStatus is what became of an AgentConfig.
 type AgentConfigStatus struct {
-	// Conditions of the object. Accepted is True while no node finds a mistake in
-	// it; else its message names the field, what is wrong, and on how many nodes.
+	// Conditions of the object. Accepted is True while no node finds an error in it.
+	// Otherwise its message names the field, what is wrong, and on how many nodes.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -81,17 +81,17 @@ type AgentConfigSpec struct {
 	// Overlay says how packets travel between nodes.
 	// +optional
 	Overlay *Overlay `json:"overlay,omitempty"`
-	// NodeSNATRandomizePorts chooses source ports at random for pods that leave
-	// the cluster with the node's address. Default true where
-	// pods read one clock for timestamps (podTCPTimestamps), else false: their own
+	// NodeSNATRandomizePorts chooses source ports at random for pods' connections
+	// that leave the cluster with the node's address. Default true where pods read
+	// one clock for timestamps (podTCPTimestamps: monotonic), else false: pods' own
 	// ports are kept where they are free.
 	// +optional
 	NodeSNATRandomizePorts *bool `json:"nodeSNATRandomizePorts,omitempty"`
-	// NodeSNATPortRange is where these ports come from: "auto" (default; the
-	// node's ip_local_port_range less NodePort, NodePortLocal and
+	// NodeSNATPortRange is the range of these ports: "auto" (default; the node's
+	// ip_local_port_range without NodePort, NodePortLocal and
 	// ip_local_reserved_ports), LOW-HIGH, or "kernel" (1024-65535).
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="self in ['auto', 'kernel'] || self.matches('^[0-9]{1,5}-[0-9]{1,5}$')",message="is no port range: write LOW-HIGH, such as 32768-60999, or auto, or kernel"
+	// +kubebuilder:validation:XValidation:rule="self in ['auto', 'kernel'] || self.matches('^[0-9]{1,5}-[0-9]{1,5}$')",message="invalid port range: write LOW-HIGH, such as 32768-60999, or auto, or kernel"
 	NodeSNATPortRange *PortRange `json:"nodeSNATPortRange,omitempty"`
 	// NonMasqueradeCIDRs are destinations outside the cluster towards which pods
 	// keep their own addresses; at most 1024.
@@ -102,9 +102,9 @@ type AgentConfigSpec struct {
 	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="is no CIDR: write an address and a prefix length, such as 192.0.2.0/24"
 	// +kubebuilder:validation:items:XValidation:rule="!isCIDR(self) || cidr(self).masked() == cidr(self)",message="has bits set behind its prefix: write zeros there, such as in 192.0.2.0/24"
 	NonMasqueradeCIDRs []string `json:"nonMasqueradeCIDRs,omitempty"`
-	// ClusterCIDRs bound what other nodes may have: the pods' networks, and where
-	// this node's address is in them the nodes' networks too; at most 1024. Default:
-	// anything but what the node itself uses.
+	// ClusterCIDRs limit the pod CIDRs and addresses of other nodes; at most 1024.
+	// List the pods' networks. If this node's address is in the list, other nodes'
+	// addresses must be too. Default: anything but what the node itself uses.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=1024
@@ -112,37 +112,37 @@ type AgentConfigSpec struct {
 	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="is no CIDR: write an address and a prefix length, such as 10.244.0.0/16"
 	// +kubebuilder:validation:items:XValidation:rule="!isCIDR(self) || cidr(self).masked() == cidr(self)",message="has bits set behind its prefix: write zeros there, such as in 10.244.0.0/16"
 	ClusterCIDRs []string `json:"clusterCIDRs,omitempty"`
-	// NodePortLocal gives pods that Services select ports of their node.
+	// NodePortLocal allocates ports of the node to pods that Services select.
 	// +optional
 	NodePortLocal *NodePortLocal `json:"nodePortLocal,omitempty"`
-	// NodeSNATPortBlock is how many ports of that range each pod has to itself, 1
-	// to 32768; 0 (default): all pods share the range.
+	// NodeSNATPortBlock is the number of ports of that range that each pod has to
+	// itself, 1 to 32768; 0 (default): all pods share the range.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=32768
 	NodeSNATPortBlock *int `json:"nodeSNATPortBlock,omitempty"`
-	// DisableTXChecksumOffload has the CPU fill in the checksums of packets that
-	// enter the tunnel, for interfaces that get them wrong. Default false.
+	// DisableTXChecksumOffload turns off transmit checksum offload for the tunnel,
+	// for interfaces that compute these checksums wrongly. Default false.
 	// +optional
 	DisableTXChecksumOffload *bool `json:"disableTXChecksumOffload,omitempty"`
-	// CNI says how the container runtime is shown the pod network.
+	// CNI has settings of the CNI configuration that the agent installs.
 	// +optional
 	CNI *CNI `json:"cni,omitempty"`
-	// AcceptForwarding keeps two rules at the head of each family's FORWARD chain of
-	// nftables-backed iptables, which accept what comes from pods and what goes to
-	// them: for nodes whose policy there is to drop, as Docker makes it. Default false.
+	// AcceptForwarding keeps two rules at the top of each family's FORWARD chain of
+	// nftables-backed iptables. They accept packets from pods and to pods, for nodes
+	// whose policy there is DROP, as Docker sets it. Default false.
 	// +optional
 	AcceptForwarding *bool `json:"acceptForwarding,omitempty"`
-	// PodTCPTimestamps says what the timestamps of pods' TCP connections count from:
-	// "monotonic" (default; all pods of a node read one clock, so that a server in
-	// TIME_WAIT takes a source port that comes back, and learns how long the node has
-	// been up), "random" (every address pair or connection has an offset of its own) or
-	// "keep" (as the kernel and each pod have it). A pod with a value of its own keeps it.
+	// PodTCPTimestamps chooses the base of pods' TCP timestamps. "monotonic"
+	// (default): all pods of a node read one clock, so that a server in TIME_WAIT
+	// accepts a reused source port; it also learns how long the node has been up.
+	// "random": every address pair or connection has an offset of its own. "keep": as
+	// the kernel and each pod have it. A pod with a value of its own keeps it.
 	// +optional
 	// +kubebuilder:validation:Enum=monotonic;random;keep
 	PodTCPTimestamps *string `json:"podTCPTimestamps,omitempty"`
-	// PodTCPReuse lets pods use a port again for a new connection while their own end of
-	// the last is in TIME_WAIT, where its timestamps allow (net.ipv4.tcp_tw_reuse=1).
+	// PodTCPReuse lets pods reuse a port for a new connection while their own end of
+	// the last one is in TIME_WAIT, if timestamps allow (net.ipv4.tcp_tw_reuse=1).
 	// Default false: as the kernel and each pod have it.
 	// +optional
 	PodTCPReuse *bool `json:"podTCPReuse,omitempty"`
@@ -155,16 +155,15 @@ type AgentConfigSpec struct {
 	// the node has it.
 	// +optional
 	HostTCPReuse *bool `json:"hostTCPReuse,omitempty"`
-	// EgressSNATRandomizePorts is a name that is settled for what is still to come:
-	// only false so far.
+	// EgressSNATRandomizePorts is reserved for a later version: only false so far.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="!self",message="is not offered yet: write false, or leave it out"
 	EgressSNATRandomizePorts *bool `json:"egressSNATRandomizePorts,omitempty"`
-	// EgressSNATPortRange is another: only "auto" so far.
+	// EgressSNATPortRange is reserved for a later version: only "auto" so far.
 	// +optional
 	// +kubebuilder:validation:Enum=auto
 	EgressSNATPortRange *string `json:"egressSNATPortRange,omitempty"`
-	// Policy says what becomes of connections when policies change.
+	// Policy says what happens to connections when network policies change.
 	// +optional
 	Policy *Policy `json:"policy,omitempty"`
 	// Features switches single features off: NAME: false. They are guard, hostport,
@@ -175,11 +174,11 @@ type AgentConfigSpec struct {
 	Features map[string]bool `json:"features,omitempty"`
 }
 
-// CNI says how the container runtime is shown the pod network.
+// CNI has settings of the CNI configuration that the agent installs.
 type CNI struct {
-	// Exclusive keeps other plugins out of the agent's network configuration. With
-	// false it leaves those that others append there, such as a mesh's: they are called
-	// after Fairlead. Default true.
+	// Exclusive removes other plugins from the agent's network configuration. With
+	// false it keeps plugins that others append there, such as a mesh's: the runtime
+	// calls them after Fairlead. Default true.
 	// +optional
 	Exclusive *bool `json:"exclusive,omitempty"`
 }
@@ -187,21 +186,22 @@ type CNI struct {
 // A PortRange is LOW-HIGH: two ports from 1 to 65535, the lower one first.
 //
 // +kubebuilder:validation:MaxLength=11
-// +kubebuilder:validation:XValidation:rule="!self.matches('^[0-9]{1,5}-[0-9]{1,5}$') || self.split('-').all(p, int(p) >= 1 && int(p) <= 65535)",message="is no port range: ports are 1 to 65535"
+// +kubebuilder:validation:XValidation:rule="!self.matches('^[0-9]{1,5}-[0-9]{1,5}$') || self.split('-').all(p, int(p) >= 1 && int(p) <= 65535)",message="invalid port range: ports are 1 to 65535"
 // +kubebuilder:validation:XValidation:rule="!self.matches('^[0-9]{1,5}-[0-9]{1,5}$') || int(self.split('-')[0]) <= int(self.split('-')[1])",message="runs backwards: write the lower port first"
 type PortRange = string
 
 // Overlay says how packets travel between nodes.
 type Overlay struct {
-	// Mode is the way to other nodes' pods: "vxlan" (default; in a tunnel), "direct"
-	// (by routes to the nodes' addresses), "hybrid" (direct to nodes on the same
-	// network, in a tunnel to others) or "none" (another CNI owns the pod network).
+	// Mode is how packets reach other nodes' pods: "vxlan" (default; in a tunnel),
+	// "direct" (by routes to the nodes' addresses), "hybrid" (direct to nodes on the
+	// same network, in a tunnel to others) or "none" (another CNI owns the pod
+	// network).
 	// +optional
 	// +kubebuilder:validation:Enum=vxlan;direct;hybrid;none
 	Mode *string `json:"mode,omitempty"`
-	// Interface is the one whose address carries the overlay: its name, a pattern
-	// such as "eth*" or "eth[0-3]", or a CIDR that has its address. Default: the
-	// one with the node's first InternalIP.
+	// Interface whose address carries the overlay: its name, a pattern such as "eth*"
+	// or "eth[0-3]", or a CIDR that contains its address. Default: the interface with
+	// the node's first InternalIP.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:XValidation:rule="!self.contains('/') || isCIDR(self)",message="is no CIDR: write an address and a prefix length, such as 192.0.2.0/24"
@@ -223,8 +223,8 @@ type Overlay struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	Port *int `json:"port,omitempty"`
-	// MTU of the pod network in bytes, 1280 to 65535; 0 (default) derives it from
-	// the interface that carries the overlay.
+	// MTU of the pod network in bytes, 1280 to 65535; 0 (default) derives it from the
+	// paths to the other nodes.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=65535
@@ -232,34 +232,35 @@ type Overlay struct {
 	MTU *int `json:"mtu,omitempty"`
 }
 
-// NodePortLocal gives pods that Services select ports of their node.
+// NodePortLocal allocates ports of the node to pods that Services select.
 type NodePortLocal struct {
-	// Enabled has them given, and keeps them out of the automatic SNAT range. Default
-	// true.
+	// Enabled turns NodePortLocal on, and keeps its ports out of the automatic SNAT
+	// range. Default true.
 	// +optional
 	Enabled *bool `json:"enabled,omitempty"`
-	// PortRange is LOW-HIGH, apart from net.ipv4.ip_local_port_range and from the
-	// ports of Services. Default 61000-62000.
+	// PortRange is LOW-HIGH. It should share no ports with
+	// net.ipv4.ip_local_port_range and with the ports of Services. Default
+	// 61000-62000.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9]{1,5}-[0-9]{1,5}$')",message="is no port range: write LOW-HIGH, such as 61000-62000"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9]{1,5}-[0-9]{1,5}$')",message="invalid port range: write LOW-HIGH, such as 61000-62000"
 	PortRange *PortRange `json:"portRange,omitempty"`
-	// MaxPerPod is how many mappings a pod has at most, 1 to 2000; those of each family
-	// and protocol count. Default 100.
+	// MaxPerPod is the largest number of mappings of a pod, 1 to 2000; each family
+	// and protocol counts. Default 100.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=2000
 	MaxPerPod *int `json:"maxPerPod,omitempty"`
-	// MaxPerNamespace is how many mappings the pods of one namespace have at most on
-	// each node, 1 to 393210. Default 1000.
+	// MaxPerNamespace is the largest number of mappings of the pods of one namespace
+	// on each node, 1 to 393210. Default 1000.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=393210
 	MaxPerNamespace *int `json:"maxPerNamespace,omitempty"`
 }
 
-// Policy says what becomes of connections when policies change.
+// Policy says what happens to connections when network policies change.
 type Policy struct {
-	// OnNewDenial says whether a connection that a new policy denies goes on: only
+	// OnNewDenial says whether a connection that a new policy denies continues: only
 	// "keep" so far.
 	// +optional
 	// +kubebuilder:validation:Enum=keep

@@ -300,7 +300,7 @@ func ParsePortRange(s string) (r world.PortRange, reason, hint string) {
 	h, errHigh := strconv.ParseUint(high, 10, 16)
 	switch {
 	case !found || errLow != nil || errHigh != nil || max(len(low), len(high)) > len("65535"):
-		return r, quote.Of(s) + " is no port range", form
+		return r, "invalid port range " + quote.Of(s), form
 	case l == 0:
 		return r, fmt.Sprintf("%s begins with port 0, which is none", s), "begin with 1 or more"
 	case l > h:

@@ -17,8 +17,8 @@ var update = flag.Bool("update", false, "write docs/api.md")
 
 const preface = `# Objects
 
-Every field of Fairlead's own kinds, group ` + "`fairlead.dev/v1alpha1`" + `. All are of the whole cluster and have no
-namespace. This page is made of the comments in api/v1alpha1 by ` + "`make generate`" + `.
+Every field of Fairlead's own kinds, group ` + "`fairlead.dev/v1alpha1`" + `. All kinds are
+cluster-scoped. ` + "`make generate`" + ` writes this page from the comments in api/v1alpha1.
 `
 
 // The page lists every field, in the words of the Go types.
