@@ -22,17 +22,17 @@ func controllerCommand() *cobra.Command {
 	var level string
 	cmd := &cobra.Command{
 		Use:   "controller",
-		Short: "Write what needs one writer in the cluster: conditions of objects that all nodes read",
-		Long: `Write what needs one writer in the cluster: conditions of objects that all nodes read.
+		Short: "Write cluster-wide status: conditions of objects that all nodes read",
+		Long: `Write cluster-wide status: conditions of objects that all nodes read.
 
-Every agent tells in its report what is wrong with an AgentConfig. The controller puts
-that together and writes it as the condition Accepted of the object. Several may run: one
-leads, by a Lease or the lock of a directory, and the others wait. Nodes and pods do not
-need it: without a controller there is a network, and no conditions.
+Every agent reports what is wrong with an AgentConfig. The controller collects that and
+writes it as the condition Accepted of the object. Several may run: one leads (leader
+election by a Lease, or by the lock of a directory), and the others wait. Nodes and pods
+do not need it: without a controller there is a network, and no conditions.
 
-Objects come from an API server where --kubeconfig or --api-server names one, and in a
-pod with a service account; otherwise from a directory of manifests, and what is written
-goes beside the agents' reports.`,
+Objects come from an API server if --kubeconfig or --api-server names one, or in a pod
+with a service account. Otherwise they come from a directory of manifests, and conditions
+are written beside the agents' reports.`,
 		Example: `  fairlead controller --kubeconfig /etc/fairlead/kubeconfig
   fairlead controller --objects /etc/fairlead/objects --reports /var/lib/fairlead/reports`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -51,8 +51,8 @@ goes beside the agents' reports.`,
 	}
 	f := cmd.Flags()
 	from.add(f)
-	f.StringVar(&c.Namespace, "namespace", ownNamespace(), "namespace of the Lease by which one controller leads ($POD_NAMESPACE, or that of the pod's service account)")
-	f.StringVar(&c.MetricsAddress, "metrics-address", "127.0.0.1:9469", "address of metrics and health; empty: none")
+	f.StringVar(&c.Namespace, "namespace", ownNamespace(), "namespace of the Lease for leader election ($POD_NAMESPACE, or that of the pod's service account)")
+	f.StringVar(&c.MetricsAddress, "metrics-address", "127.0.0.1:9469", "address to serve metrics and health on; empty: none")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	return cmd
 }

@@ -11,9 +11,9 @@ import (
 func diffCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "diff",
-		Short: "Print what this node's kernel lacks of what it must hold",
-		Long: `Print what this node's kernel lacks of what it must hold, as the commands that
-would mend it. The exit code is 0 if there is no difference, 1 otherwise.`,
+		Short: "Print how this node's kernel differs from the desired state",
+		Long: `Print how this node's kernel differs from the desired state, as the commands that
+would repair it. The exit code is 0 if there is no difference, 1 otherwise.`,
 		Example: "  fairlead diff",
 	}
 	socket, output := socketFlag(cmd), outputFlag(cmd)

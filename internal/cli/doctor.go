@@ -26,8 +26,8 @@ The exit code is 0 if nothing fails, 1 otherwise.`,
   fairlead doctor -o json | jq '.findings[] | select(.status != "ok")'`,
 	}
 	socket, output := socketFlag(cmd), outputFlag(cmd)
-	pod := cmd.Flags().String("pod", "", "also connect to every port of the node that leads to the pod `NAMESPACE/NAME`")
-	probe := cmd.Flags().Bool("probe", false, "also try what pods do not do as it is: whether their addresses would pass between the nodes without the tunnel")
+	pod := cmd.Flags().String("pod", "", "also connect to every port of the node that is DNATed to the pod `NAMESPACE/NAME`")
+	probe := cmd.Flags().Bool("probe", false, "also check whether pods' addresses would pass between the nodes without the tunnel")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := checkOutput(*output); err != nil {
 			return err

@@ -22,13 +22,13 @@ func labCommand() *cobra.Command {
 	name := lab.DefaultName
 	c := &cobra.Command{
 		Use:   "lab",
-		Short: "A whole cluster on this machine, out of network namespaces",
-		Long: `A whole cluster on this machine, out of network namespaces: nodes that run the
+		Short: "A whole cluster on this machine, made of network namespaces",
+		Long: `A whole cluster on this machine, made of network namespaces: nodes that run the
 real agent, pods, hosts outside the cluster and firewalls. It needs root and
 leaves nothing behind when it is taken down.
 
-Several labs stand beside each other under different names. They are kept in
-/run/fairlead/lab, or where $FAIRLEAD_LAB_DIR says.`,
+Several labs can exist side by side under different names. They are kept in
+/run/fairlead/lab, or in $FAIRLEAD_LAB_DIR.`,
 		Example: `  fairlead lab up
   fairlead lab demo
   fairlead lab exec node/n1 -- fairlead doctor
@@ -95,7 +95,7 @@ func labUp(open opener) *cobra.Command {
 		},
 	}
 	c.Flags().StringVarP(&file, "file", "f", "", "lab.yaml to read")
-	c.Flags().DurationVar(&timeout, "timeout", time.Minute, "how long the agents may take to be ready")
+	c.Flags().DurationVar(&timeout, "timeout", time.Minute, "how long to wait for the agents to be ready")
 	return c
 }
 
@@ -137,7 +137,7 @@ func sentences(problems []world.Problem) string {
 func labDown(open opener) *cobra.Command {
 	return &cobra.Command{
 		Use:     "down",
-		Short:   "Take the lab down; nothing of it stays",
+		Short:   "Remove the lab and all that belongs to it",
 		Example: "  fairlead lab down",
 		RunE: func(_ *cobra.Command, _ []string) error {
 			l, err := open()

@@ -15,7 +15,7 @@ import (
 func labDemo(open opener) *cobra.Command {
 	return &cobra.Command{
 		Use:     "demo",
-		Short:   "Run pods in the lab, connect them, and show who sees whom",
+		Short:   "Run pods in the lab, connect them, and show which addresses are seen",
 		Example: "  fairlead lab up && fairlead lab demo",
 		RunE: func(c *cobra.Command, _ []string) error {
 			l, err := open()

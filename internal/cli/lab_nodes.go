@@ -100,7 +100,7 @@ func labVerbs(open opener, v verbs) *cobra.Command {
 func labLink(open opener) *cobra.Command {
 	return &cobra.Command{
 		Use:     "link NODE up|down",
-		Short:   "Give a node's link its carrier, or take it",
+		Short:   "Set the carrier of a node's link up or down",
 		Example: "  fairlead lab link n1 down",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -126,10 +126,10 @@ func labEcho() *cobra.Command {
 	var s echo.Server
 	c := &cobra.Command{
 		Use:   "echo",
-		Short: "Tell every peer its address and port, over TCP, UDP and HTTP",
-		Long: `Tell every peer its address and port, over TCP, UDP and HTTP. A TCP peer gets
-a line and then back whatever it sends; a datagram and a GET are answered with
-the line. Without flags: TCP and UDP port 8080 and HTTP port 80.`,
+		Short: "Answer every client with its address and port, over TCP, UDP and HTTP",
+		Long: `Answer every client with its address and port, over TCP, UDP and HTTP. A TCP
+client gets a line, and then back whatever it sends. A datagram and a GET are answered
+with the line. Without flags: TCP and UDP port 8080 and HTTP port 80.`,
 		Example: `  fairlead lab echo
   fairlead lab echo --tcp :9000 --http :9001`,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -143,7 +143,7 @@ the line. Without flags: TCP and UDP port 8080 and HTTP port 80.`,
 			})
 		},
 	}
-	c.Flags().StringSliceVar(&s.TCP, "tcp", nil, "ADDR:PORT to listen on, several times if need be")
+	c.Flags().StringSliceVar(&s.TCP, "tcp", nil, "ADDR:PORT to listen on; may be repeated")
 	c.Flags().StringSliceVar(&s.UDP, "udp", nil, "the same for UDP")
 	c.Flags().StringSliceVar(&s.HTTP, "http", nil, "the same for HTTP")
 	return c

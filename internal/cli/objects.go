@@ -30,15 +30,15 @@ type objectsFlags struct {
 
 func (o *objectsFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&o.objects, "objects", "/etc/fairlead/objects", "directory of manifests")
-	f.StringVar(&o.reports, "reports", "", "directory of all nodes' reports; empty: none is written or read")
-	f.StringVar(&o.kubeconfig, "kubeconfig", "", "file that says how to reach the API server; empty, in a pod: its service account")
-	f.StringVar(&o.server, "api-server", "", "URL of the API server, in the place of the one found there, such as one that does not need kube-proxy")
+	f.StringVar(&o.reports, "reports", "", "directory of all nodes' status reports; empty: write and read none")
+	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file for the API server; empty, in a pod: its service account")
+	f.StringVar(&o.server, "api-server", "", "URL of the API server, overriding the one found there, such as one that does not need kube-proxy")
 }
 
 // addAgents adds those that only an agent has.
 func (o *objectsFlags) addAgents(f *pflag.FlagSet) {
-	f.StringVar(&o.config, "config", "", "file with the AgentConfig default that counts while the API server has none; empty: the usual settings")
-	f.StringVar(&o.pods, "watch-pods", "", "watch the pods of this node or of the whole cluster, node or cluster, whether features need them or not: to measure what that costs")
+	f.StringVar(&o.config, "config", "", "file with the AgentConfig default that counts while the API server has none; empty: default settings")
+	f.StringVar(&o.pods, "watch-pods", "", "watch the pods of this node (node) or of the whole cluster (cluster) even if no feature needs them: to measure what that costs")
 }
 
 // asksServer reports whether objects come from an API server.

@@ -20,17 +20,17 @@ import (
 func renderCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "render",
-		Short: "Print what a node must hold: rules, links, routes",
-		Long: `Print what a node must hold: rules, links, routes.
+		Short: "Print a node's desired state: rules, links, routes",
+		Long: `Print a node's desired state: rules, links, routes.
 
-With -f, from manifests, for any node, on any machine and without privileges; the
-node's kernel is then taken to be an ordinary one. Without, from this node's agent.`,
+With -f it reads manifests, for any node, on any machine and without privileges, and
+assumes an ordinary kernel. Without -f it asks this node's agent.`,
 		Example: `  fairlead render
   fairlead render -f ./manifests --node n1`,
 	}
 	socket, output := socketFlag(cmd), outputFlag(cmd)
 	path := cmd.Flags().StringP("filename", "f", "", "a file or directory of manifests")
-	node := cmd.Flags().String("node", "", "the node to render for, with -f; may be left out if there is one only")
+	node := cmd.Flags().String("node", "", "the node to render for, with -f; may be left out if there is only one")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := checkOutput(*output); err != nil {
 			return err

@@ -30,17 +30,16 @@ func uninstallCommand() *cobra.Command {
 	var dryRun, yes, wait bool
 	cmd := &cobra.Command{
 		Use:   "uninstall",
-		Short: "Take everything of Fairlead's from this node, and leave what was there before",
-		Long: `Take everything of Fairlead's from this node, and leave what was there before.
+		Short: "Remove everything of Fairlead's from this node, and restore what was there before",
+		Long: `Remove everything of Fairlead's from this node, and restore what was there before.
 
-That is: its rules, links, routes and neighbours in the kernel; its files in the CNI
-directories; its address book and its socket. Kernel settings that the agent changed
-since the machine started become what they were, unless somebody else changed them
-meanwhile. Each step is printed as the command that would do it. The second time there
-is nothing left to do.
+It removes Fairlead's rules, links, routes and neighbours in the kernel, its files in the
+CNI directories, its IPAM state and its socket. It restores kernel settings that the agent
+changed since the machine booted, unless somebody else changed them meanwhile. Each step is
+printed as the command that would do it. A second run has nothing to do.
 
-Stop the agent first, and whatever would start it again. Pods whose network is Fairlead's
-lose it, so drain the node, or accept that with --yes.`,
+Stop the agent first, and whatever would restart it. Pods whose network is Fairlead's lose
+it, so drain the node, or accept that with --yes.`,
 		Example: `  fairlead uninstall --dry-run
   kubectl drain n1 --ignore-daemonsets && ssh n1 fairlead uninstall
   fairlead uninstall --yes`,
@@ -48,14 +47,14 @@ lose it, so drain the node, or accept that with --yes.`,
 	f := cmd.Flags()
 	socket := socketFlag(cmd)
 	f.StringVar(&u.stateDir, "state-dir", fromEnvironment("FAIRLEAD_STATE_DIR", cni.DefaultStateDir),
-		"directory of the address book ($FAIRLEAD_STATE_DIR)")
+		"directory of the IPAM state ($FAIRLEAD_STATE_DIR)")
 	f.StringVar(&u.cniConfDir, "cni-conf-dir", fromEnvironment("FAIRLEAD_CNI_CONF_DIR", "/etc/cni/net.d"),
 		"where the container runtime looks for network configurations ($FAIRLEAD_CNI_CONF_DIR)")
 	f.StringVar(&u.cniBinDir, "cni-bin-dir", fromEnvironment("FAIRLEAD_CNI_BIN_DIR", "/opt/cni/bin"),
 		"where the container runtime looks for CNI plugins ($FAIRLEAD_CNI_BIN_DIR)")
 	f.BoolVar(&dryRun, "dry-run", false, "print the commands and do nothing")
-	f.BoolVar(&yes, "yes", false, "go on although pods lose their network")
-	f.BoolVar(&wait, "wait", false, "when all is done, wait to be stopped: for a container that would be started again")
+	f.BoolVar(&yes, "yes", false, "continue although pods lose their network")
+	f.BoolVar(&wait, "wait", false, "when all is done, do not exit: for a container that would be restarted")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		u.socket = *socket
 		if dryRun {
