@@ -48,7 +48,7 @@ func (c config) ask(verb string, r Request, answer any) error {
 		response, err = client.Do(request)
 	}
 	if err != nil {
-		return types.NewError(types.ErrTryAgainLater, "the fairlead agent is away", fmt.Sprintf("%v; is it running, and is %s its socket?", err, c.Socket))
+		return types.NewError(types.ErrTryAgainLater, "the fairlead agent is unreachable", fmt.Sprintf("%v; is it running, and is %s its socket?", err, c.Socket))
 	}
 	defer response.Body.Close()
 	content, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))

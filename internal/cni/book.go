@@ -58,11 +58,11 @@ func OpenBook(stateDir, boot string) (*Book, error) {
 	b := &Book{dir: stateDir, boot: boot, list: map[string]*record{}, gone: map[string]bool{}, damaged: map[string]bool{}, owed: map[string]bool{},
 		Gone: func(*world.Attachment) bool { return false }}
 	if !isName(boot, longestContainerID) {
-		return nil, fmt.Errorf("open address book: boot id %s is none", quote.Of(boot))
+		return nil, fmt.Errorf("open IPAM state: invalid boot id %s", quote.Of(boot))
 	}
 	var err error
 	if b.lock, err = Lock(stateDir); err != nil {
-		return nil, fmt.Errorf("open address book: %w", err)
+		return nil, fmt.Errorf("open IPAM state: %w", err)
 	}
 	b.open()
 	return b, nil

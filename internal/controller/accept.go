@@ -91,7 +91,7 @@ func accept(config *v1alpha1.AgentConfig, audience []*v1alpha1.FairleadNode, set
 	case len(mistakes) > 0:
 		return metav1.Condition{Status: metav1.ConditionFalse, Reason: reasonProblems, Message: tell(mistakes, len(audience))}
 	case read == 0:
-		return metav1.Condition{Status: metav1.ConditionUnknown, Reason: reasonUnread, Message: "no agent has read it as it is now"}
+		return metav1.Condition{Status: metav1.ConditionUnknown, Reason: reasonUnread, Message: "no agent has read its current version"}
 	}
 	return metav1.Condition{Status: metav1.ConditionTrue, Reason: reasonAccepted,
 		Message: fmt.Sprintf("read on %d of %s, without a problem", read, nodes(len(audience)))}

@@ -58,10 +58,10 @@ func TestAnAgentConfigIsAcceptedWhenItsNodesSaySo(t *testing.T) {
 		reports []*v1alpha1.FairleadNode
 		want    string
 	}{
-		{"nobody there", config("default", 1), nil, "Unknown NotRead no agent has read it as it is now"},
+		{"nobody there", config("default", 1), nil, "Unknown NotRead no agent has read its current version"},
 		{"read by all", config("default", 1), []*v1alpha1.FairleadNode{report("n1", 1), report("n2", 1)}, "True Accepted read on 2 of 2 nodes, without a problem"},
 		{"read by some", config("default", 2), []*v1alpha1.FairleadNode{report("n1", 1, wrong), report("n2", 2)}, "True Accepted read on 1 of 2 nodes, without a problem"},
-		{"read as it was", config("default", 2), []*v1alpha1.FairleadNode{report("n1", 1, wrong)}, "Unknown NotRead no agent has read it as it is now"},
+		{"read as it was", config("default", 2), []*v1alpha1.FairleadNode{report("n1", 1, wrong)}, "Unknown NotRead no agent has read its current version"},
 		{"wrong everywhere", config("default", 1), []*v1alpha1.FairleadNode{report("n1", 1, wrong), report("n2", 1, wrong), report("n3", 1, wrong)},
 			"False Problems spec.nodeSNATPortRange: 60999-32768 runs backwards (write another) on 3 of 3 nodes"},
 		{"wrong on one", config("default", 1), []*v1alpha1.FairleadNode{report("n1", 1), report("n2", 1, wrong, own)},
@@ -82,7 +82,7 @@ func TestAnAgentConfigIsAcceptedWhenItsNodesSaySo(t *testing.T) {
 		{"what the node itself is wrong about", config("default", 1), []*v1alpha1.FairleadNode{report("n1", 1, tooWide("n1"))}, "True Accepted read on 1 of 1 node, without a problem"},
 		{"of no node", config("n9", 1), []*v1alpha1.FairleadNode{report("n1", 1)},
 			"False NoSuchNode there is no Node n9: name an AgentConfig default, or after a Node"},
-		{"of a node whose agent does not report", config("n3", 1), []*v1alpha1.FairleadNode{report("n1", 1)}, "Unknown NotRead no agent has read it as it is now"},
+		{"of a node whose agent does not report", config("n3", 1), []*v1alpha1.FairleadNode{report("n1", 1)}, "Unknown NotRead no agent has read its current version"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := Cluster{Nodes: map[string]bool{"n1": true, "n2": true, "n3": true}, Configs: []*v1alpha1.AgentConfig{tt.config}, Reports: tt.reports}

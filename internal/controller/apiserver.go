@@ -227,7 +227,7 @@ func (k *kept[T]) answered(ctx context.Context, err error) {
 	k.store.mu.Lock()
 	defer k.store.mu.Unlock()
 	if err != nil && (k.err == nil || k.err.Error() != err.Error()) {
-		k.store.log.Warn("the API server does not answer as it should; going on with what is known", "resource", k.resource, "error", err)
+		k.store.log.Warn("the API server does not answer properly; using the last known objects", "resource", k.resource, "error", err)
 	}
 	k.err = err
 }

@@ -136,7 +136,7 @@ func (l *loop) note(err error) {
 	l.failed++
 	if s := err.Error(); s != l.said {
 		l.said = s
-		l.log.Warn("not everything is written; trying again", "error", err)
+		l.log.Warn("not everything could be written; retrying", "error", err)
 	}
 }
 

@@ -27,7 +27,7 @@ const (
 
 // said is what the conditions of a node say whose agent is silent.
 func (s Silence) said() string {
-	return fmt.Sprintf("its agent has not been heard of for %s, last at %s: its pods may have their network, and nobody knows", s.Lasts, s.Renewed.UTC().Format(time.RFC3339))
+	return fmt.Sprintf("its agent has not renewed its Lease for %s, last at %s: whether its pods have their network is unknown", s.Lasts, s.Renewed.UTC().Format(time.RFC3339))
 }
 
 // Silent are the nodes whose agents have not been heard of for too long: all, and
@@ -105,7 +105,7 @@ func (s *apiServer) inItsName(ctx context.Context, client rest.Interface, resour
 	err = client.Patch(types.ApplyPatchType).Resource(resource).Name(name).SubResource("status").
 		Param("fieldManager", status.Component).Param("force", "true").Body(body).MaxRetries(0).Timeout(requestTime).Do(ctx).Error()
 	if apierrors.IsConflict(err) {
-		return fmt.Errorf("it was written in between: %w", err)
+		return fmt.Errorf("it changed in between: %w", err)
 	}
 	return unlessGone(err)
 }

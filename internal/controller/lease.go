@@ -69,7 +69,7 @@ func (c *candidate) lead(ctx context.Context, f func(context.Context) error) err
 	stop()
 	err := <-ended
 	c.release()
-	c.log.Info("leading no longer")
+	c.log.Info("no longer the leader")
 	return err
 }
 
@@ -186,7 +186,7 @@ func (c *candidate) release() {
 	nobody, now := "", metav1.NowMicro()
 	lease.Spec.HolderIdentity, lease.Spec.RenewTime = &nobody, &now
 	if err := c.put(ctx, lease); err != nil {
-		c.log.Warn("the lease is not let go", "error", err)
+		c.log.Warn("could not release the lease", "error", err)
 	}
 }
 

@@ -19,13 +19,13 @@ type metrics struct {
 func newMetrics() *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
-		leader:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_controller_leader", Help: "1 while this controller is the one that writes."}),
+		leader:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_controller_leader", Help: "1 while this controller is the leader."}),
 		configs: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "fairlead_controller_agentconfigs",
-			Help: "AgentConfigs by the status of their condition Accepted; those of the leader count."}, []string{"accepted"}),
+			Help: "AgentConfigs by the status of their condition Accepted, as the leader sees them."}, []string{"accepted"}),
 		writes: prometheus.NewCounter(prometheus.CounterOpts{Name: "fairlead_controller_writes_total", Help: "Conditions written."}),
 		errors: prometheus.NewCounter(prometheus.CounterOpts{Name: "fairlead_controller_write_errors_total", Help: "Conditions that could not be written."}),
 	}
-	m.silent = prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_controller_silent_agents", Help: "Agents that have not renewed their Lease in time; those of the leader count."})
+	m.silent = prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_controller_silent_agents", Help: "Agents that have not renewed their Lease in time, as the leader sees them."})
 	m.look(nil)
 	m.registry.MustRegister(m.leader, m.configs, m.writes, m.errors, m.silent)
 	return m

@@ -78,7 +78,7 @@ func TestHealth(t *testing.T) {
 			h.asked(nil) // renewing the lease is not what a leader is for
 		}
 		expect("/readyz", 503, "waiting for agentconfigs")
-		expect("/healthz", 503, "nothing has moved for 3m20s")
+		expect("/healthz", 503, "no reconcile for 3m20s")
 		h.turned(nil)
 		expect("/healthz", 200, "ok")
 		expect("/readyz", 200, "ok")

@@ -123,7 +123,7 @@ func (h *health) handler(m *metrics) http.Handler {
 		since := time.Since(h.moved)
 		h.mu.Unlock()
 		if since > stuck {
-			http.Error(w, fmt.Sprintf("nothing has moved for %s: the controller hangs and should be started anew", since.Round(time.Second)), http.StatusServiceUnavailable)
+			http.Error(w, fmt.Sprintf("no reconcile for %s: the controller hangs and should be restarted", since.Round(time.Second)), http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintln(w, "ok")

@@ -29,7 +29,7 @@ var kernelState = Check{
 }
 
 var capabilities = Check{
-	ID: "kernel-capabilities", Ask: "Can the kernel do what is asked of it?",
+	ID: "kernel-capabilities", Ask: "Does the kernel support what is configured?",
 	Run: func(_ context.Context, s Subject) []Finding {
 		c := s.World.Kernel.Capabilities
 		return []Finding{fullyRandom(s), programs("entrance", c.TCX), programs("exit", c.TCXEgress)}
@@ -42,10 +42,10 @@ func fullyRandom(s Subject) Finding {
 	case c.OK:
 		return Finding{Status: OK, Message: "fully random source ports work inside a range"}
 	case s.World.Config.NodeSNAT.Randomize:
-		return Finding{Status: Fail, Object: "AgentConfig", Message: "random source ports are asked for and missing: " + c.Reason,
+		return Finding{Status: Fail, Object: "AgentConfig", Message: "random source ports are configured and not supported: " + c.Reason,
 			Hint: "run a kernel of at least 3.14 with nf_tables masquerade, or set nodeSNATRandomizePorts: false"}
 	default:
-		return Finding{Status: Warn, Message: "fully random source ports are missing, and not asked for: " + c.Reason}
+		return Finding{Status: Warn, Message: "fully random source ports are not supported, and not configured: " + c.Reason}
 	}
 }
 
@@ -59,7 +59,7 @@ func programs(side string, c world.Capability) Finding {
 }
 
 var objects = Check{
-	ID: "objects", Ask: "Are there mistakes in the objects?",
+	ID: "objects", Ask: "Are there configuration errors in the objects?",
 	Run: func(_ context.Context, s Subject) []Finding {
 		var out []Finding
 		for _, p := range s.Problems {
@@ -71,7 +71,7 @@ var objects = Check{
 				Evidence: map[string]any{"source": p.Source}})
 		}
 		if len(out) == 0 {
-			out = append(out, Finding{Status: OK, Message: "there are no mistakes in the objects"})
+			out = append(out, Finding{Status: OK, Message: "there are no configuration errors in the objects"})
 		}
 		return out
 	},
@@ -84,7 +84,7 @@ var switchedOff = Check{
 		if len(off) == 0 {
 			message := "all features are switched on"
 			if s.World.Config.Overlay.Mode == world.None {
-				message = "another network has the pods (overlay.mode is none); all other features are switched on"
+				message = "another CNI makes the pod network (overlay.mode is none); all other features are switched on"
 			}
 			return []Finding{{Status: OK, Message: message}}
 		}

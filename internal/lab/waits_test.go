@@ -109,7 +109,7 @@ func TestPortsThatComeBackAreTold(t *testing.T) {
 				}
 				return strings.Contains(r.doctor(), "WARN  snat-reuse")
 			})
-			for _, want := range []string{"of new connections to tcp " + closesFirst + " (", "waited: ports come back within TIME_WAIT", "set podTCPTimestamps: monotonic"} {
+			for _, want := range []string{"of new connections to tcp " + closesFirst + " (", "waited: source ports are reused within TIME_WAIT", "set podTCPTimestamps: monotonic"} {
 				if said := r.doctor(); !strings.Contains(said, want) {
 					t.Errorf("the doctor does not say %q:\n%s", want, said)
 				}

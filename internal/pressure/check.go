@@ -13,7 +13,7 @@ func (w *Watch) Checks() []doctor.Check {
 		ID: "snat-pressure", Ask: "Are there enough source ports, and is there room in the connection table?",
 		Run: func(ctx context.Context, _ doctor.Subject) []doctor.Finding { return diagnose(w.Look(ctx)) },
 	}, {
-		ID: "snat-reuse", Ask: "Do new connections wait, since their ports come back too soon?",
+		ID: "snat-reuse", Ask: "Do new connections wait, since their source ports are reused too soon?",
 		Run: func(context.Context, doctor.Subject) []doctor.Finding {
 			return w.Status().Waits.diagnose(*w.config.Load(), kernelOffsets)
 		},
@@ -35,14 +35,14 @@ func diagnose(s Status) []doctor.Finding {
 	}
 	for _, f := range s.Fullest {
 		if f.Used >= f.enter() {
-			add(doctor.Warn, fmt.Sprintf("%s: source ports are scarce, %s", f.Destination, f), "use connections again, set a wider nodeSNATPortRange, or give the service more addresses")
+			add(doctor.Warn, fmt.Sprintf("%s: source ports run short, %s", f.Destination, f), "reuse connections, set a wider nodeSNATPortRange, or give the service more addresses")
 		}
 	}
 	if n, size := s.Conntrack.Entries, s.Conntrack.Max; size > 0 && n >= portion(size, tableFills) {
 		add(doctor.Warn, fmt.Sprintf("the connection table holds %d of %d entries", n, size), "raise net.netfilter.nf_conntrack_max")
 	}
 	if len(out) == 0 {
-		message := "nobody holds a translated connection"
+		message := "there is no translated connection"
 		if len(s.Fullest) > 0 {
 			message = fmt.Sprintf("there are enough source ports; the fullest is %s, %s", s.Fullest[0].Destination, s.Fullest[0])
 		}
@@ -76,7 +76,7 @@ func (s Waits) diagnose(c Config, offsets func() (byPort bool, err error)) []doc
 		out = append(out, doctor.Finding{Status: status, Message: message, Hint: hint, Evidence: evidence})
 	}
 	if s.Missing != "" {
-		add(doctor.Warn, "nobody sees whether new connections wait: "+s.Missing, "")
+		add(doctor.Warn, "new connections are not watched: "+s.Missing, "")
 	}
 	for _, w := range s.Worst {
 		if w.matter(w.Held) {
@@ -84,7 +84,7 @@ func (s Waits) diagnose(c Config, offsets func() (byPort bool, err error)) []doc
 		}
 		if w.matter(w.Unanswered) {
 			add(doctor.Warn, w.share(w.Unanswered)+" got no answer to their first packet",
-				"ports are not the reason: is the destination up and not overloaded, and does a firewall on the way let packets and answers pass?")
+				"ports are not the reason: is the destination up and not overloaded, and does a firewall on the path let packets and replies pass?")
 		}
 	}
 	if len(out) == 0 {
@@ -95,13 +95,13 @@ func (s Waits) diagnose(c Config, offsets func() (byPort bool, err error)) []doc
 
 // held says why some of w's connections waited.
 func (w Wait) held() string {
-	return w.share(w.Held) + " waited: ports come back within TIME_WAIT of the far end, which takes their timestamps for old ones"
+	return w.share(w.Held) + " waited: source ports are reused within TIME_WAIT of the far end, which takes their timestamps for old ones"
 }
 
 // cure is what ends that.
 func (c Config) cure() string {
 	if c.Monotonic {
-		return "podTCPTimestamps: monotonic is set, and does not reach pods with a value of their own (see pod-tcp), pods of another network that the agent " +
+		return "podTCPTimestamps: monotonic is set, and does not apply to pods with a value of their own (see pod-tcp), pods of another CNI that the agent " +
 			"does not know, the node's own connections (hostTCPTimestamps) and other nodes behind the same address"
 	}
 	return "set podTCPTimestamps: monotonic"

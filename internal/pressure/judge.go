@@ -73,7 +73,7 @@ func (j *judge) fills(c *census) (events []world.Event) {
 		if c.least(d) >= d.enter() && !j.scarce[d] {
 			j.scarce[d] = true
 			events = append(events, j.event(world.Warning, reasonScarce, d.Target(),
-				fmt.Sprintf("%s: source ports get scarce, %s; %s", d, c.fill(d), j.advice())))
+				fmt.Sprintf("%s: source ports run short, %s; %s", d, c.fill(d), j.advice())))
 		}
 	}
 	slices.SortFunc(events, func(a, b world.Event) int { return cmp.Compare(a.Message, b.Message) })
@@ -86,12 +86,12 @@ var wide = world.PortRange{Low: 32768, High: 65535}
 
 // advice says what makes ports last longer.
 func (j *judge) advice() string {
-	s := "keep connections and use them again, or give the service more addresses"
+	s := "reuse connections, or give the service more addresses"
 	switch {
 	case j.config.Block > 0:
 		return "set a larger nodeSNATPortBlock, " + s
 	case j.config.room() < wide.Len():
-		return fmt.Sprintf("set nodeSNATPortRange: %s if the firewall lets replies in to it, %s", wide, s)
+		return fmt.Sprintf("set nodeSNATPortRange: %s if the firewall accepts replies to it, %s", wide, s)
 	}
 	return s
 }
@@ -118,12 +118,12 @@ func (j *judge) losses(now time.Time, s Status) []world.Event {
 		f := s.Fullest[0]
 		subject, why = f.Target(), fmt.Sprintf("most likely %s, where %s: %s", f.Destination, f, j.advice())
 	case !j.config.Randomized:
-		why = "most likely two took the same source port at the same instant: set nodeSNATRandomizePorts: true"
+		why = "most likely two connections took the same source port at the same instant: set nodeSNATRandomizePorts: true"
 		if !j.config.Monotonic { // random ports come back to servers that hold them
 			why += ", with podTCPTimestamps: monotonic"
 		}
 	default:
-		why = "no destination is short of source ports: other translation on this node may be the reason"
+		why = "no destination is short of source ports: another NAT rule on this node may be the reason"
 	}
 	e := j.event(world.Warning, reasonLost, subject, fmt.Sprintf(
 		"%d new connections lost a packet (insert_failed %d, drop %d), %s", n, j.lost.InsertFailed, j.lost.Drop, why))

@@ -38,7 +38,7 @@ func ProbeOffsets() (byPort bool, err error) {
 			return err
 		}
 		if without {
-			return errors.New("timestamps of two connections differ although they should have no offsets: what is seen proves nothing")
+			return errors.New("timestamps of two connections differ although they should have no offsets: the test proves nothing")
 		}
 		byPort, err = offsetsDiffer("1")
 		return err

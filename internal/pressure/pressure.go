@@ -156,7 +156,7 @@ func (w *Watch) Run(ctx context.Context) {
 	defer w.sample(ctx)()
 	for ctx.Err() == nil {
 		if err := w.watch(ctx); err != nil {
-			w.log.Warn("the connection table is not watched; trying again", "error", err, "after", retryAfter)
+			w.log.Warn("the connection table is not watched; retrying", "error", err, "after", retryAfter)
 			select {
 			case <-ctx.Done():
 			case <-time.After(retryAfter):

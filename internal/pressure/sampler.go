@@ -54,7 +54,7 @@ func newSampler(config *atomic.Pointer[Config]) (*sampler, error) {
 	s.seen.Store(&Waits{})
 	var err error
 	if s.switched, err = os.Open(switchOfEvents); err != nil {
-		return nil, fmt.Errorf("the kernel makes no events of connections: %w", err)
+		return nil, fmt.Errorf("the kernel sends no conntrack events: %w", err)
 	}
 	if s.events, err = conntrack.OpenEvents(lull); err != nil {
 		return nil, errors.Join(err, s.switched.Close())
@@ -119,7 +119,7 @@ func (s *sampler) deaf() string {
 	b := make([]byte, 8)
 	n, _ := s.switched.ReadAt(b, 0) // the end of the file is no error
 	if strings.TrimSpace(string(b[:n])) == "0" {
-		return "net.netfilter.nf_conntrack_events is 0, so the kernel tells nobody of connections"
+		return "net.netfilter.nf_conntrack_events is 0, so the kernel sends no conntrack events"
 	}
 	return ""
 }

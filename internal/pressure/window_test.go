@@ -169,12 +169,12 @@ func TestTheDoctorTellsTheCausesApart(t *testing.T) {
 		{node, Waits{}, byPort, []string{"of 0 new connections that were followed in the last minute, 0 waited"}, ""},
 		{node, Waits{LastMinute: few.Tally, Worst: []Wait{few}}, byPort, []string{"of 100 new connections that were followed in the last minute, 2 waited"}, ""},
 		{node, Waits{Worst: []Wait{held}}, byPort, []string{"2.5 % of new connections to tcp 198.51.100.10:443 (5 of 200 that were followed in the last minute) waited: " +
-			"ports come back within TIME_WAIT of the far end, which takes their timestamps for old ones; timestamps of this kernel depend on ports"}, "set podTCPTimestamps: monotonic"},
+			"source ports are reused within TIME_WAIT of the far end, which takes their timestamps for old ones; timestamps of this kernel depend on ports"}, "set podTCPTimestamps: monotonic"},
 		{node, Waits{Worst: []Wait{held, silent}}, unknown, []string{"are not known: no namespaces", "100.0 % of new connections to tcp 198.51.100.10:80 (4 of 4 that were " +
 			"followed in the last minute) got no answer to their first packet"}, "set podTCPTimestamps: monotonic"},
 		{node, Waits{Worst: []Wait{silent}}, byPort, []string{"got no answer"}, "ports are not the reason"},
-		{monotonic, Waits{Worst: []Wait{held}}, byPort, []string{"waited"}, "podTCPTimestamps: monotonic is set, and does not reach"},
-		{node, Waits{Missing: "the kernel is silent"}, byPort, []string{"nobody sees whether new connections wait: the kernel is silent"}, ""},
+		{monotonic, Waits{Worst: []Wait{held}}, byPort, []string{"waited"}, "podTCPTimestamps: monotonic is set, and does not apply"},
+		{node, Waits{Missing: "the kernel is silent"}, byPort, []string{"new connections are not watched: the kernel is silent"}, ""},
 	} {
 		found := c.waits.diagnose(c.config, c.offsets)
 		if len(found) != len(c.want) || !strings.Contains(found[0].Hint, c.hint) {

@@ -19,7 +19,7 @@ var forwarding = doctor.Check{
 			out = append(out, f)
 		}
 		if len(out) == 0 {
-			out = append(out, doctor.Finding{Status: doctor.OK, Message: "no packet filter of others is seen to drop pods' packets"})
+			out = append(out, doctor.Finding{Status: doctor.OK, Message: "no other packet filter is seen to drop pods' packets"})
 		}
 		return out
 	},

@@ -17,14 +17,14 @@ import (
 const mostNamed = 20
 
 var refusedPackets = doctor.Check{
-	ID: "guard", Ask: "Do pods send what is not theirs to send?",
+	ID: "guard", Ask: "Do pods send packets from addresses that are not theirs?",
 	Run: func(_ context.Context, s doctor.Subject) []doctor.Finding {
 		if !s.World.Config.Enabled("guard") {
-			return []doctor.Finding{{Status: doctor.OK, Message: "pods' wires are not guarded here"}}
+			return []doctor.Finding{{Status: doctor.OK, Message: "pods' links are not guarded here"}}
 		}
 		counts, err := refusals(s.World)
 		if err != nil {
-			return []doctor.Finding{{Status: doctor.Fail, Message: fmt.Sprintf("cannot read what pods were refused: %v", err)}}
+			return []doctor.Finding{{Status: doctor.Fail, Message: fmt.Sprintf("cannot read the counters of dropped packets: %v", err)}}
 		}
 		var out []doctor.Finding
 		more := 0
@@ -36,13 +36,13 @@ var refusedPackets = doctor.Check{
 				more++
 			default:
 				out = append(out, doctor.Finding{Status: doctor.Warn, Object: "Pod " + a.Namespace + "/" + a.Pod,
-					Message:  fmt.Sprintf("%d packets with addresses that are not the pod's, or for the overlay, were refused", n),
+					Message:  fmt.Sprintf("%d packets with addresses that are not the pod's, or for the overlay, were dropped", n),
 					Evidence: map[string]any{"packets": n},
-					Hint:     "a pod that routes for others needs to translate; another may be hostile"})
+					Hint:     "a pod that routes for others needs NAT; another may be hostile"})
 			}
 		}
 		if more > 0 {
-			out = append(out, doctor.Finding{Status: doctor.Warn, Message: fmt.Sprintf("packets of %d more pods were refused", more)})
+			out = append(out, doctor.Finding{Status: doctor.Warn, Message: fmt.Sprintf("packets of %d more pods were dropped", more)})
 		}
 		if len(out) == 0 {
 			out = append(out, doctor.Finding{Status: doctor.OK, Message: "pods send with their own addresses only"})

@@ -77,14 +77,14 @@ func render(w *world.World) feature.Result {
 		reason, hint, nobody := w.Nobody(p.HostPort, services)
 		switch led := lead(families, p); {
 		case !led:
-			tell(&r, p, fmt.Sprintf("host port %s leads nowhere: the pod has no address of its family", p),
+			tell(&r, p, fmt.Sprintf("host port %s is not DNATed: the pod has no address of its family", p),
 				"choose an address of the other family, or leave hostIP out")
 		// It is in the map all the same: where the address comes, it leads from then on.
 		case nobody && w.HasAddress(p.Address):
-			tell(&r, p, fmt.Sprintf("host port %s leads nowhere: %s", p, reason), hint)
+			tell(&r, p, fmt.Sprintf("host port %s is not DNATed: %s", p, reason), hint)
 		case nobody:
-			tell(&r, p, fmt.Sprintf("host port %s leads nowhere: %s", p, reason),
-				hint+"; where the node gets the address, the port follows")
+			tell(&r, p, fmt.Sprintf("host port %s is not DNATed: %s", p, reason),
+				hint+"; if the node gets the address later, the port begins to work")
 		}
 	}
 	if len(held) > 0 {

@@ -125,12 +125,12 @@ func (d *Decision) problems(w *world.World) []world.Problem {
 			if common == (world.PortRange{}) {
 				continue
 			}
-			who, more := "net.ipv4.ip_local_port_range, which the kernel gives to the node's own connections", ", or add it to net.ipv4.ip_local_reserved_ports"
+			who, more := "net.ipv4.ip_local_port_range, from which the kernel allocates ports to the node's own connections", ", or add it to net.ipv4.ip_local_reserved_ports"
 			if i == ofServices {
 				who, more = nodePorts.String()+", which Services of type NodePort get", ""
 			}
 			out = append(out, world.Problem{Object: "Node " + w.Node.Name, Field: "nodePortLocal.portRange",
-				Reason: fmt.Sprintf("%s has %s in common with %s", ours, common, who), Hint: "write a range of its own, such as 61000-62000" + more})
+				Reason: fmt.Sprintf("%s shares ports %s with %s", ours, common, who), Hint: "write a range of its own, such as 61000-62000" + more})
 		}
 	}
 	for _, family := range d.lacking {
@@ -156,9 +156,9 @@ const mostTold = 50
 // why says that a mapping has no port.
 func (d *Decision) why(m Mapping) string {
 	if d.closed {
-		return fmt.Sprintf("port %d/%s waits for a port of the node: others hold many of %s, and the rest is looked through", m.PodPort, m.kind(), d.settings.Ports)
+		return fmt.Sprintf("port %d/%s waits for a port of the node: many of %s are in use, and the rest is being searched", m.PodPort, m.kind(), d.settings.Ports)
 	}
-	return fmt.Sprintf("port %d/%s has no port of the node: all of %s are held", m.PodPort, m.kind(), d.settings.Ports)
+	return fmt.Sprintf("port %d/%s has no port of the node: all of %s are in use", m.PodPort, m.kind(), d.settings.Ports)
 }
 
 // Why a mapping is not there, in the words of conditions and events.
@@ -172,13 +172,13 @@ func (d *Decision) report(w *world.World) world.Report {
 	r := world.Report{Object: "FairleadNode " + w.Node.Name, Type: "NodePortLocal"}
 	if waiting := d.Waiting; waiting > 0 {
 		r.Reason = reasonExhausted
-		r.Message = fmt.Sprintf("ports of pods that have no port of the node: %d; all of %s are held", waiting, d.settings.Ports)
+		r.Message = fmt.Sprintf("ports of pods that have no port of the node: %d; all of %s are in use", waiting, d.settings.Ports)
 		return r
 	}
 	r.Status, r.Reason = true, reasonComplete
 	r.Message = fmt.Sprintf("every port of a pod that a Service selects has a port of the node, of %s", d.settings.Ports)
 	if d.Left > 0 { // of a tenant, and no trouble of the node
-		r.Message += fmt.Sprintf("; but %d, which are over the bounds of their pods or namespaces", d.Left)
+		r.Message += fmt.Sprintf("; except %d, which exceed the limits of their pods or namespaces", d.Left)
 	}
 	return r
 }

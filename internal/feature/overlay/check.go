@@ -75,7 +75,7 @@ func askInTurn(ctx context.Context, all []Path, ask func(context.Context, Path) 
 }
 
 var reversePath = doctor.Check{
-	ID: "overlay-reverse-path", Ask: "Do packets pass that peers send another way than they are answered?",
+	ID: "overlay-reverse-path", Ask: "Does the reverse-path filter accept packets that are answered by another interface?",
 	Run: func(_ context.Context, s doctor.Subject) []doctor.Finding {
 		e, ok := usable(s.World.Ends(), netip.IPv4Unspecified())
 		if !ok || !hasFamily(s.World.Node.PodCIDRs, netip.IPv4Unspecified()) {
@@ -87,10 +87,10 @@ var reversePath = doctor.Check{
 			return []doctor.Finding{{Status: doctor.Fail, Message: fmt.Sprintf("cannot read rp_filter: %v", err)}}
 		}
 		f := doctor.Finding{Status: doctor.OK, Object: e.Interface.Name, Evidence: map[string]any{"rp_filter": max(own, all)},
-			Message: fmt.Sprintf("the reverse-path filter of %s lets packets of peers in", e.Interface.Name)}
+			Message: fmt.Sprintf("the reverse-path filter of %s accepts packets of peers", e.Interface.Name)}
 		if max(own, all) == strict && s.World.Config.Overlay.Mode != world.Direct {
 			f.Status = doctor.Warn
-			f.Message = fmt.Sprintf("the reverse-path filter of %s is strict: what peers send directly is dropped, as while modes change", e.Interface.Name)
+			f.Message = fmt.Sprintf("the reverse-path filter of %s is strict: packets that peers send directly are dropped, such as while modes change", e.Interface.Name)
 			f.Hint = fmt.Sprintf("set net.ipv4.conf.%s.rp_filter to 2, for one in mode direct or before you change modes", e.Interface.Name)
 		}
 		return []doctor.Finding{f}
@@ -152,8 +152,8 @@ func findings(all []Path, errs []error, mtu int) []doctor.Finding {
 	}
 	if len(errs) < len(all) {
 		out = append(out, doctor.Finding{Status: doctor.Warn,
-			Message:  fmt.Sprintf("%d of %d paths, chosen at random, were asked in the time there is", len(errs), len(all)),
-			Hint:     "peers that do not answer take the time; see what fails above",
+			Message:  fmt.Sprintf("%d of %d paths, chosen at random, were checked in the time available", len(errs), len(all)),
+			Hint:     "peers that do not answer take time; see the failures above",
 			Evidence: map[string]any{"asked": len(errs), "paths": len(all)}})
 	}
 	return out

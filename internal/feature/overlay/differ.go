@@ -83,7 +83,7 @@ func (r *renderer) shared(p *world.Node, like netip.Addr) (netip.Addr, string) {
 func (d *differences) problems(node string) []world.Problem {
 	var out []world.Problem
 	for _, what := range d.order {
-		hint := fmt.Sprintf("set overlay.%s alike on all nodes: in the AgentConfig default, and in none of a single node", what.field)
+		hint := fmt.Sprintf("set the same overlay.%s on all nodes: in the AgentConfig default, and in no AgentConfig of a single node", what.field)
 		if what.field == "mode" {
 			hint = "set overlay.mode to none on all nodes or on no node"
 		}

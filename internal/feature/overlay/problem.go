@@ -19,7 +19,7 @@ func problems(w *world.World, ends []world.End) []world.Problem {
 	}
 	if choice := w.Config.Overlay.Interface; choice != (world.InterfaceChoice{}) && len(w.ChosenEnds()) == 0 {
 		report("overlay.interface", fmt.Sprintf("no interface of the node matches %s and has an address for the overlay", choice),
-			fmt.Sprintf("choose one that there is, or give it an address; %s carries the overlay meanwhile", ends[0].Address))
+			fmt.Sprintf("choose an existing one, or give it an address; %s carries the overlay meanwhile", ends[0].Address))
 	}
 	for _, e := range needed(w, ends) {
 		switch i := e.Interface; {
@@ -66,14 +66,14 @@ func (r *renderer) unreachable(p *world.Node, cidr netip.Prefix) []world.Problem
 	}
 	problem := world.Problem{
 		Object: "Node " + p.Name, Field: "status.addresses",
-		Reason: fmt.Sprintf("has no address of the family of its pods in %s, so no direct route of %s leads to them", cidr, r.world.Node.Name),
+		Reason: fmt.Sprintf("has no address of the family of its pods in %s, so %s has no direct route to them", cidr, r.world.Node.Name),
 		Hint:   "add an InternalIP of that family, or set overlay.mode to hybrid",
 	}
 	if has := r.world.PeerEnds(p, cidr.Addr()); len(has) > 0 {
 		if r.own(has[0]) {
 			return nil // told where the nodes are read
 		}
-		problem.Reason = fmt.Sprintf("%s is on no network of %s of %s, so no direct route leads to %s", has[0], e.Interface.Name, r.world.Node.Name, cidr)
+		problem.Reason = fmt.Sprintf("%s is on no network of %s of %s, so there is no direct route to %s", has[0], e.Interface.Name, r.world.Node.Name, cidr)
 		problem.Hint = "set overlay.mode to hybrid: the tunnel crosses routers"
 	}
 	return []world.Problem{problem}
@@ -96,7 +96,7 @@ func (r *renderer) farEnd(p *world.Node) (netip.Addr, []world.Problem) {
 		return netip.Addr{}, nil // told where the nodes are read
 	}
 	if far, known := r.tunnelEnd(p); known && far.Is4() != near.Is4() {
-		return refuse("its tunnel ends at %s and that of %s at %s: they do not meet", far, r.world.Node.Name, near)
+		return refuse("its tunnel address is %s and that of %s is %s: the families differ", far, r.world.Node.Name, near)
 	}
 	return ends[0], nil
 }

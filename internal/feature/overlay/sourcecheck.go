@@ -103,13 +103,13 @@ func judge(asked []Crossing, errs []error, mode world.OverlayMode) []doctor.Find
 		f.Message = fmt.Sprintf("packets with pods' addresses are dropped on the way to %s, and those with this node's are not", quote.Some(lost, len(lost)))
 		f.Hint = fmt.Sprintf("overlay.mode is %s: set it to vxlan, or switch off what checks sources at the nodes' interfaces (in a cloud: source/destination check, port security, IP forwarding; on the nodes: rp_filter=1)", mode)
 	case len(wouldBe) > 0:
-		f.Message = fmt.Sprintf("packets with pods' addresses are dropped on the way to %s: keep overlay.mode %s, which does without", quote.Some(wouldBe, len(wouldBe)), mode)
+		f.Message = fmt.Sprintf("packets with pods' addresses are dropped on the way to %s: keep overlay.mode %s, which does not need them to pass", quote.Some(wouldBe, len(wouldBe)), mode)
 	case len(asked) == 0:
-		f.Message = "between nodes pods' packets are wrapped; fairlead doctor --probe asks whether they could go as they are"
+		f.Message = "between nodes pods' packets are encapsulated; fairlead doctor --probe checks whether they would pass without the tunnel"
 	case known == 0:
-		f.Message = "no peer that answers this node was asked"
+		f.Message = "no peer was checked that answers this node"
 	default:
-		f.Message = fmt.Sprintf("packets with pods' addresses pass to the nodes, on %d of %d ways", known, len(asked))
+		f.Message = fmt.Sprintf("packets with pods' addresses pass to the nodes, on %d of %d paths", known, len(asked))
 	}
 	return []doctor.Finding{f}
 }

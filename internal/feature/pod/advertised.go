@@ -54,7 +54,7 @@ func takesRA(w *world.World, i world.Interface) bool {
 func forwards6(w *world.World) bool { return slices.ContainsFunc(families(w), netip.Addr.Is6) }
 
 var routerAdvertisements = doctor.Check{
-	ID: "router-advertisements", Ask: "Do interfaces that live by router advertisements go on getting them?",
+	ID: "router-advertisements", Ask: "Do interfaces that need router advertisements still accept them?",
 	Run: func(_ context.Context, s doctor.Subject) []doctor.Finding {
 		var out []doctor.Finding
 		for _, i := range s.World.Kernel.Interfaces {
@@ -64,7 +64,7 @@ var routerAdvertisements = doctor.Check{
 			}
 		}
 		if len(out) == 0 {
-			out = append(out, doctor.Finding{Status: doctor.OK, Message: "the kernel takes none for any interface, and none needs them"})
+			out = append(out, doctor.Finding{Status: doctor.OK, Message: "the kernel accepts none on any interface, and none needs them"})
 		}
 		return out
 	},
@@ -80,15 +80,15 @@ func advertised(w *world.World, i world.Interface) (doctor.Finding, bool) {
 	case !forwards6(w):
 		return doctor.Finding{}, false
 	case now == always:
-		return doctor.Finding{Status: doctor.OK, Message: "it takes them although the node forwards (accept_ra is 2)"}, true
+		return doctor.Finding{Status: doctor.OK, Message: "it accepts them although the node forwards (accept_ra is 2)"}, true
 	case now == unlessRouter && takesRA(w, i):
-		return doctor.Finding{Status: doctor.Fail, Message: "what it has by router advertisement goes when its time is over: the node forwards, and accept_ra is 1",
+		return doctor.Finding{Status: doctor.Fail, Message: "what it has from router advertisements will expire: the node forwards, and accept_ra is 1",
 			Hint: fmt.Sprintf("the agent sets %s=2; see its log if that stays", key)}, true
 	case now == unlessRouter && i.Hardware && !i.Down:
-		return doctor.Finding{Status: doctor.OK, Message: "it takes none: the node forwarded IPv6 before Fairlead came, and accept_ra is 1",
-			Hint: fmt.Sprintf("if routers are to give it addresses and routes: sysctl -w %s=2", key)}, true
+		return doctor.Finding{Status: doctor.OK, Message: "it accepts none: the node forwarded IPv6 before Fairlead did, and accept_ra is 1",
+			Hint: fmt.Sprintf("if it should get addresses and routes from routers: sysctl -w %s=2", key)}, true
 	case now == ignored && i.Advertised:
-		return doctor.Finding{Status: doctor.OK, Message: "the kernel takes none (accept_ra is 0); what keeps its addresses is a daemon, such as systemd-networkd or NetworkManager"}, true
+		return doctor.Finding{Status: doctor.OK, Message: "the kernel accepts none (accept_ra is 0); a daemon, such as systemd-networkd or NetworkManager, keeps its addresses"}, true
 	}
 	return doctor.Finding{}, false
 }

@@ -97,8 +97,8 @@ func families(w *world.World) (out []netip.Addr) {
 func unseen(n *world.Node, a *world.Attachment, reason string) world.Problem {
 	if a.Wire != "" {
 		return world.Problem{Object: "Node " + n.Name, Field: "attachment of container " + a.ContainerID,
-			Reason: fmt.Sprintf("its record is lost; its wire %s and its addresses %v stay as they are", a.Wire, a.Addresses),
-			Hint:   "its host ports and bandwidth limits are not known any more: delete the pod that has the addresses, and it is made anew"}
+			Reason: fmt.Sprintf("its record is lost; its veth pair %s and its addresses %v stay as they are", a.Wire, a.Addresses),
+			Hint:   "its host ports and bandwidth limits are unknown: delete the pod that has these addresses, so that it is recreated"}
 	}
 	return world.Problem{Object: "Pod " + a.Namespace + "/" + a.Pod, Field: "network namespace", Reason: "cannot be seen: " + reason,
 		Hint: "its network stays as it is; if the pod is gone, let the runtime remove its sandbox"}

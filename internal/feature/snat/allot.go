@@ -152,10 +152,10 @@ func (a Allotted) report(w *world.World) world.Report {
 	switch {
 	case noPodKnown(w):
 		r.Reason = reasonUnknown
-		r.Message = fmt.Sprintf("the pod network told of no pod, so none has a block of source ports: all share %s", p)
+		r.Message = fmt.Sprintf("no pod is known by CNI chaining, so none has a block of source ports: all share %s", p)
 	case len(a.Sharing) > 0:
 		r.Reason = reasonShared
-		r.Message = fmt.Sprintf("all %d blocks of %d source ports in %s are held: further pods share %s", p.Blocks(), p.Block, p, p.Shared())
+		r.Message = fmt.Sprintf("all %d blocks of %d source ports in %s are allocated: further pods share %s", p.Blocks(), p.Block, p, p.Shared())
 	default:
 		r.Status, r.Reason = true, reasonOwn
 		r.Message = fmt.Sprintf("every pod has %d source ports to itself; %d blocks in %s", p.Block, p.Blocks(), p)
@@ -170,7 +170,7 @@ func (a Allotted) problems(p Ports, node string) []world.Problem {
 	}
 	return []world.Problem{{
 		Object: "Node " + node, Field: "nodeSNATPortBlock",
-		Reason: fmt.Sprintf("%s without a block of source ports: all %d are held, and the last is shared, %s", podsAre(len(a.Sharing)), p.Blocks(), p.Shared()),
+		Reason: fmt.Sprintf("%s without a block of source ports: all %d are allocated, and the last is shared, %s", podsAre(len(a.Sharing)), p.Blocks(), p.Shared()),
 		Hint:   "write a smaller nodeSNATPortBlock, or a wider nodeSNATPortRange",
 	}}
 }

@@ -135,7 +135,7 @@ func placesOf(w *world.World, allotted Allotted) (map[netip.Addr]world.PortRange
 			if other := owner[address]; other != nil {
 				problems = append(problems, world.Problem{Object: "Pod " + a.Namespace + "/" + a.Pod,
 					Reason: fmt.Sprintf("%s is the address of pod %s/%s too, which keeps its block of source ports", address, other.Namespace, other.Pod),
-					Hint:   "one of them is gone, and its end was not told to the CNI plugin: delete its file from attachments in the agent's state directory"})
+					Hint:   "one of them is gone, and the CNI plugin got no DEL for it: delete its file from attachments in the agent's state directory"})
 				continue
 			}
 			out[address], owner[address] = ports, a

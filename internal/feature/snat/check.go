@@ -25,11 +25,11 @@ var portRanges = doctor.Check{
 			add(doctor.Warn, problem.Reason, problem.Hint)
 		}
 		if p.Wanted && !p.Randomized {
-			add(doctor.Fail, "random source ports are asked for and not in force: "+p.Missing, "see kernel-capabilities")
+			add(doctor.Fail, "random source ports are configured and not in force: "+p.Missing, "see kernel-capabilities")
 		}
 		if p.Choice.Mode == world.PortsKernel {
 			add(doctor.Warn, "the kernel picks source ports from 1024-65535: a stateless firewall may drop replies",
-				"set nodeSNATPortRange: auto, or the range that the firewall lets in")
+				"set nodeSNATPortRange: auto, or the range that the firewall accepts")
 		}
 		if taken := overlap(p.Range, nodePorts); p.Choice.Mode == world.PortsFixed && taken {
 			add(doctor.Warn, fmt.Sprintf("range %s reaches into NodePorts %s", p.Range, nodePorts), "begin at 32768 or above")
@@ -63,44 +63,44 @@ var portBlocks = doctor.Check{
 		}
 		if noPodKnown(s.World) {
 			add(doctor.Warn, "no pod is known here, so none has a block: all share "+p.String(),
-				"chain the plugin fairlead behind the pod network's own, and make the pods anew")
+				"chain the plugin fairlead behind the other CNI's (CNI chaining), and recreate the pods")
 		}
 		for _, c := range s.World.Node.PodCIDRs {
 			if f := familyOf(c.Addr()); !wayOut(s.World, f).Address.IsValid() {
-				add(doctor.Warn, fmt.Sprintf("no address is known for packets out of %s: its pods share the range", c),
+				add(doctor.Warn, fmt.Sprintf("no address is known for packets from %s: its pods share the range", c),
 					"give the node a default route of that family, or an interface the address of its Node")
 			}
 		}
 		if len(out) == 0 {
-			add(doctor.OK, fmt.Sprintf("%d of %d blocks of %d source ports are held", a.Held(), p.Blocks(), p.Block), "")
+			add(doctor.OK, fmt.Sprintf("%d of %d blocks of %d source ports are allocated", a.Held(), p.Blocks(), p.Block), "")
 		}
 		return out
 	},
 }
 
 var leaking = doctor.Check{
-	ID: "snat-leaks", Ask: "Does anything want to leave with a pod's address?",
+	ID: "snat-leaks", Ask: "Do packets try to leave the cluster with a pod's address?",
 	Run: func(_ context.Context, s doctor.Subject) []doctor.Finding {
 		watched := exits(s.World)
 		switch {
 		case !s.World.Config.Enabled("snat"):
 			return []doctor.Finding{{Status: doctor.OK, Message: "pods keep their addresses here: the feature snat is off"}}
 		case len(watched) == 0:
-			return []doctor.Finding{{Status: doctor.OK, Message: "rules end what is untracked; nft list chain inet fairlead-snat untranslated counts it"}}
+			return []doctor.Finding{{Status: doctor.OK, Message: "rules drop what is untracked; nft list chain inet fairlead-snat untranslated counts it"}}
 		}
 		var out []doctor.Finding
 		for _, name := range watched {
 			counts, err := gate.Refused(name, true)
 			if err != nil {
-				out = append(out, doctor.Finding{Status: doctor.Warn, Object: "interface " + name, Message: fmt.Sprintf("what leaves is not watched: %v", err),
-					Hint: "the agent puts that right: see its log if it stays"})
+				out = append(out, doctor.Finding{Status: doctor.Warn, Object: "interface " + name, Message: fmt.Sprintf("its egress is not watched: %v", err),
+					Hint: "the agent repairs that: see its log if it stays"})
 			} else if n := counts[gate.Leaking]; n > 0 {
 				out = append(out, doctor.Finding{Status: doctor.OK, Object: "interface " + name, Evidence: map[string]any{"packets": n},
-					Message: fmt.Sprintf("%d packets that nobody translated were kept from leaving with a pod's address", n)})
+					Message: fmt.Sprintf("%d untranslated packets with a pod's address were dropped", n)})
 			}
 		}
 		if len(out) == 0 {
-			out = append(out, doctor.Finding{Status: doctor.OK, Message: "nothing wanted to leave with a pod's address"})
+			out = append(out, doctor.Finding{Status: doctor.OK, Message: "no packet tried to leave with a pod's address"})
 		}
 		return out
 	},

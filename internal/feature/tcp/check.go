@@ -31,15 +31,15 @@ var podTCP = doctor.Check{
 				}
 			}
 		}
-		f := doctor.Finding{Status: doctor.OK, Object: "Node " + w.Node.Name, Message: "settings of TCP in pods are as wanted",
+		f := doctor.Finding{Status: doctor.OK, Object: "Node " + w.Node.Name, Message: "TCP settings of pods are as configured",
 			Evidence: map[string]any{"own": own, "notSet": lacks}}
 		switch {
 		case len(lacks) > 0:
-			f.Status, f.Message = doctor.Warn, fmt.Sprintf("settings that could not be made: %d, %s", len(lacks), some(lacks))
-			f.Hint = "see the Problems of these pods; a kernel without the setting in each network namespace has none to make"
+			f.Status, f.Message = doctor.Warn, fmt.Sprintf("TCP settings that could not be set: %d, %s", len(lacks), some(lacks))
+			f.Hint = "see the Problems of these pods; the kernel may not have the setting in each network namespace"
 		case len(own) > 0:
 			f.Status, f.Message = doctor.Warn, fmt.Sprintf("values that pods have of their own, and keep: %d, %s", len(own), some(own))
-			f.Hint = "leave the sysctls out of the pods' securityContext, or whatever else sets them, and make the pods anew"
+			f.Hint = "remove the sysctls from the pods' securityContext, or whatever else sets them, and recreate the pods"
 		}
 		return []doctor.Finding{f}
 	},

@@ -163,7 +163,7 @@ func nodes(w *world.World, key string, r *feature.Result, now *world.Settings) {
 
 func refusal(a *world.Attachment, why string) world.Problem {
 	return world.Problem{Object: "Pod " + a.Namespace + "/" + a.Pod, Field: "TCP settings", Reason: "cannot be set: " + why,
-		Hint: "the pod has its network all the same; it is tried again every minute"}
+		Hint: "the pod has its network all the same; the agent retries every minute"}
 }
 
 // most bounds how many pods are named whose settings cannot be set. Where there are
@@ -176,6 +176,6 @@ func few(node string, refused []world.Problem) []world.Problem {
 	}
 	p := refused[0]
 	p.Reason = fmt.Sprintf("of %d pods, such as %s, %s", len(refused), p.Object, p.Reason)
-	p.Object, p.Hint = "Node "+node, "the pods have their network all the same; it is tried again every minute"
+	p.Object, p.Hint = "Node "+node, "the pods have their network all the same; the agent retries every minute"
 	return []world.Problem{p}
 }

@@ -96,8 +96,8 @@ func render(w *world.World) feature.Result {
 	if len(groups) > mostGroups {
 		left := groups[mostGroups].addresses[0]
 		r.Problems = append(r.Problems, world.Problem{Object: "Node " + w.Node.Name, Field: "network",
-			Reason: fmt.Sprintf("its addresses have more than %d different ways out by rules of routing: answers of pods by %s and others leave by default", mostGroups, left),
-			Hint:   "let fewer rules say where sources leave (ip rule)"})
+			Reason: fmt.Sprintf("its addresses have more than %d different ways out by routing policy rules: replies of pods from %s and others use the main table", mostGroups, left),
+			Hint:   "use fewer source rules (ip rule)"})
 		groups = groups[:mostGroups]
 	}
 	ours := nft.IIFName(datapath.LinkPrefix + "*")

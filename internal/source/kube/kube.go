@@ -236,7 +236,7 @@ func (s *Source) outage() {
 	switch {
 	case err != nil && s.down.IsZero():
 		s.down = time.Now()
-		s.config.Log.Warn("the API server does not answer as it should; going on with what is known", "server", s.config.REST.Host, "error", err)
+		s.config.Log.Warn("the API server does not answer properly; using the last known objects", "server", s.config.REST.Host, "error", err)
 	case err == nil && !s.down.IsZero():
 		s.config.Log.Info("the API server answers again", "server", s.config.REST.Host, "after", time.Since(s.down).Round(time.Second))
 		s.down = time.Time{}
