@@ -8,6 +8,7 @@ import (
 
 	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
+	"fairlead.dev/fairlead/internal/feature/snat"
 	"fairlead.dev/fairlead/internal/netnstest"
 	"fairlead.dev/fairlead/internal/netnstest/cluster"
 	"fairlead.dev/fairlead/internal/world"
@@ -143,7 +144,7 @@ func newClosingBed(b *bench, k bedKind, pods int) *closingBed {
 		if k.Ports == portsOfNewInstall {
 			// As the agent has it from when half of the ports towards the server are
 			// taken, which these loads do within two seconds.
-			n.TimeWait = world.TimeWait{Before: "120", Short: true}
+			n.Observed = []world.Part{snat.TimeWait.Part(&snat.Wait{Before: "120", Short: true})}
 		}
 		n.Apply(k.spec())
 		c.node = n.Host

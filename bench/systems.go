@@ -13,6 +13,7 @@ import (
 	"fairlead.dev/fairlead/internal/datapath/nft"
 	"fairlead.dev/fairlead/internal/netnstest"
 	"fairlead.dev/fairlead/internal/netnstest/cluster"
+	"fairlead.dev/fairlead/internal/world"
 )
 
 // A system is two nodes with pods, two on the first and one on the second, and a
@@ -69,7 +70,8 @@ func byAgent(t netnstest.T, name string, spec v1alpha1.AgentConfigSpec) *system 
 	nodes := []*cluster.Node{cluster.NewNode(t, 1), cluster.NewNode(t, 2)}
 	cluster.Join(nodes[0], nodes[1])
 	for _, n := range nodes {
-		n.PodsPass = true // as their agents would see
+		pass := true // as their agents would see
+		n.Observed = []world.Part{world.PodsPass.Part(&pass)}
 	}
 	for i, home := range homes {
 		p := nodes[home].NewPod()

@@ -24,8 +24,6 @@ import (
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/feature/all"
-	"fairlead.dev/fairlead/internal/pressure"
-	"fairlead.dev/fairlead/internal/reach"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/kernel"
 	"fairlead.dev/fairlead/internal/status"
@@ -65,9 +63,7 @@ type Agent struct {
 	metrics   *metrics
 	clock     *clock
 	events    *events
-	pressure  *pressure.Watch
-	reach     *reach.Watch
-	peers     reach.Verdict // at the last turn; the loop's own
+	helpers   helpers
 	started   time.Time
 	metricsAt netip.AddrPort // where metrics are served; zero: nowhere
 	troubles  []error        // with what was kept on the disk
@@ -78,16 +74,13 @@ type Agent struct {
 	loop  *loop
 	asked atomic.Int64 // turns of the loop that were asked for
 
-	turning   sync.Mutex // the kernel and the snapshot are apart while a turn is taken
-	snapshot  atomic.Pointer[Snapshot]
-	held      datapath.State // what the kernel holds, as far as we know; the loop's own
-	flows     *redirector
-	leaves    *leaver
-	strays    *strays
-	timeWait  world.TimeWait // the loop's own
-	asksFor   []string       // settings of the node, when they were last put back; nil: never yet; the loop's own
-	knowsWait bool           // of an agent before this one; the loop's own
-	unruled   bool           // connections may have begun while rules were missing; the loop's own
+	turning  sync.Mutex // the kernel and the snapshot are apart while a turn is taken
+	snapshot atomic.Pointer[Snapshot]
+	held     datapath.State // what the kernel holds, as far as we know; the loop's own
+	flows    *redirector
+	strays   *strays
+	asksFor  []string // settings of the node, when they were last put back; nil: never yet; the loop's own
+	unruled  bool     // connections may have begun while rules were missing; the loop's own
 	// repairs that were begun, and are not known to be done; the loop's own
 	repairing map[datapath.Repair]bool
 	repaired  int64 // in all; the loop's own
@@ -128,7 +121,7 @@ func New(c Config) (*Agent, error) {
 	a := &Agent{
 		config: c, book: book, troubles: book.Troubles(), kernel: &kernel.Observer{Capabilities: kernel.Probe()},
 		builder: source.NewBuilder(c.Node), renderer: feature.NewRenderer(c.Features),
-		metrics: newMetrics(), clock: newClock(), events: newEvents(c), reach: reach.New(podsPassed()), started: time.Now(),
+		metrics: newMetrics(), clock: newClock(), events: newEvents(c), started: time.Now(),
 	}
 	if a.given, err = readGivenOut(c.StateDir); err != nil {
 		a.troubles = append(a.troubles, fmt.Errorf("pods may get other blocks of ports: %w", err))
@@ -148,11 +141,10 @@ func New(c Config) (*Agent, error) {
 		a.troubles = append(a.troubles, err)
 	}
 	a.complain()
-	a.flows, a.leaves = newRedirector(c.Log), newLeaver(c.Log)
+	a.flows = newRedirector(c.Log)
 	a.strays = newStrays(c.Log, c.Features)
 	a.ports = newNodePorts(a.given.allocations)
-	a.pressure = pressure.New(a.events.record, c.Log)
-	a.metrics.registry.MustRegister(pressureCollector{a.pressure}, reachCollector{a.reach}, nodePortCollector{a})
+	a.metrics.registry.MustRegister(collector{a}, nodePortCollector{a})
 	if m, ok := c.Objects.(prometheus.Collector); ok {
 		a.metrics.registry.MustRegister(m)
 	}
@@ -160,6 +152,7 @@ func New(c Config) (*Agent, error) {
 		a.metrics.registry.MustRegister(counting)
 	}
 	a.loop = newLoop(a.turn, a.peek, a.audit)
+	a.helpers = a.startHelpers()
 	a.snapshot.Store(&Snapshot{Reason: "starting", next: make(chan struct{})})
 	return a, nil
 }
@@ -175,6 +168,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		debug.SetGCPercent(gcPercent)
 	}
 	defer func() { _ = a.book.Close() }() // only a lock is given back
+	defer a.helpers.close()
 	defer a.ports.hold(nil)
 	defer a.events.flush()
 	ctx, stop := context.WithCancelCause(ctx)
@@ -184,7 +178,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	a.metricsAt = listeners.metricsAt()
-	running := make(chan struct{}, 8)
+	running := make(chan struct{}, 7)
 	start := func(name string, run func() error) {
 		go func() {
 			defer func() { running <- struct{}{} }()
@@ -197,9 +191,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	start("kernel", func() error { return a.kernel.Watch(ctx, a.loop.Drifted) })
 	start("serve", func() error { return a.serve(ctx, listeners) })
 	start("offer", func() error { return a.offer(ctx) })
-	start("pressure", func() error { a.pressure.Run(ctx); return nil })
+	start("helpers", func() error { return a.helpers.run(ctx) })
 	start("status", func() error { a.config.Status.Run(ctx); return nil })
-	start("reach", func() error { a.reach.Run(ctx); return nil })
 	start("loop", func() error { return a.loop.run(ctx) })
 	for range cap(running) {
 		<-running

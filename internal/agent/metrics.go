@@ -10,7 +10,6 @@ import (
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/doctor"
 	"fairlead.dev/fairlead/internal/door"
-	"fairlead.dev/fairlead/internal/reach"
 )
 
 // metrics are all the agent counts. Labels are bounded by the code.
@@ -26,7 +25,6 @@ type metrics struct {
 	ready      prometheus.Gauge
 	applied    prometheus.Gauge
 	condition  *prometheus.GaugeVec
-	blocks     blockMetrics
 	cni        cniMetrics
 	addresses  addressMetrics
 }
@@ -50,13 +48,13 @@ func newMetrics() *metrics {
 			Help: "When a turn of the loop last ended with a kernel that holds what it should; 0: none did since the agent started."}),
 		condition: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "fairlead_condition",
 			Help: "1 for the reason that holds of each condition of the node."}, []string{"type", "reason"}),
-		blocks: newBlockMetrics(), cni: newCNIMetrics(), addresses: newAddressMetrics(),
+		cni: newCNIMetrics(), addresses: newAddressMetrics(),
 	}
 	for _, k := range datapath.Kinds {
 		m.repairs.WithLabelValues(string(k))
 	}
 	m.registry.MustRegister(m.sync, m.errors, m.changes, m.repairs, m.clockJumps, m.collected, m.problems, m.ready, m.applied, m.condition,
-		m.blocks.blocks, m.blocks.sharing, m.cni.took, m.cni.errors, m.addresses.used, m.addresses.limit)
+		m.cni.took, m.cni.errors, m.addresses.used, m.addresses.limit)
 	return m
 }
 
@@ -72,7 +70,6 @@ func (m *metrics) turn(s *Snapshot, c datapath.Changes, took time.Duration) {
 	if s.unapplied != "" && s.World != nil && s.World.Node != nil {
 		m.errors.Inc()
 	}
-	m.blocks.set(snatBlocks(s.World))
 	m.condition.Reset()
 	for _, r := range s.Rendered.Reports {
 		m.condition.WithLabelValues(r.Type, r.Reason).Set(1)
@@ -132,22 +129,5 @@ func (m addressMetrics) set(pools []doctor.Pool) {
 		}
 		m.used.WithLabelValues(family).Add(float64(p.Used))
 		m.limit.WithLabelValues(family).Add(float64(p.Size))
-	}
-}
-
-var peerCount = prometheus.NewDesc("fairlead_peers",
-	"Other nodes that packets of full size reach and come back from, do not, or that were not asked yet.", []string{"state"}, nil)
-
-// reachCollector counts peers when it is asked.
-type reachCollector struct{ *reach.Watch }
-
-// Describe is part of prometheus.Collector.
-func (reachCollector) Describe(ch chan<- *prometheus.Desc) { ch <- peerCount }
-
-// Collect is part of prometheus.Collector.
-func (c reachCollector) Collect(ch chan<- prometheus.Metric) {
-	s := c.Status()
-	for state, n := range map[string]int{"reached": s.Reached, "unreachable": s.Unreachable, "unasked": s.Unasked} {
-		ch <- prometheus.MustNewConstMetric(peerCount, prometheus.GaugeValue, float64(n), state)
 	}
 }

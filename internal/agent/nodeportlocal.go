@@ -85,14 +85,14 @@ func (nodePortCollector) Describe(ch chan<- *prometheus.Desc) { ch <- nodePortCo
 // Collect is part of prometheus.Collector.
 func (c nodePortCollector) Collect(ch chan<- prometheus.Metric) {
 	s := c.snapshot.Load()
-	counts := s.Rendered.Counts[nodeportlocal.Feature.Name]
-	if counts == nil {
+	r := s.Rendered.Results[nodeportlocal.Feature.Name]
+	if r == nil {
 		return
 	}
 	tell := func(state string, n int) {
 		ch <- prometheus.MustNewConstMetric(nodePortCount, prometheus.GaugeValue, float64(n), state)
 	}
-	for state, n := range counts {
+	for state, n := range r.Counts {
 		tell(state, n)
 	}
 	tell("reserved", s.held.Reserved)

@@ -9,25 +9,37 @@ import (
 	"testing"
 	"time"
 
+	"fairlead.dev/fairlead/internal/feature/snat"
 	"fairlead.dev/fairlead/internal/netns"
+	"fairlead.dev/fairlead/internal/pressure"
 )
 
 // watch watches the node's connection table until the test ends.
 func (n *node) watch(t *testing.T) {
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- netns.Do(n.host.Path, func() error { n.pressure.Run(ctx); return nil }) }()
+	go func() { ended <- netns.Do(n.host.Path, func() error { return n.helpers.run(ctx) }) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
-	for end := time.Now().Add(20 * time.Second); n.pressure.Status().At.IsZero(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); n.pressureSeen(t).At.IsZero(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the table is not watched within 20 s")
 		}
 	}
+}
+
+// pressureSeen looks at the connection table and returns what is shown of it.
+func (n *node) pressureSeen(t *testing.T) pressure.Status {
+	t.Helper()
+	w := httptest.NewRecorder()
+	n.api().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/snat", nil))
+	var shown List[snat.Shown]
+	must(t, json.Unmarshal(w.Body.Bytes(), &shown))
+	return shown.Items[0].Status
 }
 
 // What is seen of ports is shown everywhere, and a quiet node leaves the log
@@ -45,7 +57,7 @@ func TestPressureIsShown(t *testing.T) {
 			t.Fatalf("%s: %v", w.Body, err)
 		}
 	}
-	var shown List[SNAT]
+	var shown List[snat.Shown]
 	get("/v1/snat", &shown)
 	if len(shown.Items) != 1 || shown.Items[0].Conntrack.Max == 0 || shown.Items[0].Range != "32768-60999" || !shown.Items[0].Randomized {
 		t.Errorf("%+v", shown)

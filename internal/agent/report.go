@@ -17,13 +17,10 @@ func (a *Agent) report(s *Snapshot) status.Report {
 	n.Status.Version = quote.Text(a.config.Version, quote.Value)
 	n.Status.Capabilities = capabilities(a.kernel.Capabilities)
 	n.Status.Counters = v1alpha1.Counters{Attachments: int64(len(a.book.Attachments().List)), DriftRepairs: a.repaired}
-	for _, fill := range a.pressure.Status().Ratios {
-		n.Status.Counters.SNATPortUsePercent = max(n.Status.Counters.SNATPortUsePercent, int64(100*fill))
-	}
+	a.helpers.report(s, &n.Status)
 	if s.World != nil {
 		n.Status.Counters.Peers = int64(len(s.World.Peers.Nodes))
 	}
-	n.Status.Conditions = append(n.Status.Conditions, a.peersReachable()...)
 	listProblems(&n.Status, s.Problems) // in the room that is left
 	return status.Report{Node: n, Network: network(s), Pods: a.notes.of(s.Rendered.Notes)}
 }
@@ -83,11 +80,7 @@ func nodeReport(name string, s *Snapshot) *v1alpha1.FairleadNode {
 	}
 	n.Status.Conditions = append(n.Status.Conditions, ready)
 	for _, r := range s.Rendered.Reports {
-		c := metav1.Condition{Type: r.Type, Status: metav1.ConditionFalse, Reason: r.Reason, Message: short(r.Message)}
-		if r.Status {
-			c.Status = metav1.ConditionTrue
-		}
-		n.Status.Conditions = append(n.Status.Conditions, c)
+		n.Status.Conditions = append(n.Status.Conditions, condition(r))
 	}
 	return n
 }

@@ -224,15 +224,23 @@ func (a *Agent) wasRouter(last *world.World) bool {
 	if last != nil && slices.Contains(a.asksFor, key) {
 		return last.Kernel.Router
 	}
-	r, err := readSettings(a.config.StateDir)
-	if err != nil {
-		return true
-	}
-	if i := slices.IndexFunc(r.Settings, func(o oldSetting) bool { return o.Key == key }); i >= 0 {
-		return r.Settings[i].Before != "0"
+	if before, changed, err := settingBefore(a.config.StateDir, key); changed || err != nil {
+		return before != "0"
 	}
 	now, err := sysctl.Read(key)
 	return now != "0" || err != nil
+}
+
+// settingBefore is what a setting was before agents changed it, and whether one did.
+func settingBefore(stateDir, key string) (string, bool, error) {
+	r, err := readSettings(stateDir)
+	if err != nil {
+		return "", false, err
+	}
+	if i := slices.IndexFunc(r.Settings, func(o oldSetting) bool { return o.Key == key }); i >= 0 {
+		return r.Settings[i].Before, true, nil
+	}
+	return "", false, nil
 }
 
 // SettingsBefore returns what sets the settings back that agents changed, in

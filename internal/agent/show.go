@@ -8,26 +8,17 @@ import (
 	"slices"
 	"strings"
 
-	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/doctor"
 	"fairlead.dev/fairlead/internal/feature/pod"
+	"fairlead.dev/fairlead/internal/view"
 	"fairlead.dev/fairlead/internal/world"
 )
 
-// A List is what the agent shows of one kind of thing, in the form of -o json.
-type List[T any] struct {
-	APIVersion string `json:"apiVersion"`
-	Kind       string `json:"kind"`
-	Items      []T    `json:"items"`
-}
+// A List is what the agent shows of one kind of thing.
+type List[T any] = view.List[T]
 
-func list[T any](items []T) List[T] {
-	if items == nil {
-		items = []T{}
-	}
-	return List[T]{v1alpha1.APIVersion, "List", items}
-}
+func list[T any](items []T) List[T] { return view.Of(items...) }
 
 // Status is the agent's own state.
 type Status struct {
@@ -149,7 +140,7 @@ func (a *Agent) serveDoctor(w http.ResponseWriter, r *http.Request) {
 			checks = append(checks, f.Checks...)
 		}
 	}
-	checks = append(slices.Concat(checks, a.pressure.Checks()), a.nodePortCheck(s))
+	checks = append(slices.Concat(checks, a.helpers.checks(s)), a.nodePortCheck(s))
 	namespace, name, _ := strings.Cut(r.URL.Query().Get("pod"), "/")
 	subject := doctor.Subject{World: s.World, Problems: s.Problems, Diff: a.diff, Pod: world.Key{Namespace: namespace, Name: name},
 		Probe: r.URL.Query().Has("probe"), Pools: a.pools(s)}

@@ -73,10 +73,7 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 		return none, err
 	}
 	s.Observed = in.Objects.Revision
-	if err := a.lookAtPorts(); err != nil {
-		a.config.Log.Warn("conntrack keeps closed connections as long as before", "error", err)
-	}
-	in.TimeWait, in.PodsPass = a.timeWait, a.reach.PodsPass()
+	in.Observed = a.observed()
 	if in.Kernel, err = a.kernel.Observe(in.Attachments); err != nil {
 		return none, fmt.Errorf("observe kernel: %w", err)
 	}
@@ -95,12 +92,11 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 		s.Reason = fmt.Sprintf("there is no Node %s yet", a.config.Node)
 		return none, nil
 	}
-	a.pressure.Set(pressureConfig(s.World))
-	a.reach.Set(s.World)
 	s.World, s.Rendered = a.render(s.World)
 	s.Problems = append(s.Problems, s.Rendered.Problems...)
 	unwritten := a.giveOut(s.Rendered.Allocations)
 	s.given = a.given
+	a.helpers.prepare(s)
 	changes, err := a.apply(s.Rendered.State)
 	if err == nil && s.World.Config.Overlay.Mode != world.None { // where another network may count on what was set
 		a.putBack(s.Rendered.State)
@@ -110,7 +106,7 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 	if err == nil || s.rulesHold() {
 		a.ports.leads(s.Rendered.Allocations.NodePorts)
 		a.flows.follow(s)
-		a.leaves.follow(s.World)
+		a.helpers.applied(s)
 		a.unruled = a.unruled && !a.strays.look(s.World) // else the next turn does
 	} else {
 		a.ports.mayLead(s.Rendered.Allocations.NodePorts)
@@ -221,7 +217,7 @@ func (a *Agent) peek() bool {
 	}
 	pods := a.kernel.LookAtTCP()
 	settled, err := a.held.Settled()
-	return err != nil || !settled || pods || runShort(a.timeWait.Short, a.pressure.Status()) != a.timeWait.Short
+	return err != nil || !settled || pods || a.news()
 }
 
 // audit looks at all that is ours while turns go on, and reports whether something

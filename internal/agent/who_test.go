@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/internal/datapath/conntrack"
+	"fairlead.dev/fairlead/internal/feature/snat"
 	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/netnstest"
 	"fairlead.dev/fairlead/internal/world"
@@ -70,10 +71,10 @@ func TestWhoHasAPort(t *testing.T) {
 		}
 	}
 	asked, wrong := 0, 0
-	askAll := func(right func(Holder, string) bool) {
+	askAll := func(right func(snat.Holder, string) bool) {
 		open := n.connections(t)
 		for port, pod := range all {
-			h := n.snapshot.Load().who(port.port, open[port])
+			h := snat.HoldersOf(n.snapshot.Load().seenBy(snat.Feature.Name), port.port, open[port])
 			if asked++; asked%50 == 0 { // every look into the whole table of the kernel's takes a while
 				h = n.who(t, port)
 			}
@@ -83,7 +84,7 @@ func TestWhoHasAPort(t *testing.T) {
 			}
 		}
 	}
-	askAll(func(h Holder, _ string) bool { return !h.Gone })
+	askAll(func(h snat.Holder, _ string) bool { return !h.Gone })
 	gone := map[string]bool{}
 	for i := 0; i < talkers; i += 2 {
 		name := fmt.Sprintf("p%02d", i)
@@ -91,7 +92,7 @@ func TestWhoHasAPort(t *testing.T) {
 		gone[name] = true
 	}
 	n.mustTurn(t)
-	askAll(func(h Holder, pod string) bool { return h.Gone == gone[pod] && h.GoneSince.IsZero() != gone[pod] })
+	askAll(func(h snat.Holder, pod string) bool { return h.Gone == gone[pod] && h.GoneSince.IsZero() != gone[pod] })
 	t.Logf("%d ports seen, %d times asked who, %d answers wrong", len(all), asked, wrong)
 }
 
@@ -314,7 +315,7 @@ func (n *node) ask(t *testing.T, port, protocol string) (int, string) {
 	return w.Code, w.Body.String()
 }
 
-func (n *node) who(t *testing.T, p portSeen) (h Holders) {
+func (n *node) who(t *testing.T, p portSeen) (h snat.Holders) {
 	t.Helper()
 	code, body := n.ask(t, p.port.String(), p.protocol)
 	if code != http.StatusOK {

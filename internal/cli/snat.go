@@ -7,13 +7,13 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"fairlead.dev/fairlead/internal/agent"
+	"fairlead.dev/fairlead/internal/feature/snat"
 	"fairlead.dev/fairlead/internal/pressure"
 )
 
-func snatTable() *table[agent.SNAT] {
-	return &table[agent.SNAT]{header: []string{"NODE", "PORTS", "RANGE", "RANDOM", "BLOCKS", "CONNECTIONS", "INSERT FAILED", "DROPPED"}, none: "no source NAT: the agent is not ready, or the feature is switched off",
-		row: func(s agent.SNAT) []string {
+func snatTable() *table[snat.Shown] {
+	return &table[snat.Shown]{header: []string{"NODE", "PORTS", "RANGE", "RANDOM", "BLOCKS", "CONNECTIONS", "INSERT FAILED", "DROPPED"}, none: "no source NAT: the agent is not ready, or the feature is switched off",
+		row: func(s snat.Shown) []string {
 			random := yes(s.Randomized)
 			if s.Wanted && !s.Randomized {
 				random = "MISSING"
@@ -24,7 +24,7 @@ func snatTable() *table[agent.SNAT] {
 }
 
 // wideSNAT is the table, and all that is known of how full the ports are.
-type wideSNAT struct{ *table[agent.SNAT] }
+type wideSNAT struct{ *table[snat.Shown] }
 
 func (v wideSNAT) print(w io.Writer) error {
 	if err := v.table.print(w); err != nil {

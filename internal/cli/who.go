@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"fairlead.dev/fairlead/internal/agent"
+	"fairlead.dev/fairlead/internal/feature/snat"
 )
 
 // whoProtocols are what --protocol takes.
@@ -52,20 +52,20 @@ func (q *whoQuestion) ask(shown string) (path string, asks bool, err error) {
 }
 
 // holders is the answer and its table.
-type holders struct{ agent.Holders }
+type holders struct{ snat.Holders }
 
 func (h *holders) answer() any { return &h.Holders }
 
 func (h *holders) print(w io.Writer) error {
-	t := table[agent.Holder]{list: h.List, header: []string{"NAMESPACE", "NAME", "ADDRESSES", "PORTS", "CONNECTIONS", "GONE"}, none: h.Reason,
-		row: func(o agent.Holder) []string {
+	t := table[snat.Holder]{list: h.List, header: []string{"NAMESPACE", "NAME", "ADDRESSES", "PORTS", "CONNECTIONS", "GONE"}, none: h.Reason,
+		row: func(o snat.Holder) []string {
 			return []string{dash(o.Namespace), dash(o.Name), join(o.Addresses), dash(o.Ports), fmt.Sprint(o.Connections), gone(o)}
 		}}
 	return t.print(w)
 }
 
 // blocksOf is how many blocks of source ports are held.
-func blocksOf(s agent.SNAT) string {
+func blocksOf(s snat.Shown) string {
 	b := s.Blocks
 	if b == nil {
 		return "-"
@@ -77,7 +77,7 @@ func blocksOf(s agent.SNAT) string {
 	return text
 }
 
-func gone(h agent.Holder) string {
+func gone(h snat.Holder) string {
 	switch {
 	case !h.Gone:
 		return "no"

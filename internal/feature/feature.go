@@ -26,6 +26,8 @@ type Feature struct {
 	Astray func(*world.World) func(*conntrack.Entry) bool
 	// Checks are the feature's own questions to the node.
 	Checks []doctor.Check
+	// Start makes what runs beside the agent's loop; nil where nothing does.
+	Start func(Host) Helper
 }
 
 // A Result is what one feature makes of the world.

@@ -27,7 +27,7 @@ func NewRenderer(features []Feature) *Renderer {
 
 // Render returns what the enabled features make of w.
 func (r *Renderer) Render(w *world.World) Rendered {
-	out := Rendered{Allocations: w.Allocations, Counts: map[string]map[string]int{}}
+	out := Rendered{Allocations: w.Allocations, Results: map[string]*Result{}}
 	for i, f := range r.features {
 		if !w.Config.Enabled(f.Name) {
 			r.last[i] = memo{}
@@ -40,12 +40,10 @@ func (r *Renderer) Render(w *world.World) Rendered {
 		result := r.last[i].result
 		out.Allocations = out.Allocations.With(result.Allocations)
 		out.State = append(out.State, &result.Part)
+		out.Results[f.Name] = result
 		out.Reports = append(out.Reports, result.Reports...)
 		out.Problems = append(out.Problems, result.Problems...)
 		out.Events = append(out.Events, result.Events...)
-		if result.Counts != nil {
-			out.Counts[f.Name] = result.Counts
-		}
 		if out.Notes == nil {
 			out.Notes = result.Notes // not copied: there may be many, and who has seen them knows them again
 		} else {
@@ -86,5 +84,5 @@ type Rendered struct {
 	Allocations *world.Allocations // the world's, and what was given out
 	Notes       []world.Note
 	Events      []world.Event
-	Counts      map[string]map[string]int // by feature
+	Results     map[string]*Result // by feature; a feature that is switched off has none
 }

@@ -5,9 +5,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"time"
-
-	"fairlead.dev/fairlead/internal/feature/overlay"
-	"fairlead.dev/fairlead/internal/world"
 )
 
 // How often it is asked whether pods' addresses pass between the nodes.
@@ -25,20 +22,20 @@ const dropsAfter = 2
 
 // A crossing is what is known of one way past the tunnel.
 type crossing struct {
-	overlay.Crossing
+	Crossing
 	asked         time.Time // zero: not yet
 	passes, drops bool      // neither: the peer answers nobody
 	misses        int       // in turn
 }
 
 // crossers are the ways there are now, with what was known of those that stay.
-func crossers(known []*crossing, of *world.World) []*crossing {
-	was := make(map[overlay.Path]*crossing, len(known))
+func crossers(known []*crossing, all []Crossing) []*crossing {
+	was := make(map[Path]*crossing, len(known))
 	for _, k := range known {
 		was[k.Path] = k
 	}
 	var out []*crossing
-	for _, c := range overlay.Crossings(of) {
+	for _, c := range all {
 		now := &crossing{Crossing: c}
 		if k := was[c.Path]; k != nil {
 			*now = *k
@@ -123,11 +120,11 @@ func (w *Watch) nextCrossing(now time.Time) *crossing {
 
 // heard notes what came of a question.
 func (c *crossing) heard(now time.Time, err error) {
-	if err != nil && !errors.Is(err, overlay.ErrAway) {
+	if err != nil && !errors.Is(err, ErrAway) {
 		if c.misses++; c.misses < dropsAfter {
 			return
 		}
 	}
 	c.asked, c.misses = now, 0
-	c.passes, c.drops = err == nil, err != nil && !errors.Is(err, overlay.ErrAway)
+	c.passes, c.drops = err == nil, err != nil && !errors.Is(err, ErrAway)
 }

@@ -8,21 +8,17 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"fairlead.dev/fairlead/internal/feature/overlay"
-	"fairlead.dev/fairlead/internal/world"
 )
 
-// ofTunnels is the world of n1, whose peers are reached by the tunnel, in IPv4.
-func ofTunnels(peers int) *world.World {
-	x := ofPeers(peers)
-	x.Config.Overlay.Mode = world.VXLAN
-	x.Kernel.Interfaces = []world.Interface{{Name: "eth0", MTU: 1500, Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.100.1/24")}}}
-	x.Node.Addresses = []netip.Addr{netip.MustParseAddr("192.168.100.1")}
-	for i, p := range x.Peers.Nodes {
-		p.Addresses = []netip.Addr{netip.AddrFrom4([4]byte{192, 168, 100, byte(i + 2)})}
+// ofTunnels are the same where peers are reached by the tunnel, in IPv4.
+func ofTunnels(peers int) *Ways {
+	out := ofPeers(peers)
+	for i := range peers {
+		path := out.Paths[2*i]
+		path.To = netip.AddrFrom4([4]byte{192, 168, 100, byte(i + 2)})
+		out.Crossings = append(out.Crossings, Crossing{Path: path})
 	}
-	return x
+	return out
 }
 
 // Pods' addresses pass between the nodes when all ways were asked about, one passes and
@@ -35,8 +31,8 @@ func TestPodsPassWhereEveryWayDoes(t *testing.T) {
 		answers := map[string]error{} // by peer
 		lost := map[string]int{}      // questions that get no answer
 		w := New(false)
-		w.ask = func(context.Context, overlay.Path, int) error { return nil }
-		w.askCrossing = func(_ context.Context, c overlay.Crossing) error {
+		w.ask = func(context.Context, Path, int) error { return nil }
+		w.askCrossing = func(_ context.Context, c Crossing) error {
 			mu.Lock()
 			defer mu.Unlock()
 			if lost[c.Peer] > 0 {
@@ -68,8 +64,8 @@ func TestPodsPassWhereEveryWayDoes(t *testing.T) {
 		step("all pass", true, func() { w.Set(ofTunnels(3)) })
 		step("some answers are lost", true, func() { mu.Lock(); lost["n2"], lost["n4"] = 1, 1; mu.Unlock() })
 		step("one drops", false, func() { set("n3", errors.New("no answer")) })
-		step("it is away", true, func() { set("n3", overlay.ErrAway) })
-		step("all are away", false, func() { set("n2", overlay.ErrAway); set("n4", overlay.ErrAway) })
+		step("it is away", true, func() { set("n3", ErrAway) })
+		step("all are away", false, func() { set("n2", ErrAway); set("n4", ErrAway) })
 		step("one is back", true, func() { set("n2", nil) })
 		w.Set(ofTunnels(4))
 		if !w.PodsPass() {
@@ -80,7 +76,7 @@ func TestPodsPassWhereEveryWayDoes(t *testing.T) {
 		step("it passes", true, func() { set("n6", nil) })
 		step("no way is the tunnel's", true, func() {
 			x := ofTunnels(4)
-			x.Config.Overlay.Mode = world.Direct
+			x.Crossings = nil
 			w.Set(x)
 		})
 	})

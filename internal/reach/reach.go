@@ -9,14 +9,11 @@ package reach
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
 
-	"fairlead.dev/fairlead/internal/feature/overlay"
 	"fairlead.dev/fairlead/internal/icmp"
-	"fairlead.dev/fairlead/internal/world"
 )
 
 const (
@@ -27,17 +24,16 @@ const (
 
 // A Watch knows which peers answered when they were asked last.
 type Watch struct {
-	ask func(ctx context.Context, p overlay.Path, size int) error
+	ask func(ctx context.Context, p Path, size int) error
 
-	mu    sync.Mutex
-	node  *world.Node
-	peers *world.Peers
-	size  int // of packets, in bytes
-	list  []*entry
+	mu      sync.Mutex
+	overlay bool // there is one
+	peers   int
+	size    int // of packets, in bytes
+	list    []*entry
 
-	askCrossing func(context.Context, overlay.Crossing) error
+	askCrossing func(context.Context, Crossing) error
 	crossings   []*crossing
-	ways        string    // what they depend on besides the peers
 	passed      bool      // pods' addresses did, when all ways were asked about last
 	passing     time.Time // since when they do, while that is not known for long
 
@@ -48,7 +44,7 @@ type Watch struct {
 
 // An entry is what is known of one path.
 type entry struct {
-	overlay.Path
+	Path
 	asked  time.Time // zero: not yet
 	answer answer
 
@@ -68,38 +64,39 @@ const (
 // New prepares a watch that has nobody to ask. Whether pods' addresses pass between the
 // nodes is as somebody knew before, until it was asked.
 func New(passed bool) *Watch {
-	return &Watch{passed: passed, askCrossing: func(ctx context.Context, c overlay.Crossing) error { return c.Ask(ctx) }, ask: func(ctx context.Context, p overlay.Path, size int) error {
+	return &Watch{passed: passed, askCrossing: func(ctx context.Context, c Crossing) error { return c.Ask(ctx) }, ask: func(ctx context.Context, p Path, size int) error {
 		return icmp.Echo(ctx, icmp.Way{From: p.From, To: p.To}, size)
 	}}
 }
 
-// Set changes who is asked. What is known of paths that stay is kept, unless
-// packets have another size now.
-func (w *Watch) Set(of *world.World) {
-	node, peers := of.Node, of.Peers
-	if of.Config.Overlay.Mode == world.None || !of.Config.Enabled(overlay.Feature.Name) {
-		peers = nil
-	}
+// Ways are whom there is to ask.
+type Ways struct {
+	Paths     []Path
+	Crossings []Crossing
+	Size      int // of packets, in bytes
+	Peers     int
+}
+
+// Set changes who is asked; nil: nobody, since there is no  What is known of
+// paths that stay is kept, unless packets have another size now.
+func (w *Watch) Set(now *Ways) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	size, ways := of.PodMTU(), fmt.Sprint(of.Config.Overlay.Mode, of.Ends())
-	if w.node == node && w.peers == peers && w.size == size && w.ways == ways {
-		return
-	}
-	known := map[overlay.Path]*entry{}
+	known := map[Path]*entry{}
 	for _, e := range w.list {
-		if size != w.size { // whether it is lost stays so until it answers
+		if now != nil && now.Size != w.size { // whether it is lost stays so until it answers
 			e = &entry{Path: e.Path, missing: e.missing, misses: e.misses, found: e.found, lost: e.lost}
 		}
 		known[e.Path] = e
 	}
-	w.node, w.peers, w.size, w.ways, w.list = node, peers, size, ways, nil
-	if peers == nil {
+	w.list = nil
+	if w.overlay = now != nil; now == nil {
 		w.crossings = nil
 		return
 	}
-	w.crossings = crossers(w.crossings, of)
-	for _, p := range overlay.Paths(of) {
+	w.size, w.peers = now.Size, now.Peers
+	w.crossings = crossers(w.crossings, now.Crossings)
+	for _, p := range now.Paths {
 		e, ok := known[p]
 		if !ok {
 			e = &entry{Path: p}

@@ -10,24 +10,21 @@ import (
 	"testing/synctest"
 	"time"
 
-	"fairlead.dev/fairlead/internal/feature/overlay"
 	"fairlead.dev/fairlead/internal/icmp"
 	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/netnstest"
-	"fairlead.dev/fairlead/internal/world"
 )
 
-// ofPeers is the world of n1, with as many peers in both families.
-func ofPeers(peers int) *world.World {
-	node := func(n int) *world.Node {
-		return &world.Node{Name: fmt.Sprintf("n%d", n), PodCIDRs: []netip.Prefix{
-			netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, byte(n), 0}), 24), netip.MustParsePrefix(fmt.Sprintf("fd00:10:244:%x::/64", n))}}
+// ofPeers are the ways to as many peers of n1, in both families.
+func ofPeers(peers int) *Ways {
+	out := &Ways{Size: 1400, Peers: peers}
+	four := func(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 244, byte(n), 1}) }
+	six := func(n int) netip.Addr { return netip.MustParseAddr(fmt.Sprintf("fd00:10:244:%x::1", n)) }
+	for n := 2; n < peers+2; n++ {
+		name := fmt.Sprintf("n%d", n)
+		out.Paths = append(out.Paths, Path{name, four(1), four(n)}, Path{name, six(1), six(n)})
 	}
-	w := &world.World{Node: node(1), Peers: &world.Peers{}, Config: &world.Config{Overlay: world.Overlay{MTU: 1400}}, Kernel: &world.Kernel{}}
-	for n := range peers {
-		w.Peers.Nodes = append(w.Peers.Nodes, node(n+2))
-	}
-	return w
+	return out
 }
 
 // What is asked in a second does not grow with the cluster, everybody gets his
@@ -37,9 +34,9 @@ func TestEveryPeerIsAskedInTurnAndWithinBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const peers, deaf = 200, 7
 		var mu sync.Mutex
-		asked, now, most := map[overlay.Path]int{}, 0, 0
+		asked, now, most := map[Path]int{}, 0, 0
 		w := New(false)
-		w.ask = func(ctx context.Context, p overlay.Path, size int) error {
+		w.ask = func(ctx context.Context, p Path, size int) error {
 			if size != 1400 {
 				t.Errorf("asked with %d bytes", size)
 			}
@@ -83,7 +80,7 @@ func TestWhatIsKnownStaysAndWhoWentIsForgotten(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := New(false)
-		w.ask = func(context.Context, overlay.Path, int) error { return errors.New("no answer") }
+		w.ask = func(context.Context, Path, int) error { return errors.New("no answer") }
 		three, two := ofPeers(3), ofPeers(2)
 		w.Set(three)
 		ctx, stop := context.WithCancel(t.Context())
@@ -92,15 +89,15 @@ func TestWhatIsKnownStaysAndWhoWentIsForgotten(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
 		for _, step := range []struct {
-			world *world.World
-			want  Status
+			ways *Ways
+			want Status
 		}{
 			{three, Status{Unreachable: 3}},
 			{two, Status{Unreachable: 2}},
 			{three, Status{Unreachable: 2, Unasked: 1}},
-			{&world.World{Node: two.Node, Peers: two.Peers, Kernel: two.Kernel, Config: &world.Config{Overlay: world.Overlay{Mode: world.None}}}, Status{}},
+			{nil, Status{}},
 		} {
-			w.Set(step.world)
+			w.Set(step.ways)
 			if s := w.Status(); s != step.want {
 				t.Errorf("%+v, want %+v", s, step.want)
 			}
@@ -120,7 +117,7 @@ func TestASilentPeerIsNoticed(t *testing.T) {
 	far.Address("eth0", "10.244.2.1/16", "fd00:10:244:2::1/48")
 	w := New(false)
 	asks := 0
-	w.ask = func(ctx context.Context, p overlay.Path, size int) error {
+	w.ask = func(ctx context.Context, p Path, size int) error {
 		return netns.Do(near.Path, func() error { asks++; return icmp.Echo(ctx, icmp.Way{From: p.From, To: p.To}, size) })
 	}
 	w.Set(ofPeers(1))

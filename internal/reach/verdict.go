@@ -60,11 +60,11 @@ type Verdict struct {
 func (w *Watch) Verdict(now time.Time) (Verdict, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.peers == nil {
+	if !w.overlay {
 		return Verdict{}, false
 	}
 	v := w.judge()
-	if v.State == Lost && w.told.State == Lost && now.Sub(w.toldAt) < max(sayAgain, sayAgainPeer*time.Duration(len(w.peers.Nodes))) {
+	if v.State == Lost && w.told.State == Lost && now.Sub(w.toldAt) < max(sayAgain, sayAgainPeer*time.Duration(w.peers)) {
 		return w.told, true
 	}
 	if v != w.told {

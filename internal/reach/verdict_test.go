@@ -1,18 +1,10 @@
 package reach
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"testing"
 	"time"
-
-	"fairlead.dev/fairlead/api/v1alpha1"
-	"fairlead.dev/fairlead/internal/feature/overlay"
-	"fairlead.dev/fairlead/internal/icmp"
-	"fairlead.dev/fairlead/internal/netns"
-	"fairlead.dev/fairlead/internal/netnstest/cluster"
-	"fairlead.dev/fairlead/internal/world"
 )
 
 var begin = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -95,9 +87,7 @@ func TestTheLostAreNamedShortlyAndNotAllTheTime(t *testing.T) {
 func TestWithoutAnybodyToAsk(t *testing.T) {
 	t.Parallel()
 	w := New(false)
-	none := ofPeers(1)
-	none.Config = &world.Config{Overlay: world.Overlay{Mode: world.None, MTU: 1400}}
-	if w.Set(none); w.list != nil {
+	if w.Set(nil); w.list != nil {
 		t.Errorf("%d paths without an overlay", len(w.list))
 	}
 	if v, ok := w.Verdict(begin); ok {
@@ -111,48 +101,4 @@ func TestWithoutAnybodyToAsk(t *testing.T) {
 	if v, ok := w.Verdict(begin); !ok || v.State != Unknown {
 		t.Errorf("before anybody was asked: %+v, %t", v, ok)
 	}
-}
-
-// On real packets: a peer whose underlay drops the overlay's port is lost by name, and
-// found again.
-func TestADroppedOverlayPortIsNoticed(t *testing.T) {
-	t.Parallel()
-	a, b := cluster.NewNode(t, 1), cluster.NewNode(t, 2)
-	cluster.Join(a, b)
-	b.Apply(v1alpha1.AgentConfigSpec{}, a)
-	w := New(false)
-	w.ask = func(ctx context.Context, p overlay.Path, size int) error {
-		return netns.Do(a.Path, func() error { return icmp.Echo(ctx, icmp.Way{From: p.From, To: p.To}, size) })
-	}
-	w.Set(a.Apply(v1alpha1.AgentConfigSpec{}, b))
-	now := begin
-	ask := func(times int) Verdict {
-		for range times {
-			now = now.Add(30 * time.Second)
-			for _, e := range w.list {
-				e.asked = now
-				w.try(t.Context(), e, w.size)
-			}
-		}
-		v, _ := w.Verdict(now)
-		return v
-	}
-	reach := func(want State) Verdict {
-		deadline := time.Now().Add(time.Minute) // IPv6 comes up by itself
-		v := ask(foundAfter)
-		for v.State != want && time.Now().Before(deadline) {
-			v = ask(1)
-		}
-		if v.State != want {
-			t.Fatalf("%+v, want state %d", v, want)
-		}
-		return v
-	}
-	reach(All)
-	b.Run("nft", "add table inet underlay; add chain inet underlay input { type filter hook input priority -300; }; add rule inet underlay input udp dport 4789 drop")
-	if v := reach(Lost); !strings.Contains(v.Message, "come back from n2: ") {
-		t.Errorf("%+v does not name n2", v)
-	}
-	b.Run("nft", "delete table inet underlay")
-	reach(All)
 }

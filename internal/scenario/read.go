@@ -239,7 +239,7 @@ func (s *scenario) build(t *testing.T, objects *source.Objects, at netnsOf) (*wo
 	}
 	slices.SortFunc(in.TCP.Pods, world.PodTCP.Compare)
 	slices.Sort(in.Kernel.Seen)
-	in.Taken, in.Metrics, in.PodsPass = s.taken(t), s.kernel.Metrics, s.kernel.PodsPass
+	in.Taken, in.Metrics, in.Observed = s.taken(t), s.kernel.Metrics, []world.Part{world.PodsPass.Part(&s.kernel.PodsPass)}
 	return b.Build(in)
 }
 

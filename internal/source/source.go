@@ -52,9 +52,8 @@ type Inputs struct {
 	Allocations *world.Allocations // those of the last turn; nil: none
 	Taken       *world.Taken
 	Before      *world.Peers   // those of the last world: what they have is in force; nil: none
-	PodsPass    bool           // see there
+	Observed    []world.Part   // by helpers of features
 	Metrics     netip.AddrPort // where the agent serves them; zero: nowhere
-	TimeWait    world.TimeWait
 }
 
 // A Builder builds the worlds of one node, one after the other. It remembers
@@ -98,7 +97,8 @@ func (b *Builder) Build(in Inputs) (*world.World, []world.Problem) {
 		b.read = b.readObjects(in.Objects)
 	}
 	w := b.read.world
-	w.Attachments, w.Kernel, w.TCP, w.Allocations, w.Taken, w.Metrics, w.TimeWait, w.Underlay, w.PodsPass = in.Attachments, in.Kernel, in.TCP, in.Allocations, in.Taken, in.Metrics, in.TimeWait, in.Underlay, in.PodsPass
+	w.Attachments, w.Kernel, w.TCP, w.Allocations, w.Taken, w.Metrics, w.Underlay = in.Attachments, in.Kernel, in.TCP, in.Allocations, in.Taken, in.Metrics, in.Underlay
+	w.Observed = b.last.Observed.PartsOf(in.Observed)
 	if w.Allocations == nil {
 		w.Allocations = &world.Allocations{}
 	}

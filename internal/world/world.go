@@ -20,19 +20,16 @@ import (
 
 // A World is the cluster as one node sees it.
 type World struct {
-	Node        *Node        // this node
-	Peers       *Peers       // the other nodes
-	Config      *Config      // the settings in force on this node
-	Attachments *Attachments // pods wired to this node's pod network
-	Kernel      *Kernel      // what this node's kernel shows
-	Underlay    *Underlay    // how packets to peers leave; nil: nobody looked
-	// PodsPass: the network between the nodes was seen to let pass what has a pod's
-	// address as its source.
-	PodsPass    bool
+	Node        *Node          // this node
+	Peers       *Peers         // the other nodes
+	Config      *Config        // the settings in force on this node
+	Attachments *Attachments   // pods wired to this node's pod network
+	Kernel      *Kernel        // what this node's kernel shows
+	Underlay    *Underlay      // how packets to peers leave; nil: nobody looked
 	TCP         *TCPSeen       // what network namespaces have
 	Allocations *Allocations   // what was given out before
 	Taken       *Taken         // ports of the node that are others'; nil: none
-	TimeWait    TimeWait       // how long conntrack keeps ports of closed connections
+	Observed    *Parts         // what helpers of features observed
 	Metrics     netip.AddrPort // where the agent serves metrics and health; zero: nowhere
 
 	// What features need beside these; what none needs is empty.
@@ -43,11 +40,14 @@ type World struct {
 	EndpointSlices *Sorted[EndpointSlice]
 }
 
-// TimeWait is how long conntrack keeps the source ports of connections that both
-// sides closed.
-type TimeWait struct {
-	Before string // what it was before anybody said Short, in seconds; "": nobody did
-	Short  bool   // towards some destination ports run short
+// PodsPass is whether the network between the nodes was seen to let pass what has a
+// pod's address as its source.
+const PodsPass = Own[bool]("pods-pass")
+
+// PodsPass reports whether that was seen.
+func (w *World) PodsPass() bool {
+	seen := PodsPass.In(w)
+	return seen != nil && *seen
 }
 
 // A Node is a machine of the cluster.
@@ -210,6 +210,7 @@ type Report struct {
 	Object  string `json:"object"` // "FairleadNode n1"
 	Type    string `json:"type"`   // "SNATPortsRandomized"
 	Status  bool   `json:"status"`
-	Reason  string `json:"reason"` // one CamelCase word
+	Unknown bool   `json:"unknown,omitempty"` // nobody can tell, whatever Status says
+	Reason  string `json:"reason"`            // one CamelCase word
 	Message string `json:"message"`
 }

@@ -15,6 +15,7 @@ import (
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
 	"fairlead.dev/fairlead/internal/doctor"
 	"fairlead.dev/fairlead/internal/icmp"
+	"fairlead.dev/fairlead/internal/reach"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -39,9 +40,9 @@ var fullSizePackets = doctor.Check{
 }
 
 // fullSize asks by a path whether packets of full size arrive, and in one piece.
-func fullSize(w *world.World) func(context.Context, Path) error {
+func fullSize(w *world.World) func(context.Context, reach.Path) error {
 	tunnels := tunnelsOf(w)
-	return func(ctx context.Context, p Path) error {
+	return func(ctx context.Context, p reach.Path) error {
 		if err := icmp.Echo(ctx, icmp.Way{From: p.From, To: p.To}, w.PodMTU()); err != nil {
 			return err
 		}
@@ -51,7 +52,7 @@ func fullSize(w *world.World) func(context.Context, Path) error {
 
 // askInTurn asks along the paths, in order, as many as there is time for, and
 // returns what each came to.
-func askInTurn(ctx context.Context, all []Path, ask func(context.Context, Path) error) []error {
+func askInTurn(ctx context.Context, all []reach.Path, ask func(context.Context, reach.Path) error) []error {
 	begin, stop := context.WithTimeout(ctx, echoBegin)
 	defer stop()
 	errs := make([]error, len(all))
@@ -101,21 +102,14 @@ var reversePath = doctor.Check{
 // in.
 const strict = "1"
 
-// A Path is one way to one peer, in one family: between the addresses that the
-// two nodes have among their pods'.
-type Path struct {
-	Peer     string
-	From, To netip.Addr
-}
-
 // Paths are all ways to all peers.
-func Paths(w *world.World) []Path {
-	var out []Path
+func Paths(w *world.World) []reach.Path {
+	var out []reach.Path
 	for _, p := range w.Peers.Nodes {
 		for _, to := range p.Gateways() {
 			for _, from := range w.Node.Gateways() {
 				if from.Is4() == to.Is4() {
-					out = append(out, Path{p.Name, from, to})
+					out = append(out, reach.Path{Peer: p.Name, From: from, To: to})
 				}
 			}
 		}
@@ -125,7 +119,7 @@ func Paths(w *world.World) []Path {
 
 // findings says which paths failed, and of how many one knows: only the first
 // len(errs) were asked.
-func findings(all []Path, errs []error, mtu int) []doctor.Finding {
+func findings(all []reach.Path, errs []error, mtu int) []doctor.Finding {
 	var out []doctor.Finding
 	for i, err := range errs {
 		p := all[i]

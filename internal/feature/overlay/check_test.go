@@ -11,6 +11,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/doctor"
 	"fairlead.dev/fairlead/internal/netnstest"
+	"fairlead.dev/fairlead/internal/reach"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -18,9 +19,9 @@ import (
 func TestOfManyDeadPeersSomeAreAsked(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		all := make([]Path, 5000)
+		all := make([]reach.Path, 5000)
 		began := time.Now()
-		errs := askInTurn(t.Context(), all, func(ctx context.Context, _ Path) error {
+		errs := askInTurn(t.Context(), all, func(ctx context.Context, _ reach.Path) error {
 			<-ctx.Done()
 			return errors.New("no answer")
 		})

@@ -66,7 +66,7 @@ func relied(w *world.World) []netip.Addr {
 // toNodes are the rules by which this node's pods find these routes. The tunnel's own
 // packets must not: of a pod CIDR that holds an end of it there is no rule.
 func toNodes(w *world.World, routes []route.Route) []route.Rule {
-	if w.PodsPass {
+	if w.PodsPass() {
 		return nil
 	}
 	var out []route.Rule

@@ -46,9 +46,10 @@ var Feature = feature.Feature{
 			mtus         [3]int
 			podsPass     bool
 		}{w.Node, w.Peers, w.Config.Overlay, w.Config.DisableTXChecksumOffload, fmt.Sprint(w.Ends()), fmt.Sprint(w.ChosenEnds()), fmt.Sprint(relied(w)),
-			[3]int{w.TunnelMTU(), w.PodMTU(), w.LeftMTU()}, w.PodsPass}
+			[3]int{w.TunnelMTU(), w.PodMTU(), w.LeftMTU()}, w.PodsPass()}
 	},
 	Checks: []doctor.Check{fullSizePackets, reversePath, sourceCheck},
+	Start:  start,
 }
 
 func render(w *world.World) feature.Result {

@@ -8,8 +8,8 @@ import (
 	"slices"
 
 	"fairlead.dev/fairlead/internal/doctor"
-	"fairlead.dev/fairlead/internal/icmp"
 	"fairlead.dev/fairlead/internal/quote"
+	"fairlead.dev/fairlead/internal/reach"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -21,34 +21,26 @@ var sourceCheck = doctor.Check{
 	Run: func(ctx context.Context, s doctor.Subject) []doctor.Finding {
 		all := crossings(s.World, s.Probe)
 		rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-		paths := make([]Path, len(all))
-		of := make(map[Path]Crossing, len(all))
+		paths := make([]reach.Path, len(all))
+		of := make(map[reach.Path]reach.Crossing, len(all))
 		for i, c := range all {
 			paths[i] = c.Path
 			of[c.Path] = c
 		}
-		errs := askInTurn(ctx, paths, func(ctx context.Context, p Path) error { return of[p].Ask(ctx) })
+		errs := askInTurn(ctx, paths, func(ctx context.Context, p reach.Path) error { return of[p].Ask(ctx) })
 		return judge(all[:len(errs)], errs, s.World.Config.Overlay.Mode)
 	},
 }
 
-// A Crossing is a way from an address of this node among its pods' to the own address of
-// a peer, past the tunnel.
-type Crossing struct {
-	Path
-	by     world.End // this node's, of the same family
-	direct bool      // pods' packets go that way
-}
-
 // Crossings are those to peers whose pods are reached by the tunnel.
-func Crossings(w *world.World) []Crossing {
-	return slices.DeleteFunc(crossings(w, true), func(c Crossing) bool { return c.direct })
+func Crossings(w *world.World) []reach.Crossing {
+	return slices.DeleteFunc(crossings(w, true), func(c reach.Crossing) bool { return c.Direct })
 }
 
 // crossings are those that pods' packets take; where somebody wants to know, all.
-func crossings(w *world.World, every bool) []Crossing {
+func crossings(w *world.World, every bool) []reach.Crossing {
 	r := renderer{world: w, ends: w.Ends()}
-	var out []Crossing
+	var out []reach.Crossing
 	for _, p := range w.Peers.Nodes {
 		for _, from := range w.Node.Gateways() {
 			e, ok := usable(r.ends, from)
@@ -58,37 +50,25 @@ func crossings(w *world.World, every bool) []Crossing {
 			}
 			direct, _ := r.nextHop(p, from)
 			if direct.IsValid() || every {
-				out = append(out, Crossing{Path{p.Name, from, to[0]}, e, direct.IsValid()})
+				out = append(out, reach.Crossing{Path: reach.Path{Peer: p.Name, From: from, To: to[0]}, By: e, Direct: direct.IsValid()})
 			}
 		}
 	}
 	return out
 }
 
-// ErrAway is of a peer that answers nobody, so that nothing follows.
-var ErrAway = errors.New("does not answer this node itself")
-
-// Ask asks as the node, and then as a pod.
-func (c Crossing) Ask(ctx context.Context) error {
-	const size = 100
-	if icmp.Echo(ctx, icmp.Way{From: c.by.Address, To: c.To}, size) != nil {
-		return ErrAway
-	}
-	return icmp.Echo(ctx, icmp.Way{From: c.From, To: c.To, By: c.by.Interface.Name}, size)
-}
-
 // judge says what answers, or their absence, come to.
-func judge(asked []Crossing, errs []error, mode world.OverlayMode) []doctor.Finding {
+func judge(asked []reach.Crossing, errs []error, mode world.OverlayMode) []doctor.Finding {
 	var lost, wouldBe []string
 	known := 0
 	for i, c := range asked {
-		if errors.Is(errs[i], ErrAway) {
+		if errors.Is(errs[i], reach.ErrAway) {
 			continue
 		}
 		known++
 		switch way := fmt.Sprintf("%s (%s)", c.To, c.Peer); {
 		case errs[i] == nil:
-		case c.direct:
+		case c.Direct:
 			lost = append(lost, way)
 		default:
 			wouldBe = append(wouldBe, way)

@@ -53,13 +53,14 @@ var Feature = feature.Feature{
 			config *world.Config
 			ports  Ports
 			blocks blockReads
-			wait   world.TimeWait
+			wait   *Wait
 			exits  string
 			ways   string
-		}{w.Node, w.Peers, w.Config, InForce(w), readsOfBlocks(w), w.TimeWait, strings.Join(exits(w), " "), fmt.Sprint(saidWays(w, nft.IPv4), saidWays(w, nft.IPv6))}
+		}{w.Node, w.Peers, w.Config, InForce(w), readsOfBlocks(w), TimeWait.In(w), strings.Join(exits(w), " "), fmt.Sprint(saidWays(w, nft.IPv4), saidWays(w, nft.IPv6))}
 	},
 	Astray: astray,
 	Checks: []doctor.Check{portRanges, portBlocks, leaking},
+	Start:  start,
 }
 
 func render(w *world.World) feature.Result {

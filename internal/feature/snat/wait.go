@@ -14,6 +14,16 @@ const TimeWaitKey = "net/netfilter/nf_conntrack_tcp_timeout_time_wait"
 // begins anew.
 const shortWait = "1"
 
+// Wait is how long conntrack keeps the source ports of connections that both sides
+// closed.
+type Wait struct {
+	Before string // what it was before anybody said Short, in seconds; "": nobody did
+	Short  bool   // towards some destination ports run short
+}
+
+// TimeWait is that, as the feature's helper observes it.
+const TimeWait = world.Own[Wait]("snat-time-wait")
+
 // timeWait has conntrack forget closed connections soon while ports run short. Ports
 // come back within a server's TIME_WAIT then whatever anybody does: the kernel looks
 // for those of closed connections that it may take over, which costs a third of all
@@ -21,8 +31,12 @@ const shortWait = "1"
 // a port again at once if timestamps go on (RFC 6191), as those of pods do that read
 // one clock. Else, and where ports are plenty, the longer they rest the better.
 func timeWait(w *world.World) []sysctl.Setting {
-	value := w.TimeWait.Before // without it nothing could be set back
-	if value != "" && w.TimeWait.Short && w.Config.PodTCP.Timestamps == world.TimestampsMonotonic {
+	now := TimeWait.In(w)
+	if now == nil {
+		return nil
+	}
+	value := now.Before // without it nothing could be set back
+	if value != "" && now.Short && w.Config.PodTCP.Timestamps == world.TimestampsMonotonic {
 		value = shortWait
 	}
 	if value == "" {

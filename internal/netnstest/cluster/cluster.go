@@ -34,9 +34,8 @@ type Node struct {
 	Number     int
 	Addresses  []netip.Addr // of its uplink: IPv4, then IPv6
 	Pods       []*Pod
-	TimeWait   world.TimeWait // as its agent sees ports run short
-	PodsPass   bool           // as its agent sees the network between the nodes
-	WithoutTCX bool           // its kernel is taken for one without tcx
+	Observed   []world.Part // by helpers of features, as in its agent
+	WithoutTCX bool         // its kernel is taken for one without tcx
 
 	t           netnstest.T
 	attachments world.Attachments
@@ -134,7 +133,7 @@ func (n *Node) Apply(spec v1alpha1.AgentConfigSpec, peers ...*Node) *world.World
 		for _, m := range append([]*Node{n}, peers...) {
 			objects.Nodes = append(objects.Nodes, m.object())
 		}
-		in := source.Inputs{Objects: objects, Attachments: &attachments, Kernel: observed, TimeWait: n.TimeWait, TCP: seen, PodsPass: n.PodsPass}
+		in := source.Inputs{Objects: objects, Attachments: &attachments, Kernel: observed, TCP: seen, Observed: n.Observed}
 		w, _ = n.builder.Build(in)
 		if in.Underlay, err = observer.Underlay(w); err != nil {
 			return err

@@ -1,56 +1,31 @@
-package agent
+package snat
 
 import (
 	"context"
-	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"fairlead.dev/fairlead/internal/feature/snat"
-	"fairlead.dev/fairlead/internal/feature/tcp"
+	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/pressure"
-	"fairlead.dev/fairlead/internal/world"
 )
 
-// pressureConfig is what is watched for in w.
-func pressureConfig(w *world.World) pressure.Config {
-	c := pressure.Config{Object: "Node " + w.Node.Name}
-	if !w.Config.Enabled(snat.Feature.Name) {
-		return c
-	}
-	p := snat.InForce(w)
-	c.Monotonic = w.Config.Enabled(tcp.Feature.Name) && w.Config.PodTCP.Timestamps == world.TimestampsMonotonic
-	c.Ports, c.Randomized = p.Range, p.Randomized
-	if len(w.Attachments.List) > 0 { // blocks are pods'; who is not known shares the range
-		c.Block = p.Block
-	}
-	return c
+// Blocks is how the blocks of source ports are given out.
+type Blocks struct {
+	Size    int    `json:"size"` // ports in each
+	Count   int    `json:"count"`
+	Held    int    `json:"held"`
+	Sharing int    `json:"sharing"` // pods for which none is left
+	Shared  string `json:"shared"`  // the ports of those
 }
 
-// SNAT is how this node translates, and what the kernel shows of it.
-type SNAT struct {
-	Node       string      `json:"node"`
-	Choice     string      `json:"choice"`     // nodeSNATPortRange
-	Range      string      `json:"range"`      // in force
-	Wanted     bool        `json:"wanted"`     // nodeSNATRandomizePorts
-	Randomized bool        `json:"randomized"` // in force
-	Missing    string      `json:"missing,omitempty"`
-	Blocks     *SNATBlocks `json:"blocks,omitempty"`
-	pressure.Status
-}
-
-func (a *Agent) serveSNAT(w http.ResponseWriter, r *http.Request) {
-	s := a.snapshot.Load()
-	if s.World == nil || s.World.Node == nil || !s.World.Config.Enabled(snat.Feature.Name) {
-		answer(w, list[SNAT](nil))
-		return
+// shownBlocks is nil where all pods share the range.
+func shownBlocks(s feature.Seen) *Blocks {
+	if s.Result == nil || InForce(s.World).Block == 0 {
+		return nil
 	}
-	p := snat.InForce(s.World)
-	answer(w, list([]SNAT{{a.config.Node, p.Choice.String(), p.String(), p.Wanted, p.Randomized, p.Missing, snatBlocks(s.World), a.pressure.Examine(r.Context())}}))
+	p, given := InForce(s.World), Allot(s.World)
+	return &Blocks{p.Block, p.Blocks(), given.Held(), len(given.Sharing), p.Shared().String()}
 }
-
-// pressureCollector looks at the connection table when it is asked.
-type pressureCollector struct{ *pressure.Watch }
 
 // A reading is a metric, and how it is read.
 type reading struct {
@@ -90,20 +65,32 @@ var (
 		"Of them, those that had to ask again: the far end still held their port, or gave no answer.", []string{"reason"}, nil)
 )
 
-// Describe is part of prometheus.Collector.
-func (pressureCollector) Describe(ch chan<- *prometheus.Desc) {
+// Blocks of source ports; where all pods share the range there are none.
+var (
+	blockCount = prometheus.NewDesc("fairlead_snat_blocks", "Blocks of source ports that pods hold, and that are left.", []string{"state"}, nil)
+	sharing    = prometheus.NewDesc("fairlead_snat_sharing_pods", "Pods for which no block of source ports is left.", nil, nil)
+)
+
+func descriptions() []*prometheus.Desc {
+	out := []*prometheus.Desc{portFill, followed, waited, blockCount, sharing}
 	for _, r := range readings {
-		ch <- r.desc
+		out = append(out, r.desc)
 	}
-	ch <- portFill
-	ch <- followed
-	ch <- waited
+	return out
 }
 
-// Collect is part of prometheus.Collector. There is nothing to collect until the
-// table was read.
-func (c pressureCollector) Collect(ch chan<- prometheus.Metric) {
-	s := c.Look(context.Background())
+// collect looks at the connection table. There is nothing to tell of it until it was
+// read.
+func (w *watcher) collect(now feature.Seen, ch chan<- prometheus.Metric) {
+	b := shownBlocks(now)
+	if b != nil {
+		ch <- prometheus.MustNewConstMetric(blockCount, prometheus.GaugeValue, float64(b.Held), "held")
+		ch <- prometheus.MustNewConstMetric(blockCount, prometheus.GaugeValue, float64(b.Count-b.Held), "left")
+	} else {
+		b = &Blocks{}
+	}
+	ch <- prometheus.MustNewConstMetric(sharing, prometheus.GaugeValue, float64(b.Sharing))
+	s := w.pressure.Look(context.Background())
 	if s.At.IsZero() {
 		return
 	}

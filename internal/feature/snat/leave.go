@@ -1,4 +1,4 @@
-package agent
+package snat
 
 import (
 	"fmt"
@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/internal/datapath/conntrack"
-	"fairlead.dev/fairlead/internal/feature/snat"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -29,7 +28,7 @@ type leaver struct {
 	mu    sync.Mutex
 	ways  string // of the world that was looked at last
 	was   map[netip.Addr]bool
-	given snat.Given
+	given Given
 	in    *world.World // in which to look; nil: nowhere
 	works bool
 }
@@ -41,10 +40,7 @@ func newLeaver(log *slog.Logger) *leaver {
 // follow has connections follow the ways of w. The calling thread is in the node's
 // namespace.
 func (l *leaver) follow(w *world.World) {
-	if w == nil || w.Node == nil || !w.Config.Enabled(snat.Feature.Name) {
-		return
-	}
-	given := snat.GivenAddresses(w)
+	given := GivenAddresses(w)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	ways := fmt.Sprint(given, w.Kernel.Uplinks, lacking(w, l.was))
@@ -107,7 +103,7 @@ func (l *leaver) work(table *conntrack.Table, routes *netlink.Handle) {
 
 // stale tells connections of pods with an address of rules, now or before, that new ones
 // would not get.
-func stale(w *world.World, given snat.Given, was map[netip.Addr]bool, by *egress) func(*conntrack.Entry) bool {
+func stale(w *world.World, given Given, was map[netip.Addr]bool, by *egress) func(*conntrack.Entry) bool {
 	return func(e *conntrack.Entry) bool {
 		from, has := e.Original.Source.Addr(), e.Reply.Destination.Addr()
 		if e.Status&conntrack.SourceNAT == 0 || from == has ||

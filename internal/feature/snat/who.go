@@ -1,11 +1,13 @@
-package agent
+package snat
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -13,13 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/internal/datapath/conntrack"
-	"fairlead.dev/fairlead/internal/feature/snat"
+	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/view"
 	"fairlead.dev/fairlead/internal/world"
 )
 
 // Holders are those who have a port of an address, as seen from outside.
 type Holders struct {
-	List[Holder]
+	view.List[Holder]
 	Reason string `json:"reason,omitempty"` // why there is none
 }
 
@@ -41,33 +44,27 @@ var whoProtocols = map[string][]byte{
 	"": nil, "tcp": {unix.IPPROTO_TCP}, "udp": {unix.IPPROTO_UDP}, "sctp": {unix.IPPROTO_SCTP}, "icmp": {unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6},
 }
 
-// serveWho answers who has ?port=ADDRESS:PORT, of ?protocol=PROTOCOL if given.
-func (a *Agent) serveWho(w http.ResponseWriter, r *http.Request) {
-	port, err := netip.ParseAddrPort(r.URL.Query().Get("port"))
-	protocols, ok := whoProtocols[r.URL.Query().Get("protocol")]
+// who answers who has ?port=ADDRESS:PORT, of ?protocol=PROTOCOL if given.
+func who(_ context.Context, s feature.Seen, q url.Values) (any, error) {
+	port, err := netip.ParseAddrPort(q.Get("port"))
+	protocols, ok := whoProtocols[q.Get("protocol")]
 	if err != nil || !ok {
-		http.Error(w, "ask with port=ADDRESS:PORT, and protocol=tcp, udp, sctp or icmp", http.StatusBadRequest)
-		return
+		return nil, feature.Unanswerable(http.StatusBadRequest, "ask with port=ADDRESS:PORT, and protocol=tcp, udp, sctp or icmp")
 	}
-	s := a.snapshot.Load()
-	if s.World == nil || s.World.Node == nil {
-		http.Error(w, "the agent is not ready: "+s.Reason, http.StatusServiceUnavailable)
-		return
+	if s.World == nil {
+		return nil, feature.Unanswerable(http.StatusServiceUnavailable, "the agent is not ready: nothing is known of its node")
 	}
-	if !s.World.Config.Enabled(snat.Feature.Name) {
-		http.Error(w, "source NAT is switched off on node "+s.World.Node.Name, http.StatusNotFound)
-		return
+	if s.Result == nil {
+		return nil, feature.Unanswerable(http.StatusNotFound, "source NAT is switched off on node %s", s.World.Node.Name)
 	}
 	if _, here := s.World.Kernel.Holding(port.Addr()); !here {
-		http.Error(w, fmt.Sprintf("%s is no address of node %s: ask the node that has it", port.Addr(), s.World.Node.Name), http.StatusNotFound)
-		return
+		return nil, feature.Unanswerable(http.StatusNotFound, "%s is no address of node %s: ask the node that has it", port.Addr(), s.World.Node.Name)
 	}
 	open, err := connections(port, protocols)
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
+		return nil, err
 	}
-	answer(w, s.who(port, open))
+	return HoldersOf(s, port, open), nil
 }
 
 // connections counts those that have the port, by their own sources.
@@ -86,16 +83,16 @@ func connections(port netip.AddrPort, protocols []byte) (out map[netip.Addr]int,
 	})
 }
 
-// who is everybody whose connections have the port, and the pod whose block it
+// HoldersOf is everybody whose connections have the port, and the pod whose block it
 // is in, alive or gone.
-func (s *Snapshot) who(port netip.AddrPort, open map[netip.Addr]int) Holders {
+func HoldersOf(s feature.Seen, port netip.AddrPort, open map[netip.Addr]int) Holders {
 	var out Holders
-	owner, reason := s.ownerOf(port)
+	owner, reason := ownerOf(s, port)
 	if owner != nil {
 		out.Items = append(out.Items, *owner)
 	}
 	for source, n := range open {
-		h := s.holder(source)
+		h := holder(s, source)
 		i := slices.IndexFunc(out.Items, func(o Holder) bool {
 			return slices.Contains(o.Addresses, source) || h.Name != "" && o.Namespace == h.Namespace && o.Name == h.Name
 		})
@@ -111,15 +108,15 @@ func (s *Snapshot) who(port netip.AddrPort, open map[netip.Addr]int) Holders {
 	if len(out.Items) == 0 {
 		out.Reason = reason
 	}
-	out.List = list(out.Items)
+	out.List = view.Of(out.Items...)
 	return out
 }
 
 // ownerOf is the pod that alone has the block with the port in it, or had it
 // last; nil, and why, where there is none.
-func (s *Snapshot) ownerOf(port netip.AddrPort) (*Holder, string) {
-	p, given := snat.InForce(s.World), snat.Allot(s.World)
-	number, ok := snat.BlockOf(s.World, port)
+func ownerOf(s feature.Seen, port netip.AddrPort) (*Holder, string) {
+	p, given := InForce(s.World), Allot(s.World)
+	number, ok := BlockOf(s.World, port)
 	switch {
 	case p.Block == 0:
 		return nil, fmt.Sprintf("all pods share the ports %s, and no connection has this one right now", p)
@@ -133,13 +130,13 @@ func (s *Snapshot) ownerOf(port netip.AddrPort) (*Holder, string) {
 		return nil, fmt.Sprintf("no pod ever had the block %s", p.Numbered(number))
 	}
 	b := given.Blocks.List[i]
-	h := Holder{Node: s.World.Node.Name, Addresses: b.Addresses, Ports: p.Numbered(number).String(), Gone: b.Freed != 0, GoneSince: s.given.blocksFreed[number]}
+	h := Holder{Node: s.World.Node.Name, Addresses: b.Addresses, Ports: p.Numbered(number).String(), Gone: b.Freed != 0, GoneSince: s.Freed[number]}
 	h.Namespace, h.Name, _ = strings.Cut(b.Pod, "/")
 	return &h, ""
 }
 
 // holder is who sends from a source.
-func (s *Snapshot) holder(source netip.Addr) Holder {
+func holder(s feature.Seen, source netip.Addr) Holder {
 	h := Holder{Node: s.World.Node.Name, Addresses: []netip.Addr{source}}
 	for _, a := range s.World.Attachments.List {
 		if slices.Contains(a.Addresses, source) {
