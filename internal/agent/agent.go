@@ -93,7 +93,6 @@ type Agent struct {
 	notes       notes   // of the last report; the loop's own
 
 	problemLog problemLog // the loop's own
-	ports      *nodePorts
 }
 
 // New prepares an agent: it opens the address book and probes the kernel.
@@ -143,8 +142,6 @@ func New(c Config) (*Agent, error) {
 	a.complain()
 	a.flows = newRedirector(c.Log)
 	a.strays = newStrays(c.Log, c.Features)
-	a.ports = newNodePorts(a.given.allocations)
-	a.metrics.registry.MustRegister(collector{a}, nodePortCollector{a})
 	if m, ok := c.Objects.(prometheus.Collector); ok {
 		a.metrics.registry.MustRegister(m)
 	}
@@ -153,6 +150,7 @@ func New(c Config) (*Agent, error) {
 	}
 	a.loop = newLoop(a.turn, a.peek, a.audit)
 	a.helpers = a.startHelpers()
+	a.metrics.registry.MustRegister(collector{a})
 	a.snapshot.Store(&Snapshot{Reason: "starting", next: make(chan struct{})})
 	return a, nil
 }
@@ -169,7 +167,6 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	defer func() { _ = a.book.Close() }() // only a lock is given back
 	defer a.helpers.close()
-	defer a.ports.hold(nil)
 	defer a.events.flush()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)

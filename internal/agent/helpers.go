@@ -28,7 +28,7 @@ type helper struct {
 func (a *Agent) startHelpers() (out helpers) {
 	_, shows := a.config.Status.(*status.APIServer)
 	h := feature.Host{
-		Node: a.config.Node, Log: a.config.Log, Tell: a.events.record, ShowsNotes: shows,
+		Node: a.config.Node, Log: a.config.Log, Tell: a.events.record, ShowsNotes: shows, Earlier: a.given.allocations,
 		Wake:   func() { a.loop.Wake() },
 		Before: func(key string) (string, bool, error) { return settingBefore(a.config.StateDir, key) },
 	}

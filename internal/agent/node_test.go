@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"fairlead.dev/fairlead/internal/cni"
+	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/netnstest"
 	"fairlead.dev/fairlead/internal/source/dir"
@@ -46,12 +47,13 @@ spec: {nodeSNATRandomizePorts: true}
 // the host.
 type node struct {
 	*Agent
-	host  *netnstest.Host
-	far   *netnstest.Host // where its only interface leads
-	dir   string
-	log   *logBuffer
-	boot  string // "": the machine's own
-	state string // the state directory
+	host     *netnstest.Host
+	far      *netnstest.Host // where its only interface leads
+	dir      string
+	log      *logBuffer
+	boot     string            // "": the machine's own
+	state    string            // the state directory
+	features []feature.Feature // nil: all there are
 }
 
 type logBuffer struct {
@@ -116,12 +118,12 @@ func (n *node) restart(t *testing.T) {
 		if err := n.book.Close(); err != nil {
 			t.Fatal(err)
 		}
-		n.ports.hold(nil) // as when a process ends
+		n.helpers.close() // as when a process ends
 	}
 	log := slog.New(slog.NewTextHandler(n.log, nil))
 	a, err := New(Config{
 		Node: "n1", Objects: dir.New(filepath.Join(n.dir, "objects")), Status: status.NewFiles(filepath.Join(n.dir, "n1.json"), log),
-		StateDir: cmp.Or(n.state, filepath.Join(n.dir, "state")), BootID: n.boot, Log: log,
+		StateDir: cmp.Or(n.state, filepath.Join(n.dir, "state")), BootID: n.boot, Log: log, Features: n.features,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -66,7 +66,7 @@ func BenchmarkMapping(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			defer a.ports.hold(nil)
+			defer a.helpers.close()
 			o.Configs = wide()
 			less.Configs = o.Configs
 			host.Do(a.turn)

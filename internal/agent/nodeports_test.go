@@ -16,6 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/internal/doctor"
+	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/feature/all"
+	"fairlead.dev/fairlead/internal/feature/nodeportlocal"
 	"fairlead.dev/fairlead/internal/netnstest"
 	"fairlead.dev/fairlead/internal/reserve"
 	"fairlead.dev/fairlead/internal/world"
@@ -227,9 +230,9 @@ func answered(t *testing.T, c net.Conn) {
 func TestASocketThatCannotBeReleasedKeepsNothingBack(t *testing.T) {
 	n := newNode(t, nodes)
 	clock := time.Now()
-	n.ports.now = func() time.Time { return clock }
-	hold, stuck := n.ports.hold, false
-	n.ports.hold = func(want []reserve.Port) reserve.Held {
+	keeper, stuck := reserve.New(), false
+	hold := keeper.Hold
+	n.holdBy(t, keeper, func() time.Time { return clock }, func(want []reserve.Port) reserve.Held {
 		if stuck { // as a keeper whose close(2) fails
 			udp := reserve.Port{Protocol: unix.IPPROTO_UDP, Number: 61000}
 			h := hold(append(slices.Clone(want), udp))
@@ -237,7 +240,7 @@ func TestASocketThatCannotBeReleasedKeepsNothingBack(t *testing.T) {
 			return h
 		}
 		return hold(want)
-	}
+	})
 	tcp, udp := service("t", "a", "9000", "TCP"), service("u", "a", "9000", "UDP")
 	n.write(t, "npl.yaml", documents(podObject("a", "10.244.1.9", ""), tcp, udp))
 	n.mustTurn(t)
@@ -261,11 +264,35 @@ func TestASocketThatCannotBeReleasedKeepsNothingBack(t *testing.T) {
 	n.expect(t, state{"a", "61000>9000/tcp", "6 . 61000 : 10.244.1.9 . 9000", "61000/tcp"})
 }
 
+// sockets hold ports as they are told to.
+type sockets struct {
+	*reserve.Keeper
+	hold func([]reserve.Port) reserve.Held
+}
+
+func (s sockets) Hold(want []reserve.Port) reserve.Held { return s.hold(want) }
+
+// Times of package nodeportlocal, at least.
+const holdAgain, takenFor = time.Second, time.Minute
+
+// holdBy has the agent hold the ports of the node in another way, by another clock.
+func (n *node) holdBy(t *testing.T, k *reserve.Keeper, now func() time.Time, hold func([]reserve.Port) reserve.Held) {
+	t.Helper()
+	n.features = slices.Clone(all.Features)
+	for i, f := range n.features {
+		if f.Name == nodeportlocal.Feature.Name {
+			n.features[i].Start = func(h feature.Host) feature.Helper { return nodeportlocal.Hold(h, sockets{k, hold}, now) }
+		}
+	}
+	n.restart(t)
+}
+
 // A port that another program has is left to it, and never led away.
 func TestAPortOfAnotherProgramIsLeftToIt(t *testing.T) {
 	n := newNode(t, nodes)
 	clock := time.Now()
-	n.ports.now = func() time.Time { return clock }
+	keeper := reserve.New()
+	n.holdBy(t, keeper, func() time.Time { return clock }, keeper.Hold)
 	var other net.Listener
 	n.host.Do(func() (err error) {
 		other, err = net.Listen("tcp4", ":61000")
@@ -295,14 +322,14 @@ func TestAPortOfAnotherProgramIsLeftToIt(t *testing.T) {
 // and none of theirs is led away meanwhile.
 func TestManyPortsOfOthers(t *testing.T) {
 	n := newNode(t, nodes)
-	n.ports.hold = func(want []reserve.Port) (h reserve.Held) {
+	n.holdBy(t, reserve.New(), time.Now, func(want []reserve.Port) (h reserve.Held) {
 		for _, p := range want {
 			if p.Number < 61040 {
 				h.Taken = append(h.Taken, p)
 			}
 		}
 		return h
-	}
+	})
 	n.write(t, "npl.yaml", documents(podObject("a", "10.244.1.9", ""), service("a", "a", "9000", "TCP")))
 	for range 3 {
 		if mapped := n.mapped(t); mapped != "" {

@@ -206,11 +206,11 @@ func (a *Agent) confirm(s *Snapshot, in source.Inputs) error {
 	if in.TCP, err = a.kernel.ObserveTCP(in.Kernel, in.Attachments); err != nil {
 		return fmt.Errorf("observe pods' settings: %w", err)
 	}
-	in.Allocations, in.Taken = a.given.allocations, a.ports.input
-	problems := len(s.Problems) - len(s.Rendered.Problems)
-	s.World, _ = a.builder.Build(in)
-	s.World, s.Rendered = a.render(s.World)
-	s.Problems = append(s.Problems[:problems:problems], s.Rendered.Problems...)
+	in.Allocations = a.given.allocations
+	a.observe(s, &in)
+	if err := a.render(s, &in); err != nil {
+		return err
+	}
 	if datapath.DiffStates(a.held, s.Rendered.State).Empty() {
 		a.held = s.Rendered.State
 	}

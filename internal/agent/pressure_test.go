@@ -17,12 +17,22 @@ import (
 // watch watches the node's connection table until the test ends.
 func (n *node) watch(t *testing.T) {
 	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- netns.Do(n.host.Path, func() error { return n.helpers.run(ctx) }) }()
+	var running []helper
+	for _, h := range n.helpers {
+		if h.Run != nil {
+			running = append(running, h)
+		}
+	}
+	ended := make(chan error, len(running))
+	for _, h := range running {
+		go func() { ended <- netns.Do(n.host.Path, func() error { h.Run(ctx); return nil }) }()
+	}
 	t.Cleanup(func() {
 		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
+		for range running {
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
 		}
 	})
 	for end := time.Now().Add(20 * time.Second); n.pressureSeen(t).At.IsZero(); time.Sleep(time.Millisecond) {

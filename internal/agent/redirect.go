@@ -11,15 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/internal/datapath/conntrack"
-	"fairlead.dev/fairlead/internal/feature/hostport"
+	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/world"
 )
-
-// A flow is where the packets to a port of the node go.
-type flow struct {
-	port world.HostPort
-	to   netip.AddrPort // of the pod
-}
 
 // A redirector forgets connections to UDP ports of the node that lead where these do
 // not lead any more: to a pod that is gone, or past one that has come. A connection
@@ -33,16 +27,16 @@ type redirector struct {
 	forget func(*conntrack.Table, conntrack.Filter, func(*conntrack.Entry) bool) (int, error)
 
 	mu      sync.Mutex
-	reads   any                       // of the world, what lead was made of
-	lead    map[flow]bool             // where the ports lead; never changed once made
+	made    leadsOf                   // what lead was made of
+	lead    map[feature.Lead]bool     // where the ports lead; never changed once made
 	served  map[world.ServedPort]bool // of the node's addresses, where they lead nobody; port 0: all
 	world   *world.World              // in which they do
-	changed map[flow]bool             // came or went, and was not looked for in the connection table yet
+	changed map[feature.Lead]bool     // came or went, and was not looked for in the connection table yet
 	works   bool                      // somebody looks through the table
 }
 
 func newRedirector(log *slog.Logger) *redirector {
-	return &redirector{log: log, forget: (*conntrack.Table).Forget, changed: map[flow]bool{}}
+	return &redirector{log: log, forget: (*conntrack.Table).Forget, changed: map[feature.Lead]bool{}}
 }
 
 // follow has connections follow what s leads. The calling thread is in the node's
@@ -50,8 +44,8 @@ func newRedirector(log *slog.Logger) *redirector {
 func (r *redirector) follow(s *Snapshot) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if reads := readsFlows(s); r.reads != reads {
-		lead, served := flows(s), servedPorts(s.World)
+	if made := leadsMadeOf(s); !r.made.same(made) {
+		lead, served := leads(s), servedPorts(s.World)
 		others := !maps.Equal(r.served, served) // come to each flow, or go
 		for f := range lead {
 			if others || !r.lead[f] {
@@ -63,7 +57,7 @@ func (r *redirector) follow(s *Snapshot) {
 				r.changed[f] = true
 			}
 		}
-		r.reads, r.lead, r.served = reads, lead, served
+		r.made, r.lead, r.served = made, lead, served
 	}
 	r.world = s.World
 	if len(r.changed) == 0 || r.works {
@@ -85,7 +79,7 @@ func (r *redirector) work(table *conntrack.Table) {
 	defer r.mu.Unlock()
 	for len(r.changed) > 0 {
 		changed, lead, w := r.changed, r.lead, r.world
-		r.changed = map[flow]bool{}
+		r.changed = map[feature.Lead]bool{}
 		r.mu.Unlock()
 		err := r.cut(table, changed, lead, w)
 		r.mu.Lock()
@@ -108,30 +102,30 @@ func (r *redirector) failed(err error) {
 const mostLooks = 8
 
 // cut forgets the connections that the changed flows took, or should take.
-func (r *redirector) cut(table *conntrack.Table, changed, lead map[flow]bool, w *world.World) error {
-	gone, come, ports := map[uint16][]flow{}, map[uint16][]flow{}, map[byte]map[uint16]bool{unix.AF_INET: {}, unix.AF_INET6: {}}
+func (r *redirector) cut(table *conntrack.Table, changed, lead map[feature.Lead]bool, w *world.World) error {
+	gone, come, ports := map[uint16][]feature.Lead{}, map[uint16][]feature.Lead{}, map[byte]map[uint16]bool{unix.AF_INET: {}, unix.AF_INET6: {}}
 	for f := range changed {
 		to := gone
 		if lead[f] {
 			to = come
 		}
-		to[f.port.Port] = append(to[f.port.Port], f)
+		to[f.Port.Port] = append(to[f.Port.Port], f)
 		family := byte(unix.AF_INET)
-		if f.to.Addr().Is6() {
+		if f.To.Addr().Is6() {
 			family = unix.AF_INET6
 		}
-		ports[family][f.port.Port] = true
+		ports[family][f.Port.Port] = true
 	}
 	services := w.OfServices()
 	stale := func(e *conntrack.Entry) bool {
 		to := e.Original.Destination
-		return slices.ContainsFunc(gone[to.Port()], func(f flow) bool { return f.to == e.Reply.Source }) ||
-			slices.ContainsFunc(come[to.Port()], func(f flow) bool {
-				if !f.takes(to) || !w.HasAddress(to.Addr()) {
+		return slices.ContainsFunc(gone[to.Port()], func(f feature.Lead) bool { return f.To == e.Reply.Source }) ||
+			slices.ContainsFunc(come[to.Port()], func(f feature.Lead) bool {
+				if !f.Takes(to) || !w.HasAddress(to.Addr()) {
 					return false
 				}
 				_, serviced := services.Of(unix.IPPROTO_UDP, to)
-				return (f.to == e.Reply.Source) == serviced
+				return (f.To == e.Reply.Source) == serviced
 			})
 	}
 	var failed error
@@ -149,32 +143,30 @@ func (r *redirector) cut(table *conntrack.Table, changed, lead map[flow]bool, w 
 	return failed
 }
 
-// takes reports whether packets to a local address go by f.
-func (f flow) takes(to netip.AddrPort) bool {
-	return f.port.Port == to.Port() && f.to.Addr().Is4() == to.Addr().Is4() && (f.port.Anywhere() || f.port.Address == to.Addr())
+// leadsOf is what leads, and what Services have, are made of: while that stays they do.
+type leadsOf struct {
+	results  []*feature.Result
+	kernel   *world.Kernel
+	services *world.Sorted[world.Service]
 }
 
-// readsFlows is what flows are made of: while it stays they do.
-func readsFlows(s *Snapshot) any {
-	w := s.World
-	if w == nil || w.Node == nil {
-		return nil
+func leadsMadeOf(s *Snapshot) leadsOf {
+	out := leadsOf{kernel: s.World.Kernel, services: s.World.Services}
+	for _, name := range slices.Sorted(maps.Keys(s.Rendered.Results)) {
+		if r := s.Rendered.Results[name]; len(r.Leads) > 0 {
+			out.results = append(out.results, r)
+		}
 	}
-	return struct {
-		config   *world.Config
-		ports    any
-		given    *world.NodePorts
-		pods     *world.Sorted[world.Pod]
-		services *world.Sorted[world.Service]
-	}{w.Config, hostport.Feature.Reads(w), s.Rendered.Allocations.NodePorts, w.LocalPods, w.Services}
+	return out
+}
+
+func (l leadsOf) same(m leadsOf) bool {
+	return l.kernel == m.kernel && l.services == m.services && slices.Equal(l.results, m.results)
 }
 
 // servedPorts are what Services have of the addresses that the node has.
 func servedPorts(w *world.World) map[world.ServedPort]bool {
 	out := map[world.ServedPort]bool{}
-	if w == nil || w.Node == nil {
-		return out
-	}
 	services := w.OfServices()
 	for _, i := range w.Kernel.Interfaces {
 		for _, p := range i.Addresses {
@@ -189,47 +181,13 @@ func servedPorts(w *world.World) map[world.ServedPort]bool {
 	return out
 }
 
-// flows are those of the UDP ports that lead to pods.
-func flows(s *Snapshot) map[flow]bool {
-	w := s.World
-	out := map[flow]bool{}
-	if w == nil || w.Node == nil {
-		return out
-	}
-	addHostPorts(out, w)
-	if given := s.Rendered.Allocations.NodePorts; given != nil {
-		addNodePorts(out, w, given.List)
+// leads are those of all features.
+func leads(s *Snapshot) map[feature.Lead]bool {
+	out := map[feature.Lead]bool{}
+	for _, r := range s.Rendered.Results {
+		for _, l := range r.Leads {
+			out[l] = true
+		}
 	}
 	return out
-}
-
-func addHostPorts(to map[flow]bool, w *world.World) {
-	if !w.Config.Enabled(hostport.Feature.Name) {
-		return
-	}
-	for _, p := range hostport.Ports(w) {
-		for _, addr := range p.Pod.Addresses {
-			if p.Protocol == unix.IPPROTO_UDP {
-				to[flow{p.HostPort, netip.AddrPortFrom(addr, p.PodPort)}] = true
-			}
-		}
-	}
-}
-
-func addNodePorts(to map[flow]bool, w *world.World, list []world.NodePort) {
-	for _, n := range list {
-		if n.Protocol != unix.IPPROTO_UDP {
-			continue
-		}
-		i, found := slices.BinarySearchFunc(w.LocalPods.List, n.Pod, func(p *world.Pod, k world.Key) int { return p.Compare(k) })
-		if !found {
-			continue
-		}
-		for _, addr := range w.LocalPods.List[i].Addresses {
-			if addr.Is6() == n.IPv6 {
-				to[flow{world.HostPort{Port: n.Number, Protocol: n.Protocol, PodPort: n.PodPort}, netip.AddrPortFrom(addr, n.PodPort)}] = true
-				break
-			}
-		}
-	}
 }

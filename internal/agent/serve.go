@@ -110,7 +110,6 @@ func (a *Agent) api() http.Handler {
 	mux.HandleFunc("GET /v1/problems", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.problems()) })
 	mux.HandleFunc("GET /v1/pods", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.pods()) })
 	mux.HandleFunc("GET /v1/nodes", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.nodes()) })
-	mux.HandleFunc("GET /v1/nodeportlocal", a.serveNodePorts)
 	a.serveViews(mux)
 	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.events.all()) })
 	mux.HandleFunc("GET /v1/render", a.serveRender)

@@ -140,7 +140,7 @@ func (a *Agent) serveDoctor(w http.ResponseWriter, r *http.Request) {
 			checks = append(checks, f.Checks...)
 		}
 	}
-	checks = append(slices.Concat(checks, a.helpers.checks(s)), a.nodePortCheck(s))
+	checks = append(checks, a.helpers.checks(s)...)
 	namespace, name, _ := strings.Cut(r.URL.Query().Get("pod"), "/")
 	subject := doctor.Subject{World: s.World, Problems: s.Problems, Diff: a.diff, Pod: world.Key{Namespace: namespace, Name: name},
 		Probe: r.URL.Query().Has("probe"), Pools: a.pools(s)}

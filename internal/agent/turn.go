@@ -10,7 +10,6 @@ import (
 	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/feature"
-	"fairlead.dev/fairlead/internal/reserve"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -31,7 +30,6 @@ type Snapshot struct {
 
 	unapplied string // what is tried again; what concerns everybody is Reason too
 	given     givenOut
-	held      reserve.Held  // of the ports that lead to pods
 	next      chan struct{} // closed when the next snapshot is there
 }
 
@@ -42,7 +40,7 @@ func (a *Agent) turn() error {
 	began := time.Now()
 	last := a.snapshot.Load()
 	s := &Snapshot{Turn: a.asked.Load(), Applied: last.Applied, Observed: last.Observed, World: last.World,
-		Rendered: last.Rendered, Problems: last.Problems, Configs: last.Configs, given: a.given, held: a.ports.held, next: make(chan struct{})}
+		Rendered: last.Rendered, Problems: last.Problems, Configs: last.Configs, given: a.given, next: make(chan struct{})}
 	changes, err := a.reconcile(s)
 	a.judge(last, s, err)
 	a.tell(last, s)
@@ -64,7 +62,7 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 		return none, err
 	}
 	uncollected := a.collect()
-	in := source.Inputs{Attachments: a.book.Attachments(), Allocations: a.given.allocations, Taken: a.ports.others(), Metrics: a.metricsAt}
+	in := source.Inputs{Attachments: a.book.Attachments(), Allocations: a.given.allocations, Metrics: a.metricsAt}
 	if s.World != nil {
 		in.Before = s.World.Peers
 	}
@@ -92,11 +90,11 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 		s.Reason = fmt.Sprintf("there is no Node %s yet", a.config.Node)
 		return none, nil
 	}
-	s.World, s.Rendered = a.render(s.World)
-	s.Problems = append(s.Problems, s.Rendered.Problems...)
+	if err := a.render(s, &in); err != nil {
+		return none, err
+	}
 	unwritten := a.giveOut(s.Rendered.Allocations)
 	s.given = a.given
-	a.helpers.prepare(s)
 	changes, err := a.apply(s.Rendered.State)
 	if err == nil && s.World.Config.Overlay.Mode != world.None { // where another network may count on what was set
 		a.putBack(s.Rendered.State)
@@ -104,15 +102,10 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 	unconfirmed := a.confirm(s, in)
 	errors.As(err, &s.Failures)
 	if err == nil || s.rulesHold() {
-		a.ports.leads(s.Rendered.Allocations.NodePorts)
 		a.flows.follow(s)
 		a.helpers.applied(s)
 		a.unruled = a.unruled && !a.strays.look(s.World) // else the next turn does
-	} else {
-		a.ports.mayLead(s.Rendered.Allocations.NodePorts)
 	}
-	a.tellHeld()
-	s.held = a.ports.held
 	s.Problems = append(s.Problems, a.ofDisk(uncollected, unwritten, unconfirmed)...)
 	s.Problems = append(s.Problems, a.ofRuntime()...)
 	return changes, err
@@ -136,6 +129,31 @@ func (a *Agent) build(s *Snapshot, in *source.Inputs) error {
 		s.World, s.Problems = a.builder.Build(*in)
 	}
 	return nil
+}
+
+// mostRounds bounds how often a world is rendered in one turn because a helper turned
+// out not to be able to serve what came of it.
+const mostRounds = 32
+
+// render renders s's world, and again while helpers observe that it cannot be so.
+func (a *Agent) render(s *Snapshot, in *source.Inputs) error {
+	built := s.Problems
+	for range mostRounds {
+		s.Rendered = a.renderer.Render(s.World)
+		s.Problems = append(slices.Clone(built), s.Rendered.Problems...)
+		if a.helpers.prepare(s) {
+			return nil
+		}
+		a.observe(s, in)
+		built = s.Problems
+	}
+	return errors.New("what runs beside the loop is not ready for what is to be applied, and tells nothing else about it")
+}
+
+// observe builds s's world anew, of what helpers observe now.
+func (a *Agent) observe(s *Snapshot, in *source.Inputs) {
+	in.Observed = a.observed()
+	s.World, s.Problems = a.builder.Build(*in)
 }
 
 // rulesHold reports whether what failed was something else than the rules.

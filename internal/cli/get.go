@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"fairlead.dev/fairlead/internal/agent"
+	"fairlead.dev/fairlead/internal/feature/nodeportlocal"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -104,8 +105,8 @@ var views = map[string]func() view{
 	},
 	"snat": func() view { return snatTable() },
 	"nodeportlocal": func() view {
-		return &table[agent.NodePort]{header: []string{"NAMESPACE", "POD", "POD PORT", "NODE PORT", "STATE", "SERVICES"}, none: "no ports: no Service selects pods of this node, or the agent is not ready",
-			row: func(n agent.NodePort) []string {
+		return &table[nodeportlocal.Shown]{header: []string{"NAMESPACE", "POD", "POD PORT", "NODE PORT", "STATE", "SERVICES"}, none: "no ports: no Service selects pods of this node, or the agent is not ready",
+			row: func(n nodeportlocal.Shown) []string {
 				node := "-"
 				if n.NodePort != 0 {
 					node = netip.AddrPortFrom(n.NodeIP, n.NodePort).String()

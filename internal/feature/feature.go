@@ -3,6 +3,8 @@
 package feature
 
 import (
+	"net/netip"
+
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/conntrack"
 	"fairlead.dev/fairlead/internal/doctor"
@@ -43,9 +45,23 @@ type Result struct {
 	Notes []world.Note
 	// Events are of what holds now: each is told once, when it begins.
 	Events []world.Event
+	// Leads are the ports of the node for UDP that lead to pods. A connection of UDP
+	// lasts as long as somebody sends: the agent has those that are there follow.
+	Leads []Lead
 	// Counts are what metrics tell of the feature, by name: counted once, however
 	// often they are asked for.
 	Counts map[string]int
+}
+
+// A Lead is a port of the node that leads to a port of a pod.
+type Lead struct {
+	Port world.HostPort
+	To   netip.AddrPort
+}
+
+// Takes reports whether packets to a local address go by l.
+func (l Lead) Takes(to netip.AddrPort) bool {
+	return l.Port.Port == to.Port() && l.To.Addr().Is4() == to.Addr().Is4() && (l.Port.Anywhere() || l.Port.Address == to.Addr())
 }
 
 // Needs is what all the given features need together.

@@ -24,6 +24,8 @@ type Host struct {
 	// Before is what a setting of the node was before an agent changed it, and whether
 	// one did.
 	Before func(key string) (value string, changed bool, err error)
+	// Earlier is what agents before this one allocated.
+	Earlier *world.Allocations
 	// ShowsNotes: the world shows what annotations of pods say, notes included.
 	ShowsNotes bool
 }

@@ -40,7 +40,10 @@ func (h *history) step() {
 	case 10:
 		o.Services = h.services(o.Services)
 	case 11:
-		h.in.Taken = h.taken()
+		h.in.Observed = nil
+		if taken := h.taken(); taken != nil {
+			h.in.Observed = []world.Part{world.PortsTaken.Part(taken)}
+		}
 	case 0, 1:
 		o.Nodes = h.nodes(o.Nodes)
 	case 2, 6:

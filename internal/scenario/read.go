@@ -239,7 +239,10 @@ func (s *scenario) build(t *testing.T, objects *source.Objects, at netnsOf) (*wo
 	}
 	slices.SortFunc(in.TCP.Pods, world.PodTCP.Compare)
 	slices.Sort(in.Kernel.Seen)
-	in.Taken, in.Metrics, in.Observed = s.taken(t), s.kernel.Metrics, []world.Part{world.PodsPass.Part(&s.kernel.PodsPass)}
+	in.Metrics, in.Observed = s.kernel.Metrics, []world.Part{world.PodsPass.Part(&s.kernel.PodsPass)}
+	if taken := s.taken(t); taken != nil {
+		in.Observed = append(in.Observed, world.PortsTaken.Part(taken))
+	}
 	return b.Build(in)
 }
 

@@ -50,10 +50,9 @@ type Inputs struct {
 	TCP         *world.TCPSeen     // nil: nobody looked
 	Underlay    *world.Underlay    // nil: nobody looked
 	Allocations *world.Allocations // those of the last turn; nil: none
-	Taken       *world.Taken
-	Before      *world.Peers   // those of the last world: what they have is in force; nil: none
-	Observed    []world.Part   // by helpers of features
-	Metrics     netip.AddrPort // where the agent serves them; zero: nowhere
+	Before      *world.Peers       // those of the last world: what they have is in force; nil: none
+	Observed    []world.Part       // by helpers of features
+	Metrics     netip.AddrPort     // where the agent serves them; zero: nowhere
 }
 
 // A Builder builds the worlds of one node, one after the other. It remembers
@@ -97,8 +96,9 @@ func (b *Builder) Build(in Inputs) (*world.World, []world.Problem) {
 		b.read = b.readObjects(in.Objects)
 	}
 	w := b.read.world
-	w.Attachments, w.Kernel, w.TCP, w.Allocations, w.Taken, w.Metrics, w.Underlay = in.Attachments, in.Kernel, in.TCP, in.Allocations, in.Taken, in.Metrics, in.Underlay
+	w.Attachments, w.Kernel, w.TCP, w.Allocations, w.Metrics, w.Underlay = in.Attachments, in.Kernel, in.TCP, in.Allocations, in.Metrics, in.Underlay
 	w.Observed = b.last.Observed.PartsOf(in.Observed)
+	w.Taken = world.PortsTaken.In(&w)
 	if w.Allocations == nil {
 		w.Allocations = &world.Allocations{}
 	}

@@ -86,6 +86,9 @@ type Taken struct {
 	Closed bool
 }
 
+// PortsTaken are those, as they were observed.
+const PortsTaken = Own[Taken]("ports-taken")
+
 // Equal reports whether t and u say the same. Nil says nothing.
 func (t *Taken) Equal(u *Taken) bool {
 	if t == nil || u == nil {

@@ -20,6 +20,7 @@ package hostport
 
 import (
 	"fmt"
+	"golang.org/x/sys/unix"
 	"net/netip"
 	"slices"
 
@@ -85,6 +86,13 @@ func render(w *world.World) feature.Result {
 		case nobody:
 			tell(&r, p, fmt.Sprintf("host port %s is not DNATed: %s", p, reason),
 				hint+"; if the node gets the address later, the port begins to work")
+		}
+	}
+	for _, p := range held {
+		for _, addr := range p.Pod.Addresses {
+			if p.Protocol == unix.IPPROTO_UDP {
+				r.Leads = append(r.Leads, feature.Lead{Port: p.HostPort, To: netip.AddrPortFrom(addr, p.PodPort)})
+			}
 		}
 	}
 	if len(held) > 0 {

@@ -20,6 +20,9 @@ package nodeportlocal
 
 import (
 	"fmt"
+	"golang.org/x/sys/unix"
+	"net/netip"
+	"slices"
 
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/world"
@@ -30,6 +33,7 @@ var Feature = feature.Feature{
 	Name:   "nodeportlocal",
 	Render: render,
 	Astray: astray,
+	Start:  start,
 	Needs:  world.Needs{Pods: world.NodePods, Services: true},
 	Reads: func(w *world.World) any {
 		return struct {
@@ -67,7 +71,7 @@ func addresses(w *world.World) string {
 
 func render(w *world.World) feature.Result {
 	d := Decide(w)
-	r := feature.Result{Notes: d.notes(w), Problems: d.problems(w), Events: d.events(),
+	r := feature.Result{Leads: leads(w, d.Ports.List), Notes: d.notes(w), Problems: d.problems(w), Events: d.events(),
 		Counts: map[string]int{"allocated": len(d.Ports.List), "waiting": d.Waiting, "overLimit": d.Left, "free": d.Free}}
 	if d.recorded {
 		r.Allocations = &world.Allocations{NodePorts: d.Ports}
@@ -80,6 +84,26 @@ func render(w *world.World) feature.Result {
 		r.Reports = append(r.Reports, d.report(w))
 	}
 	return r
+}
+
+// leads are those of the ports that are for UDP.
+func leads(w *world.World, list []world.NodePort) (out []feature.Lead) {
+	for _, n := range list {
+		if n.Protocol != unix.IPPROTO_UDP {
+			continue
+		}
+		i, found := slices.BinarySearchFunc(w.LocalPods.List, n.Pod, func(p *world.Pod, k world.Key) int { return p.Compare(k) })
+		if !found {
+			continue
+		}
+		for _, addr := range w.LocalPods.List[i].Addresses {
+			if addr.Is6() == n.IPv6 {
+				out = append(out, feature.Lead{Port: world.HostPort{Port: n.Number, Protocol: n.Protocol, PodPort: n.PodPort}, To: netip.AddrPortFrom(addr, n.PodPort)})
+				break
+			}
+		}
+	}
+	return out
 }
 
 // nodePorts is what kube-apiserver hands out for Services of type NodePort

@@ -1,4 +1,4 @@
-package agent
+package nodeportlocal
 
 import (
 	"cmp"
@@ -13,9 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/internal/doctor"
-	"fairlead.dev/fairlead/internal/feature/nodeportlocal"
+	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/reserve"
-	"fairlead.dev/fairlead/internal/status"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -24,19 +23,19 @@ const (
 	tryWithin = time.Second // each
 )
 
-// nodePortCheck asks whether the ports that lead to pods are held, told and lead
+// check asks whether the ports that lead to pods are held, told and lead
 // there. That the kernel's map is as it should be is part of kernel-state.
-func (a *Agent) nodePortCheck(s *Snapshot) doctor.Check {
+func (p *holder) check(s feature.Seen) doctor.Check {
 	return doctor.Check{
 		ID: "nodeportlocal", Ask: "Do ports of the node lead to pods, and to nobody else?",
 		Run: func(ctx context.Context, subject doctor.Subject) []doctor.Finding {
-			d := cmp.Or(s.decided(), &nodeportlocal.Decision{Ports: &world.NodePorts{}})
+			d := cmp.Or(decided(s), &Decision{Ports: &world.NodePorts{}})
 			if len(d.Mappings) == 0 && subject.Pod == (world.Key{}) {
 				return []doctor.Finding{{Status: doctor.OK, Message: "no Service selects pods of this node for NodePortLocal"}}
 			}
 			var out []doctor.Finding
-			out = append(out, a.checkHeld(d)...)
-			out = append(out, a.checkTold(s)...)
+			out = append(out, p.checkHeld(d)...)
+			out = append(out, p.checkTold(s)...)
 			some := chosen(d, subject)
 			if len(some) == 0 && subject.Pod != (world.Key{}) {
 				return append(out, doctor.Finding{Status: doctor.Warn, Object: "Pod " + subject.Pod.Namespace + "/" + subject.Pod.Name,
@@ -54,16 +53,16 @@ func (a *Agent) nodePortCheck(s *Snapshot) doctor.Check {
 }
 
 // checkHeld compares the sockets with the ports that lead to pods.
-func (a *Agent) checkHeld(d *nodeportlocal.Decision) []doctor.Finding {
+func (p *holder) checkHeld(d *Decision) []doctor.Finding {
 	var out []doctor.Finding
 	have := map[reserve.Port]bool{}
-	for _, p := range a.ports.keeper.Ports() {
-		have[p] = true
+	for _, port := range p.sockets.Ports() {
+		have[port] = true
 	}
 	var without []world.Port
 	for _, n := range d.Ports.List {
-		if p := reserve.Port(n.Port); have[p] {
-			delete(have, p)
+		if port := reserve.Port(n.Port); have[port] {
+			delete(have, port)
 		} else if n.Protocol != unix.IPPROTO_SCTP { // whose sockets most kernels lack; events tell
 			without = append(without, n.Port)
 		}
@@ -74,8 +73,8 @@ func (a *Agent) checkHeld(d *nodeportlocal.Decision) []doctor.Finding {
 	}
 	if len(have) > 0 {
 		var left []reserve.Port
-		for p := range have {
-			left = append(left, p)
+		for port := range have {
+			left = append(left, port)
 		}
 		slices.SortFunc(left, reserve.Port.Compare)
 		out = append(out, doctor.Finding{Status: doctor.Warn, Message: "ports that lead nowhere are not given back: " + some(left),
@@ -86,12 +85,12 @@ func (a *Agent) checkHeld(d *nodeportlocal.Decision) []doctor.Finding {
 
 // checkTold compares the pods' annotations with what they should say, where the
 // cluster shows them.
-func (a *Agent) checkTold(s *Snapshot) []doctor.Finding {
-	if _, shows := a.config.Status.(*status.APIServer); !shows {
+func (p *holder) checkTold(s feature.Seen) []doctor.Finding {
+	if !p.host.ShowsNotes || s.Result == nil {
 		return nil
 	}
 	var other []world.Key
-	for _, n := range s.Rendered.Notes {
+	for _, n := range s.Result.Notes {
 		if text, _ := n.Pod.Local.Annotations.Get(n.Name); text != n.Value {
 			other = append(other, n.Pod.Key)
 		}
@@ -106,8 +105,8 @@ func (a *Agent) checkTold(s *Snapshot) []doctor.Finding {
 
 // chosen are the mappings to connect to: all of the pod that is asked about, and
 // otherwise a few of any.
-func chosen(d *nodeportlocal.Decision, subject doctor.Subject) []nodeportlocal.Mapping {
-	var out []nodeportlocal.Mapping
+func chosen(d *Decision, subject doctor.Subject) []Mapping {
+	var out []Mapping
 	for _, i := range rand.Perm(len(d.Mappings)) {
 		m := d.Mappings[i]
 		_, ours := subject.World.Node.Address(m.Address)
@@ -123,7 +122,7 @@ func chosen(d *nodeportlocal.Decision, subject doctor.Subject) []nodeportlocal.M
 
 // tryMappings connects to ports. One whose pod does not answer itself either says
 // nothing.
-func tryMappings(ctx context.Context, w *world.World, mappings []nodeportlocal.Mapping) (tried []string, failed []doctor.Finding) {
+func tryMappings(ctx context.Context, w *world.World, mappings []Mapping) (tried []string, failed []doctor.Finding) {
 	for _, m := range mappings {
 		address, _ := w.Node.Address(m.Address)
 		by, pod := netip.AddrPortFrom(address, m.Port.Number), netip.AddrPortFrom(m.Address, m.PodPort)

@@ -1,23 +1,29 @@
-package agent
+package nodeportlocal
 
 import (
 	"slices"
 	"testing"
 	"time"
 
+	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/reserve"
 	"fairlead.dev/fairlead/internal/world"
 )
 
-// keeping is nodePorts whose keeper only notes what it is asked to hold.
-func keeping(failed func([]reserve.Port) reserve.Held) (p *nodePorts, asked func() []uint16) {
+// holding is sockets that only say what comes of it.
+type holding func([]reserve.Port) reserve.Held
+
+func (h holding) Hold(want []reserve.Port) reserve.Held { return h(want) }
+func (holding) Ports() []reserve.Port                   { return nil }
+
+// keeping is a holder whose sockets only note what it is asked to hold.
+func keeping(failed func([]reserve.Port) reserve.Held) (p *holder, asked func() []uint16) {
 	var last []reserve.Port
-	p = newNodePorts(&world.Allocations{})
-	p.hold = func(want []reserve.Port) reserve.Held {
+	by := holding(func(want []reserve.Port) reserve.Held {
 		last = want
 		return failed(want)
-	}
-	return p, func() (numbers []uint16) {
+	})
+	return newHolder(feature.Host{}, by, time.Now), func() (numbers []uint16) {
 		for _, w := range last {
 			numbers = append(numbers, w.Number)
 		}

@@ -1,0 +1,99 @@
+package nodeportlocal
+
+import (
+	"context"
+	"net/netip"
+	"net/url"
+	"path"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/reserve"
+	"fairlead.dev/fairlead/internal/view"
+	"fairlead.dev/fairlead/internal/world"
+)
+
+// Shown is a port of this node that leads to a port of a pod, or that a pod
+// waits for.
+type Shown struct {
+	Namespace string     `json:"namespace"`
+	Pod       string     `json:"pod"`
+	PodIP     netip.Addr `json:"podIP"`
+	PodPort   uint16     `json:"podPort"`
+	NodeIP    netip.Addr `json:"nodeIP"`
+	NodePort  uint16     `json:"nodePort,omitempty"` // none while the pod waits
+	Protocol  string     `json:"protocol"`
+	IPFamily  string     `json:"ipFamily"`
+	State     string     `json:"state"`            // reserved, unreserved, hostPort or waiting
+	Reason    string     `json:"reason,omitempty"` // why it is unreserved
+	Services  []string   `json:"services"`
+}
+
+// decided is what was decided; nil where the feature is switched off.
+func decided(s feature.Seen) *Decision {
+	if s.Result == nil {
+		return nil
+	}
+	return Decide(s.World)
+}
+
+func (p *holder) show(_ context.Context, s feature.Seen, _ url.Values) (any, error) {
+	d := decided(s)
+	if d == nil {
+		return view.Of[Shown](), nil
+	}
+	unreserved := map[world.Port]reserve.Why{}
+	for _, f := range p.inHand().Unreserved {
+		unreserved[world.Port(f.Port)] = f.Why
+	}
+	var out []Shown
+	for _, m := range d.Mappings {
+		n := Shown{Namespace: m.Pod.Namespace, Pod: m.Pod.Name, PodIP: m.Address, PodPort: m.PodPort, NodeIP: m.NodeIP, NodePort: m.Port.Number,
+			Protocol: world.ProtocolName(m.Port.Protocol), IPFamily: "IPv4", State: "reserved"}
+		if m.Port.IPv6 {
+			n.IPFamily = "IPv6"
+		}
+		why, without := unreserved[m.Port]
+		switch {
+		case m.HostPort:
+			n.State = "hostPort"
+		case m.Port.Number == 0:
+			n.State = "waiting"
+		case without:
+			n.State, n.Reason = "unreserved", string(why)
+		}
+		for _, k := range m.Services {
+			n.Services = append(n.Services, path.Join(k.Namespace, k.Name))
+		}
+		out = append(out, n)
+	}
+	return view.Of(out...), nil
+}
+
+// inHand is what came of holding the ports last.
+func (p *holder) inHand() reserve.Held {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.held
+}
+
+var portCount = prometheus.NewDesc("fairlead_nodeportlocal_ports",
+	"Ports of the node that lead to pods, and what became of others.", []string{"state"}, nil)
+
+// collect tells what the last turn counted.
+func (p *holder) collect(s feature.Seen, ch chan<- prometheus.Metric) {
+	if s.Result == nil {
+		return
+	}
+	tell := func(state string, n int) {
+		ch <- prometheus.MustNewConstMetric(portCount, prometheus.GaugeValue, float64(n), state)
+	}
+	for state, n := range s.Result.Counts {
+		tell(state, n)
+	}
+	held := p.inHand()
+	tell("reserved", held.Reserved)
+	tell("unreserved", len(held.Unreserved))
+	tell("unreleased", len(held.Unreleased))
+}
