@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"fairlead.dev/fairlead/internal/feature/all"
 )
 
 const module = "fairlead.dev/fairlead"
@@ -202,6 +204,39 @@ func TestEveryFeatureHasItsFilesScenariosAndPage(t *testing.T) {
 		}
 		if scenarios, _ := filepath.Glob(dir + "/testdata/*.txtar"); len(scenarios) == 0 {
 			t.Errorf("feature %s has no scenario", name)
+		}
+	}
+}
+
+// nameless are the packages that know no feature by name: what is asked of one goes
+// through what package feature says it has.
+var nameless = []string{"internal/agent", "internal/doctor", "internal/lab", "internal/lab/", "internal/status", "internal/controller", "internal/cni"}
+
+func TestNobodyKnowsAFeatureByName(t *testing.T) {
+	var names []string
+	for _, f := range all.Features {
+		if !slices.Contains([]string{"pod", "tcp", "forward"}, f.Name) { // which are words of everybody's too
+			names = append(names, f.Name)
+		}
+	}
+	quoted := regexp.MustCompile(`"(` + strings.Join(names, "|") + `)"`)
+	for _, p := range packages(t) {
+		if !slices.ContainsFunc(nameless, func(n string) bool { return matches(n, p.ImportPath) }) {
+			continue
+		}
+		for _, dep := range p.Imports {
+			if rest, is := strings.CutPrefix(dep, module+"/internal/feature/"); is && rest != "all" {
+				t.Errorf("%s imports the feature %s", p.ImportPath, rest)
+			}
+		}
+		for _, f := range p.GoFiles {
+			text, err := os.ReadFile(filepath.Join(p.Dir, f))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if found := quoted.Find(text); found != nil {
+				t.Errorf("%s/%s names the feature %s", p.ImportPath, f, found)
+			}
 		}
 	}
 }

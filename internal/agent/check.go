@@ -9,7 +9,7 @@ import (
 	"fairlead.dev/fairlead/internal/cni"
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/link"
-	"fairlead.dev/fairlead/internal/feature/pod"
+	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -41,7 +41,7 @@ func (a *Agent) check(_ context.Context, q cni.Request) (any, error) {
 
 // checkWire compares both ends of a pod's wire with what they were made to be.
 func (a *Agent) checkWire(at *world.Attachment) error {
-	name := pod.LinkName(at.ContainerID, at.Interface)
+	name := feature.LinkName(at.ContainerID, at.Interface)
 	changes, err := a.diff()
 	if err != nil {
 		return later("%v", err)

@@ -16,8 +16,6 @@ import (
 	"fairlead.dev/fairlead/internal/cni"
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/feature"
-	"fairlead.dev/fairlead/internal/feature/hostport"
-	"fairlead.dev/fairlead/internal/feature/pod"
 	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/world"
@@ -89,10 +87,13 @@ func (a *Agent) add(ctx context.Context, q cni.Request) (any, error) {
 		return nil, err
 	}
 	attachment, cidrs, err := s.place(q)
+	if err == nil {
+		err = a.refuses(s, &attachment)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if other := feature.Namesake(a.book.Attachments().List, &attachment, pod.LinkName); other != nil && !attachment.Chained {
+	if other := feature.Namesake(a.book.Attachments().List, &attachment, feature.LinkName); other != nil && !attachment.Chained {
 		return nil, later("the wire would have the name of the one of pod %s/%s", other.Namespace, other.Pod)
 	}
 	if old := a.book.Find(attachment.Key()); old != nil && !asWritten(old, &attachment) || a.book.Buried(attachment.Key()) {
@@ -106,7 +107,7 @@ func (a *Agent) add(ctx context.Context, q cni.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	link := pod.LinkName(q.ContainerID, q.Interface)
+	link := feature.LinkName(q.ContainerID, q.Interface)
 	s, err = a.Sync(ctx)
 	if err == nil {
 		err = s.failure(link)
@@ -171,7 +172,7 @@ func (s *Snapshot) place(q cni.Request) (world.Attachment, []netip.Prefix, error
 		return out, nil, refuse(types.ErrInvalidNetworkConfig,
 			"another plugin has made this pod's network, and overlay.mode is %s: set it to none, or take fairlead out of network %s", mode, q.Network)
 	case mode != world.None:
-		return out, s.World.Node.PodCIDRs, s.refuseOwn(out.HostPorts)
+		return out, s.World.Node.PodCIDRs, nil
 	case q.Before == nil:
 		return out, nil, refuse(types.ErrInvalidNetworkConfig,
 			"overlay.mode is none: write fairlead behind the plugin that makes the pods' network in network %s", q.Network)
@@ -181,13 +182,13 @@ func (s *Snapshot) place(q cni.Request) (world.Attachment, []netip.Prefix, error
 	return out, nil, nil
 }
 
-// refuseOwn refuses host ports that Fairlead listens on itself.
-func (s *Snapshot) refuseOwn(ports []world.HostPort) error {
-	if !s.World.Config.Enabled(hostport.Feature.Name) {
-		return nil
-	}
-	for _, p := range ports {
-		if reason, hint, own := hostport.Own(s.World, p); own {
+// refuses asks the features whether an attachment can be made.
+func (a *Agent) refuses(s *Snapshot, at *world.Attachment) error {
+	for _, f := range a.config.Features {
+		if f.Refuses == nil || !s.World.Config.Enabled(f.Name) {
+			continue
+		}
+		if reason, hint := f.Refuses(s.World, at); reason != "" {
 			return refuse(types.ErrInvalidNetworkConfig, "%s (%s)", reason, hint)
 		}
 	}
@@ -216,11 +217,11 @@ func (s *Snapshot) failure(link string) error {
 }
 
 func wired(a *world.Attachment, link string, mtu int) cni.Answer {
-	mac := pod.MAC(a.ContainerID, a.Interface)
+	mac := feature.PodMAC(a.ContainerID, a.Interface)
 	out := cni.Answer{Link: link, LinkMAC: net.HardwareAddr(datapath.WireMAC[:]).String(),
 		MAC: net.HardwareAddr(mac[:]).String(), MTU: mtu, Addresses: a.Addresses}
 	for _, addr := range a.Addresses {
-		out.Gateways = append(out.Gateways, pod.Gateway(addr))
+		out.Gateways = append(out.Gateways, feature.PodGateway(addr))
 	}
 	return out
 }

@@ -6,7 +6,7 @@ import (
 	"fmt"
 
 	"fairlead.dev/fairlead/internal/cni"
-	"fairlead.dev/fairlead/internal/feature/pod"
+	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/source/kernel"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -33,7 +33,7 @@ func (a *Agent) adopt() error {
 	if err != nil {
 		return err
 	}
-	for _, at := range a.book.Adopt(wires, pod.LinkName) {
+	for _, at := range a.book.Adopt(wires, feature.LinkName) {
 		a.config.Log.Error("an attachment without a record: its wire and its addresses stay as they are",
 			"wire", at.Wire, "container", at.ContainerID, "addresses", at.Addresses)
 	}

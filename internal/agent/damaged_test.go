@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"fairlead.dev/fairlead/internal/feature/pod"
+	"fairlead.dev/fairlead/internal/feature"
 )
 
 // damages are what may become of a file.
@@ -76,7 +76,7 @@ func TestADamagedRecordTakesNothingFromItsPod(t *testing.T) {
 				if out := refused(t, n, "del", s.q); out.Code != 0 {
 					t.Fatalf("del: %+v", out)
 				}
-				if links := n.host.Run("ip", "-o", "link"); strings.Contains(links, pod.LinkName("a", "eth0")) {
+				if links := n.host.Run("ip", "-o", "link"); strings.Contains(links, feature.LinkName("a", "eth0")) {
 					t.Errorf("after DEL the wire is left:\n%s", links)
 				}
 				if out := refused(t, n, "add", s.q); out.Code != 0 {
@@ -99,7 +99,7 @@ func TestALostWireThatGoesIsForgotten(t *testing.T) {
 	n.damage(t, "empty", n.recordOf(t))
 	n.restart(t)
 	n.turns(t)
-	n.host.Run("ip", "link", "del", pod.LinkName("a", "eth0")) // as the kernel does with a namespace
+	n.host.Run("ip", "link", "del", feature.LinkName("a", "eth0")) // as the kernel does with a namespace
 	n.turns(t)
 	if n.count() != 0 || len(n.snapshot.Load().Problems) != 0 {
 		t.Errorf("%d attachments, problems %v", n.count(), n.snapshot.Load().Problems)

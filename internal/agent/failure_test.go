@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"fairlead.dev/fairlead/internal/datapath"
-	"fairlead.dev/fairlead/internal/feature/pod"
+	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -38,7 +38,7 @@ func TestOnlyItsOwnFailuresFailAPod(t *testing.T) {
 // Whatever one pod or one peer keeps from being made is that one's Problem.
 func TestAFailureIsOfWhomItConcerns(t *testing.T) {
 	a := &world.Attachment{Namespace: "default", Pod: "a", ContainerID: "a", Interface: "eth0"}
-	wire := pod.Wire(a)
+	wire := feature.Wire(a)
 	peer := &world.Node{Name: "n2", Addresses: []netip.Addr{netip.MustParseAddr("192.168.100.2")}, PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.2.0/24")}}
 	w := &world.World{Node: &world.Node{Name: "n1", PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")}}, Attachments: &world.Attachments{List: []*world.Attachment{a}}, Peers: &world.Peers{Nodes: []*world.Node{peer}}}
 	for _, c := range []struct {

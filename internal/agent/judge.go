@@ -8,7 +8,7 @@ import (
 	"slices"
 
 	"fairlead.dev/fairlead/internal/datapath"
-	"fairlead.dev/fairlead/internal/feature/pod"
+	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/world"
@@ -98,7 +98,7 @@ func (s *Snapshot) failed(node string) []world.Problem {
 // concerned is the pod or the peer whom a failure concerns; "": neither.
 func (s *Snapshot) concerned(f datapath.Failure) string {
 	for _, a := range s.World.Attachments.List {
-		if wire := pod.Wire(a); f.Link == wire || f.Link == datapath.IFBLink(wire) {
+		if wire := feature.Wire(a); f.Link == wire || f.Link == datapath.IFBLink(wire) {
 			return "Pod " + a.Namespace + "/" + a.Pod
 		}
 	}

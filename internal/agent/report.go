@@ -5,7 +5,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
-	"fairlead.dev/fairlead/internal/feature/overlay"
 	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/status"
 	"fairlead.dev/fairlead/internal/world"
@@ -64,7 +63,7 @@ func nodeReport(name string, s *Snapshot) *v1alpha1.FairleadNode {
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.APIVersion, Kind: "FairleadNode"},
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 	}
-	if s.World != nil && s.World.Node != nil && s.World.Config.Enabled(overlay.Feature.Name) {
+	if s.World != nil && s.World.Node != nil && s.World.Config.HasOverlay() {
 		for _, e := range s.World.ReportedEnds() {
 			n.Status.OverlayAddresses = append(n.Status.OverlayAddresses, e.Address.String())
 		}
@@ -88,7 +87,7 @@ func nodeReport(name string, s *Snapshot) *v1alpha1.FairleadNode {
 // inForce is w's overlay as others are told of it.
 func inForce(w *world.World) *v1alpha1.OverlayInForce {
 	o := w.Config.Overlay
-	if !w.Config.Enabled(overlay.Feature.Name) {
+	if !w.Config.HasOverlay() {
 		return &v1alpha1.OverlayInForce{Mode: string(world.None)}
 	}
 	return &v1alpha1.OverlayInForce{Mode: string(o.Mode), Port: o.Port, VNI: o.VNI, MTU: w.PodMTU(), Encryption: "none"}

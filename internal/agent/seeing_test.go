@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/internal/cni"
-	"fairlead.dev/fairlead/internal/feature/pod"
+	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/netnstest"
 )
@@ -189,7 +189,7 @@ func TestAnAgentSeesAgain(t *testing.T) {
 	cover(t, dir)
 	n.restart(t)
 	n.turns(t)
-	link := pod.LinkName("a", "eth0")
+	link := feature.LinkName("a", "eth0")
 	n.host.Run("ip", "link", "del", link)
 	n.loop.drift.Store(true)
 	n.turns(t)
@@ -222,7 +222,7 @@ func TestAnAgentSeesAgain(t *testing.T) {
 // A wire that somebody deletes is made anew while the pod's namespace is seen.
 func TestADeletedWireIsNoGonePod(t *testing.T) {
 	n, _, s := seeing(t)
-	n.host.Run("ip", "link", "del", pod.LinkName("a", "eth0"))
+	n.host.Run("ip", "link", "del", feature.LinkName("a", "eth0"))
 	n.loop.drift.Store(true)
 	n.turns(t)
 	if n.count() != 1 || !reaches(t, s) {

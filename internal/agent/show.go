@@ -10,7 +10,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/doctor"
-	"fairlead.dev/fairlead/internal/feature/pod"
+	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/view"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -53,7 +53,7 @@ func (a *Agent) pods() List[Pod] {
 	var out []Pod
 	for _, at := range a.book.Attachments().List {
 		out = append(out, Pod{at.Namespace, at.Pod, at.Addresses, at.Interface,
-			pod.Wire(at), at.Netns, at.ContainerID})
+			feature.Wire(at), at.Netns, at.ContainerID})
 	}
 	return list(out)
 }

@@ -28,6 +28,9 @@ type Feature struct {
 	Astray func(*world.World) func(*conntrack.Entry) bool
 	// Checks are the feature's own questions to the node.
 	Checks []doctor.Check
+	// Refuses says why an attachment cannot be made with what it asks for, and the way
+	// out; "": it can. nil: nothing is refused.
+	Refuses func(*world.World, *world.Attachment) (reason, hint string)
 	// Start makes what runs beside the agent's loop; nil where nothing does.
 	Start func(Host) Helper
 }

@@ -1,6 +1,8 @@
 package feature
 
 import (
+	"net/netip"
+
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -21,6 +23,19 @@ func LinkName(containerID, ifname string) string {
 // PodMAC is the hardware address of the pod's end of an attachment's wire.
 func PodMAC(containerID, ifname string) world.MAC {
 	return world.HashMAC("pod " + containerID + "/" + ifname)
+}
+
+var (
+	gateway4 = netip.MustParseAddr(datapath.PodGateway4)
+	gateway6 = netip.MustParseAddr(datapath.PodGateway6)
+)
+
+// PodGateway is the next hop inside a pod for the family of addr.
+func PodGateway(addr netip.Addr) netip.Addr {
+	if addr.Is6() {
+		return gateway6
+	}
+	return gateway4
 }
 
 // Namesake returns the attachment among all whose wire has the name that at's would

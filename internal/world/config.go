@@ -49,6 +49,9 @@ func (c *Config) Enabled(feature string) bool {
 	return !slices.Contains(c.DisabledFeatures, feature)
 }
 
+// HasOverlay reports whether there is an overlay between the nodes.
+func (c *Config) HasOverlay() bool { return c.Enabled("overlay") }
+
 // Overlay says how packets travel between nodes.
 type Overlay struct {
 	Mode      OverlayMode

@@ -48,7 +48,7 @@ type OwnPort struct {
 func (w *World) OwnPorts() []OwnPort {
 	const tcp, udp = 6, 17
 	var out []OwnPort
-	if w.Config.Enabled("overlay") {
+	if w.Config.HasOverlay() {
 		out = append(out, OwnPort{HostPort{Port: uint16(w.Config.Overlay.Port), Protocol: udp}, "the overlay between nodes", "write another overlay.port"})
 	}
 	if w.Metrics.IsValid() {

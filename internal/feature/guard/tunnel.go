@@ -53,7 +53,7 @@ type madeOf struct {
 
 func tunnelOf(w *world.World) madeOf {
 	of := madeOf{node: w.Node, peers: w.Peers, config: w.Config, ends: fmt.Sprint(addresses(w.Ends()))}
-	if w.Config.Enabled("overlay") && len(w.Ends()) > 0 {
+	if w.Config.HasOverlay() && len(w.Ends()) > 0 {
 		of.port = w.Config.Overlay.Port
 	}
 	return of

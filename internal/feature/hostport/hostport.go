@@ -34,8 +34,8 @@ import (
 var Feature = feature.Feature{
 	Name:   "hostport",
 	Render: render,
-	Astray: astray,
-	Needs:  world.Needs{Services: true},
+	Astray: astray, Refuses: refuses,
+	Needs: world.Needs{Services: true},
 	Reads: func(w *world.World) any {
 		return struct {
 			attachments *world.Attachments
@@ -119,8 +119,8 @@ func decide(w *world.World, tell func(p Port, reason, hint string)) []Port {
 		for _, host := range a.HostPorts {
 			p := Port{host, a}
 			i := slices.IndexFunc(of[p.Port], func(h Port) bool { return h.Overlaps(host) })
-			switch reason, hint, own := Own(w, host); {
-			case own:
+			switch reason, hint, ours := own(w, host); {
+			case ours:
 				tell(p, reason, hint)
 			case i >= 0:
 				tell(p, fmt.Sprintf("host port %s is taken by pod %s", p, name(of[p.Port][i].Pod)), "choose another port, or let the scheduler find another node")
@@ -161,10 +161,20 @@ func hasPorts(w *world.World, a *world.Attachment) bool {
 	return !a.Chained && len(a.HostPorts) > 0 && !w.Kernel.Lost(a)
 }
 
-// Own says why p is no pod's, and the way out, where Fairlead listens on it itself.
-func Own(w *world.World, p world.HostPort) (reason, hint string, own bool) {
-	o, own := w.Own(p)
-	if !own {
+// refuses refuses pods with ports that Fairlead listens on itself.
+func refuses(w *world.World, a *world.Attachment) (reason, hint string) {
+	for _, p := range a.HostPorts {
+		if reason, hint, is := own(w, p); is {
+			return reason, hint
+		}
+	}
+	return "", ""
+}
+
+// own says why p is no pod's, and the way out, where Fairlead listens on it itself.
+func own(w *world.World, p world.HostPort) (reason, hint string, own bool) {
+	o, ours := w.Own(p)
+	if !ours {
 		return "", "", false
 	}
 	return fmt.Sprintf("host port %s is Fairlead's own: %s", p, o.Use), "choose another port, or " + o.Way, true

@@ -4,6 +4,7 @@ import (
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/link"
 	"fairlead.dev/fairlead/internal/datapath/tc"
+	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -11,7 +12,7 @@ import (
 // its wire. What it sends comes in by the wire, where nothing can wait, and takes
 // the way round by a device of its own.
 func bound(p *datapath.Part, a *world.Attachment, mtu int) {
-	wire, b := LinkName(a.ContainerID, a.Interface), a.Bandwidth
+	wire, b := feature.LinkName(a.ContainerID, a.Interface), a.Bandwidth
 	if b.IngressRate > 0 {
 		p.Shapers = append(p.Shapers, shaper(wire, b.IngressRate, b.IngressBurst, mtu))
 	}

@@ -39,11 +39,6 @@ var Feature = feature.Feature{
 	Checks: []doctor.Check{addressPools, routerAdvertisements},
 }
 
-var (
-	gateway4 = netip.MustParseAddr(datapath.PodGateway4)
-	gateway6 = netip.MustParseAddr(datapath.PodGateway6)
-)
-
 func render(w *world.World) feature.Result {
 	p := datapath.Part{Settings: advertisements(w)} // before forwarding takes away what they told
 	var problems []world.Problem
@@ -61,7 +56,7 @@ func render(w *world.World) feature.Result {
 		switch {
 		case a.Chained:
 		case !w.Kernel.Sees(a):
-			p.Keep = append(p.Keep, Wire(a))
+			p.Keep = append(p.Keep, feature.Wire(a))
 		default:
 			wire(&p, w, a)
 			bound(&p, a, w.PodMTU())
@@ -104,25 +99,16 @@ func unseen(n *world.Node, a *world.Attachment, reason string) world.Problem {
 		Hint: "its network stays as it is; if the pod is gone, let the runtime remove its sandbox"}
 }
 
-// Wire is the name of the node's end of an attachment's wire.
-func Wire(a *world.Attachment) string { return feature.Wire(a) }
-
-// LinkName is the name of the node's end of the wire of a container's interface.
-func LinkName(containerID, ifname string) string { return feature.LinkName(containerID, ifname) }
-
-// MAC is the hardware address of the pod's end of an attachment's wire.
-func MAC(containerID, ifname string) world.MAC { return feature.PodMAC(containerID, ifname) }
-
 // localnet is whether connections of the node's loopback may leave by the wires of
 // pods with host ports. It is taken back when these are switched off, since what
 // keeps pods out of that loopback then goes.
 func localnet(w *world.World) bool { return w.Config.Enabled("hostport") && w.Config.Enabled("guard") }
 
 func wire(p *datapath.Part, w *world.World, a *world.Attachment) {
-	name, mac := LinkName(a.ContainerID, a.Interface), MAC(a.ContainerID, a.Interface)
+	name, mac := feature.LinkName(a.ContainerID, a.Interface), feature.PodMAC(a.ContainerID, a.Interface)
 	peer := link.Peer{Name: a.Interface, MAC: mac, Addresses: a.Addresses}
 	for _, addr := range a.Addresses {
-		peer.Gateways = append(peer.Gateways, Gateway(addr))
+		peer.Gateways = append(peer.Gateways, feature.PodGateway(addr))
 		p.Neighbours = append(p.Neighbours, neigh.Neighbour{Link: name, Addr: addr, MAC: mac})
 		p.Routes = append(p.Routes, route.Route{Dst: netip.PrefixFrom(addr, addr.BitLen()), Link: name})
 	}
@@ -131,14 +117,6 @@ func wire(p *datapath.Part, w *world.World, a *world.Attachment) {
 		Veth:          &link.Veth{Netns: a.Netns, Peer: peer},
 		RouteLocalnet: len(a.HostPorts) > 0 && localnet(w),
 	})
-}
-
-// Gateway is the next hop inside a pod for the family of addr.
-func Gateway(addr netip.Addr) netip.Addr {
-	if addr.Is6() {
-		return gateway6
-	}
-	return gateway4
 }
 
 // forwardingOf keeps the interfaces by which the node reaches the outside forwarding

@@ -128,7 +128,7 @@ func render(w *world.World) feature.Result {
 // they were seen to pass as they are.
 func tunnels(w *world.World) bool {
 	mode := w.Config.Overlay.Mode
-	return !w.PodsPass() && w.Config.Enabled("overlay") && (mode == world.VXLAN || mode == world.Hybrid)
+	return !w.PodsPass() && w.Config.HasOverlay() && (mode == world.VXLAN || mode == world.Hybrid)
 }
 
 // mirrored are the rules that do for a mark what g's do for its addresses.

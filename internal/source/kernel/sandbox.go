@@ -9,7 +9,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"fairlead.dev/fairlead/internal/feature/pod"
+	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -69,7 +69,7 @@ func hides(a *world.Attachment, found uint64) (bool, string) {
 }
 
 func hasWire(a *world.Attachment) (bool, error) {
-	_, err := netlink.LinkByName(pod.Wire(a))
+	_, err := netlink.LinkByName(feature.Wire(a))
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
 		return false, nil
 	}
