@@ -2,29 +2,32 @@ package cli
 
 import (
 	"fmt"
-	"io"
-	"net/netip"
 	"path"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"fairlead.dev/fairlead/internal/agent"
-	"fairlead.dev/fairlead/internal/feature/nodeportlocal"
+	"fairlead.dev/fairlead/internal/feature/all"
+	"fairlead.dev/fairlead/internal/view"
 	"fairlead.dev/fairlead/internal/world"
 )
 
 func getCommand() *cobra.Command {
+	shown := views()
+	var names []string
+	for _, v := range shown {
+		names = append(names, v.Name)
+	}
 	cmd := &cobra.Command{
-		Use:   "get pods|nodes|snat|nodeportlocal|problems|events",
+		Use:   "get " + strings.Join(names, "|"),
 		Short: "Show what this node's agent knows",
 		Example: `  fairlead get pods
   fairlead get snat -o wide
   fairlead get snat --who 192.0.2.1:40000`,
-		ValidArgs: []string{"pods", "nodes", "snat", "nodeportlocal", "problems", "events"},
+		ValidArgs: names,
 	}
 	cmd.Args = func(c *cobra.Command, args []string) error {
 		if len(args) == 1 && slices.Contains(c.ValidArgs, args[0]) {
@@ -32,122 +35,104 @@ func getCommand() *cobra.Command {
 		}
 		return fmt.Errorf("say what to get: %s", strings.Join(c.ValidArgs, ", "))
 	}
-	socket, output, who := socketFlag(cmd), outputFlag(cmd), whoFlags(cmd)
+	socket, output := socketFlag(cmd), outputFlag(cmd)
 	cmd.Flags().Lookup("output").Usage = "text, json, or wide (of snat)"
+	for _, v := range shown {
+		for _, f := range v.Flags {
+			cmd.Flags().String(f.Name, "", f.Usage)
+		}
+	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		path, v := "/v1/"+args[0], views[args[0]]()
+		chosen := shown[slices.Index(names, args[0])]
 		var more []string
-		if args[0] == "snat" {
+		if chosen.Wide {
 			more = []string{"wide"}
 		}
 		if err := checkOutput(*output, more...); err != nil {
 			return err
 		}
-		if *output == "wide" {
-			v = wideSNAT{snatTable()}
+		path, answer := chosen.Name, chosen.New(*output == "wide")
+		for _, v := range shown {
+			flags, err := questionOf(cmd, v)
+			switch {
+			case err != nil:
+				return err
+			case len(flags) == 0:
+			case v.Name != chosen.Name:
+				return misuse{fmt.Errorf("%s go with get %s", strings.Join(flagNames(v), " and "), v.Name)}
+			default:
+				if path, answer, err = v.Ask(flags); err != nil {
+					return misuse{err}
+				}
+			}
 		}
-		if question, asks, err := who.ask(args[0]); err != nil {
-			return err
-		} else if asks {
-			path, v = question, &holders{}
-		}
-		if err := ask(cmd.Context(), *socket, path, v.answer()); err != nil {
+		if err := ask(cmd.Context(), *socket, "/v1/"+path, answer.Answer()); err != nil {
 			return err
 		}
 		if *output == "json" {
-			return printJSON(cmd.OutOrStdout(), v.answer())
+			return printJSON(cmd.OutOrStdout(), answer.Answer())
 		}
-		return v.print(cmd.OutOrStdout())
+		return answer.Print(cmd.OutOrStdout())
 	}
 	return cmd
 }
 
-// A view is one kind of thing and its table.
-type view interface {
-	answer() any
-	print(io.Writer) error
-}
-
-type table[T any] struct {
-	list   agent.List[T]
-	header []string
-	row    func(T) []string
-	none   string
-}
-
-func (t *table[T]) answer() any { return &t.list }
-
-func (t *table[T]) print(w io.Writer) error {
-	if len(t.list.Items) == 0 {
-		_, err := fmt.Fprintln(w, t.none)
-		return err
+// questionOf is what is written of a view's own flags. An empty word, of a variable that
+// is not set, is a mistake and no question.
+func questionOf(cmd *cobra.Command, v view.View) (map[string]string, error) {
+	out := map[string]string{}
+	for _, f := range v.Flags {
+		if !cmd.Flags().Changed(f.Name) {
+			continue
+		}
+		value, err := cmd.Flags().GetString(f.Name)
+		if err != nil {
+			return nil, err
+		}
+		out[f.Name] = value
 	}
-	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(tw, strings.Join(t.header, "\t"))
-	for _, item := range t.list.Items {
-		fmt.Fprintln(tw, strings.Join(t.row(item), "\t"))
+	return out, nil
+}
+
+func flagNames(v view.View) (out []string) {
+	for _, f := range v.Flags {
+		out = append(out, "--"+f.Name)
 	}
-	return tw.Flush()
+	return out
 }
 
-var views = map[string]func() view{
-	"pods": func() view {
-		return &table[agent.Pod]{header: []string{"NAMESPACE", "NAME", "ADDRESSES", "LINK", "CONTAINER"}, none: "no pods",
-			row: func(p agent.Pod) []string {
-				return []string{dash(p.Namespace), dash(p.Name), join(p.Addresses), p.Link, p.ContainerID[:min(12, len(p.ContainerID))]}
-			}}
-	},
-	"nodes": func() view {
-		return &table[agent.Node]{header: []string{"NAME", "ADDRESSES", "POD CIDRS", "SELF"}, none: "no nodes",
-			row: func(n agent.Node) []string {
-				return []string{n.Name, join(n.Addresses), join(n.PodCIDRs), yes(n.Self)}
-			}}
-	},
-	"snat": func() view { return snatTable() },
-	"nodeportlocal": func() view {
-		return &table[nodeportlocal.Shown]{header: []string{"NAMESPACE", "POD", "POD PORT", "NODE PORT", "STATE", "SERVICES"}, none: "no ports: no Service selects pods of this node, or the agent is not ready",
-			row: func(n nodeportlocal.Shown) []string {
-				node := "-"
-				if n.NodePort != 0 {
-					node = netip.AddrPortFrom(n.NodeIP, n.NodePort).String()
-				}
-				return []string{n.Namespace, n.Pod, fmt.Sprintf("%s/%s", netip.AddrPortFrom(n.PodIP, n.PodPort), n.Protocol), node, n.State, strings.Join(n.Services, ",")}
-			}}
-	},
-	"problems": func() view {
-		return &table[world.Problem]{header: []string{"OBJECT", "FIELD", "REASON", "HINT"}, none: "no problems",
-			row: func(p world.Problem) []string { return []string{p.Object, dash(p.Field), p.Reason, p.Hint} }}
-	},
-	"events": func() view { return eventTable() },
+// views are all that people get: of every agent, and of the features.
+func views() []view.View {
+	out := []view.View{
+		{Name: "pods", New: func(bool) view.Printer {
+			return &view.Table[agent.Pod]{Header: []string{"NAMESPACE", "NAME", "ADDRESSES", "LINK", "CONTAINER"}, None: "no pods",
+				Row: func(p agent.Pod) []string {
+					return []string{view.Dash(p.Namespace), view.Dash(p.Name), view.Join(p.Addresses), p.Link, p.ContainerID[:min(12, len(p.ContainerID))]}
+				}}
+		}},
+		{Name: "nodes", New: func(bool) view.Printer {
+			return &view.Table[agent.Node]{Header: []string{"NAME", "ADDRESSES", "POD CIDRS", "SELF"}, None: "no nodes",
+				Row: func(n agent.Node) []string {
+					return []string{n.Name, view.Join(n.Addresses), view.Join(n.PodCIDRs), view.Yes(n.Self)}
+				}}
+		}},
+	}
+	for _, f := range all.Features {
+		out = append(out, f.Views...)
+	}
+	return append(out,
+		view.View{Name: "problems", New: func(bool) view.Printer {
+			return &view.Table[world.Problem]{Header: []string{"OBJECT", "FIELD", "REASON", "HINT"}, None: "no problems",
+				Row: func(p world.Problem) []string { return []string{p.Object, view.Dash(p.Field), p.Reason, p.Hint} }}
+		}},
+		view.View{Name: "events", New: func(bool) view.Printer { return eventTable() }})
 }
 
-func eventTable() *table[agent.Event] {
-	return &table[agent.Event]{header: []string{"LAST", "TYPE", "REASON", "OBJECT", "COUNT", "MESSAGE"}, none: "no events",
-		row: func(e agent.Event) []string {
+func eventTable() *view.Table[agent.Event] {
+	return &view.Table[agent.Event]{Header: []string{"LAST", "TYPE", "REASON", "OBJECT", "COUNT", "MESSAGE"}, None: "no events",
+		Row: func(e agent.Event) []string {
 			o := e.InvolvedObject
 			return []string{e.LastTimestamp.Local().Format(time.TimeOnly), e.Type, e.Reason,
 				o.Kind + " " + path.Join(o.Namespace, o.Name), fmt.Sprint(e.Count), e.Message}
 		}}
-}
-
-func join[T netip.Addr | netip.Prefix](items []T) string {
-	words := make([]string, len(items))
-	for i, item := range items {
-		words[i] = fmt.Sprint(item)
-	}
-	return dash(strings.Join(words, ","))
-}
-
-func dash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
-
-func yes(b bool) string {
-	if b {
-		return "yes"
-	}
-	return "no"
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fairlead.dev/fairlead/internal/view"
 	"fmt"
 	"io"
 	"os"
@@ -176,15 +177,15 @@ func printObjects(to io.Writer, found json.RawMessage, output string) error {
 	}
 	if list.Items[0].Kind == "Event" {
 		events := eventTable()
-		if err := json.Unmarshal(found, &events.list); err != nil {
+		if err := json.Unmarshal(found, &events.List); err != nil {
 			return err
 		}
-		return events.print(to)
+		return events.Print(to)
 	}
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NAMESPACE\tNAME\tSTATUS\tADDRESS")
 	for _, o := range list.Items {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", dash(o.Metadata.Namespace), o.Metadata.Name, dash(o.state()), dash(o.address()))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", view.Dash(o.Metadata.Namespace), o.Metadata.Name, view.Dash(o.state()), view.Dash(o.address()))
 	}
 	return w.Flush()
 }
@@ -284,7 +285,7 @@ func printStatus(to io.Writer, s lab.Status) error {
 		if !p.Ready {
 			state += ", not ready"
 		}
-		fmt.Fprintf(w, "pod/%s/%s\t%s\t%s\n", p.Namespace, p.Name, dash(strings.Join(p.PodIPs, " ")), state)
+		fmt.Fprintf(w, "pod/%s/%s\t%s\t%s\n", p.Namespace, p.Name, view.Dash(strings.Join(p.PodIPs, " ")), state)
 	}
 	return w.Flush()
 }

@@ -8,6 +8,7 @@ import (
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/conntrack"
 	"fairlead.dev/fairlead/internal/doctor"
+	"fairlead.dev/fairlead/internal/view"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -28,6 +29,8 @@ type Feature struct {
 	Astray func(*world.World) func(*conntrack.Entry) bool
 	// Checks are the feature's own questions to the node.
 	Checks []doctor.Check
+	// Views are what people get of the feature; its helper answers them.
+	Views []view.View
 	// Refuses says why an attachment cannot be made with what it asks for, and the way
 	// out; "": it can. nil: nothing is refused.
 	Refuses func(*world.World, *world.Attachment) (reason, hint string)

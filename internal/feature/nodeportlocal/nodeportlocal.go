@@ -25,6 +25,7 @@ import (
 	"slices"
 
 	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/view"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -34,6 +35,7 @@ var Feature = feature.Feature{
 	Render: render,
 	Astray: astray,
 	Start:  start,
+	Views:  []view.View{{Name: "nodeportlocal", New: newView}},
 	Needs:  world.Needs{Pods: world.NodePods, Services: true},
 	Reads: func(w *world.World) any {
 		return struct {

@@ -2,9 +2,11 @@ package nodeportlocal
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"net/url"
 	"path"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -28,6 +30,18 @@ type Shown struct {
 	State     string     `json:"state"`            // reserved, unreserved, hostPort or waiting
 	Reason    string     `json:"reason,omitempty"` // why it is unreserved
 	Services  []string   `json:"services"`
+}
+
+func newView(bool) view.Printer {
+	return &view.Table[Shown]{Header: []string{"NAMESPACE", "POD", "POD PORT", "NODE PORT", "STATE", "SERVICES"},
+		None: "no ports: no Service selects pods of this node, or the agent is not ready",
+		Row: func(n Shown) []string {
+			node := "-"
+			if n.NodePort != 0 {
+				node = netip.AddrPortFrom(n.NodeIP, n.NodePort).String()
+			}
+			return []string{n.Namespace, n.Pod, fmt.Sprintf("%s/%s", netip.AddrPortFrom(n.PodIP, n.PodPort), n.Protocol), node, n.State, strings.Join(n.Services, ",")}
+		}}
 }
 
 // decided is what was decided; nil where the feature is switched off.

@@ -39,6 +39,7 @@ import (
 	"fairlead.dev/fairlead/internal/datapath/nft"
 	"fairlead.dev/fairlead/internal/doctor"
 	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/view"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -61,6 +62,7 @@ var Feature = feature.Feature{
 	Astray: astray,
 	Checks: []doctor.Check{portRanges, portBlocks, leaking},
 	Start:  start,
+	Views:  []view.View{{Name: "snat", New: newView, Wide: true, Flags: whoFlags, Ask: ask}},
 }
 
 func render(w *world.World) feature.Result {

@@ -1,4 +1,4 @@
-package cli
+package snat
 
 import (
 	"fmt"
@@ -7,30 +7,36 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"fairlead.dev/fairlead/internal/feature/snat"
 	"fairlead.dev/fairlead/internal/pressure"
+	"fairlead.dev/fairlead/internal/view"
 )
 
-func snatTable() *table[snat.Shown] {
-	return &table[snat.Shown]{header: []string{"NODE", "PORTS", "RANGE", "RANDOM", "BLOCKS", "CONNECTIONS", "INSERT FAILED", "DROPPED"}, none: "no source NAT: the agent is not ready, or the feature is switched off",
-		row: func(s snat.Shown) []string {
-			random := yes(s.Randomized)
+// shownTable is the table, and where it is wide all that is known of how full the ports are.
+type shownTable struct {
+	view.Table[Shown]
+	wide bool
+}
+
+func newView(wide bool) view.Printer {
+	return &shownTable{wide: wide, Table: view.Table[Shown]{
+		Header: []string{"NODE", "PORTS", "RANGE", "RANDOM", "BLOCKS", "CONNECTIONS", "INSERT FAILED", "DROPPED"},
+		None:   "no source NAT: the agent is not ready, or the feature is switched off",
+		Row: func(s Shown) []string {
+			random := view.Yes(s.Randomized)
 			if s.Wanted && !s.Randomized {
 				random = "MISSING"
 			}
 			return []string{s.Node, s.Choice, s.Range, random, blocksOf(s), fmt.Sprintf("%d of %d", s.Conntrack.Entries, s.Conntrack.Max),
 				fmt.Sprint(s.Conntrack.InsertFailed), fmt.Sprint(s.Conntrack.Drop)}
-		}}
+		}}}
 }
 
-// wideSNAT is the table, and all that is known of how full the ports are.
-type wideSNAT struct{ *table[snat.Shown] }
-
-func (v wideSNAT) print(w io.Writer) error {
-	if err := v.table.print(w); err != nil {
+// Print is part of view.Printer.
+func (v *shownTable) Print(w io.Writer) error {
+	if err := v.Table.Print(w); err != nil || !v.wide {
 		return err
 	}
-	for _, s := range v.list.Items {
+	for _, s := range v.List.Items {
 		if err := printPressure(w, s.Status); err != nil {
 			return err
 		}
