@@ -159,6 +159,28 @@ func (l *leaks) over() {
 	}
 }
 
+// asks asks from a host until the server hears it, and returns as whom: the kernel takes a
+// moment until a new link takes packets.
+func asks(t *testing.T, from *netnstest.Host, at netip.AddrPort, server net.PacketConn) net.Addr {
+	t.Helper()
+	var c net.Conn
+	from.Do(func() (err error) { c, err = net.Dial("udp", at.String()); return err })
+	t.Cleanup(func() { _ = c.Close() })
+	for deadline := time.Now().Add(patience); ; {
+		_, err := io.WriteString(c, word)
+		if err = errors.Join(err, server.SetReadDeadline(time.Now().Add(20*time.Millisecond))); err != nil {
+			t.Fatal(err)
+		}
+		_, as, err := server.ReadFrom(make([]byte, len(word)))
+		if err == nil && as.(*net.UDPAddr).AddrPort().Addr().Unmap().Is4() == at.Addr().Is4() {
+			return as
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("nobody heard what was sent to %s: %v", at, err)
+		}
+	}
+}
+
 // Who asked at an address of the node is answered by it, or not at all: the pod answers
 // while somebody's flush has taken away what leads there and back.
 func TestAHostPortDoesNotAnswerAsItsPod(t *testing.T) {
@@ -177,23 +199,7 @@ func TestAHostPortDoesNotAnswerAsItsPod(t *testing.T) {
 	l := watchLeaks(t, outside, p)
 	var clients []net.Addr
 	for _, a := range n.Addresses {
-		outside.Do(func() error {
-			c, err := net.Dial("udp", netip.AddrPortFrom(a, 8080).String())
-			if err != nil {
-				return err
-			}
-			t.Cleanup(func() { _ = c.Close() })
-			_, err = io.WriteString(c, word)
-			return err
-		})
-		if err := server.SetReadDeadline(time.Now().Add(patience)); err != nil {
-			t.Fatal(err)
-		}
-		_, from, err := server.ReadFrom(make([]byte, len(word)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		clients = append(clients, from)
+		clients = append(clients, asks(t, outside, netip.AddrPortFrom(a, 8080), server))
 	}
 	n.Run("nft", "flush ruleset; table inet somebodys { chain c { type filter hook prerouting priority 0; ct state new counter; }; }")
 	for _, to := range clients {
