@@ -100,7 +100,7 @@ func Read(r io.Reader) (Dump, error) {
 }
 
 // optional are the parts that a world need not have.
-var optional = []string{"Node", "Underlay", "Taken"}
+var optional = []string{"Node", "Underlay", "Taken", "Observed"}
 
 func (f *worldFile) world() (*world.World, error) {
 	w := f.World
