@@ -33,8 +33,8 @@ func newMetrics() *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		sync: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "fairlead_sync_seconds",
-			Help: "Time from looking at the inputs to a kernel that holds what it should.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}),
-		errors:  prometheus.NewCounter(prometheus.CounterOpts{Name: "fairlead_sync_errors_total", Help: "Turns of the loop that could not apply everything."}),
+			Help: "Duration of a reconcile, from inputs to kernel.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}),
+		errors:  prometheus.NewCounter(prometheus.CounterOpts{Name: "fairlead_sync_errors_total", Help: "Reconciles that could not apply everything."}),
 		changes: prometheus.NewCounter(prometheus.CounterOpts{Name: "fairlead_changes_total", Help: "Changes made to the kernel."}),
 		repairs: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fairlead_drift_repairs_total",
 			Help: "Changes that undid what somebody else did to what is Fairlead's."}, []string{"kind"}),
@@ -42,10 +42,10 @@ func newMetrics() *metrics {
 			Help: "Times that the wall clock was set, or the machine slept."}),
 		collected: prometheus.NewCounter(prometheus.CounterOpts{Name: "fairlead_attachments_collected_total",
 			Help: "Pods that were detached without a DEL of the runtime."}),
-		problems: prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_problems", Help: "Mistakes in objects that this node sees."}),
+		problems: prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_problems", Help: "Configuration errors in objects that this node sees."}),
 		ready:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_ready", Help: "1 while the kernel holds what it should."}),
 		applied: prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_last_applied_timestamp_seconds",
-			Help: "When a turn of the loop last ended with a kernel that holds what it should; 0: none did since the agent started."}),
+			Help: "When a reconcile last succeeded; 0: none did since the agent started."}),
 		condition: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "fairlead_condition",
 			Help: "1 for the reason that holds of each condition of the node."}, []string{"type", "reason"}),
 		cni: newCNIMetrics(), addresses: newAddressMetrics(),
@@ -116,7 +116,7 @@ func newAddressMetrics() addressMetrics {
 		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{"family"})
 	}
 	return addressMetrics{vec("fairlead_pod_addresses", "Pod addresses of the node that are in use."),
-		vec("fairlead_pod_addresses_limit", "Pod addresses that the node can give out.")}
+		vec("fairlead_pod_addresses_limit", "Pod addresses that the node can allocate.")}
 }
 
 func (m addressMetrics) set(pools []doctor.Pool) {

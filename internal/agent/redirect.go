@@ -94,7 +94,7 @@ func (r *redirector) work(table *conntrack.Table) {
 }
 
 func (r *redirector) failed(err error) {
-	r.log.Warn("connections to UDP ports of the node may lead where these led before", "error", err)
+	r.log.Warn("connections to UDP ports of the node may still be DNATed to the previous pods", "error", err)
 }
 
 // mostLooks is for how many ports of one family the kernel is asked one by one: it

@@ -27,7 +27,7 @@ const (
 // there. That the kernel's map is as it should be is part of kernel-state.
 func (p *holder) check(s feature.Seen) doctor.Check {
 	return doctor.Check{
-		ID: "nodeportlocal", Ask: "Do ports of the node lead to pods, and to nobody else?",
+		ID: "nodeportlocal", Ask: "Are ports of the node DNATed to pods, and reserved?",
 		Run: func(ctx context.Context, subject doctor.Subject) []doctor.Finding {
 			d := cmp.Or(decided(s), &Decision{Ports: &world.NodePorts{}})
 			if len(d.Mappings) == 0 && subject.Pod == (world.Key{}) {
@@ -68,7 +68,7 @@ func (p *holder) checkHeld(d *Decision) []doctor.Finding {
 		}
 	}
 	if len(without) > 0 {
-		out = append(out, doctor.Finding{Status: doctor.Warn, Message: "others could take ports that lead to pods: " + some(without),
+		out = append(out, doctor.Finding{Status: doctor.Warn, Message: "ports that are DNATed to pods are not reserved: " + some(without),
 			Hint: "fairlead get nodeportlocal says why they are not reserved"})
 	}
 	if len(have) > 0 {
@@ -77,7 +77,7 @@ func (p *holder) checkHeld(d *Decision) []doctor.Finding {
 			left = append(left, port)
 		}
 		slices.SortFunc(left, reserve.Port.Compare)
-		out = append(out, doctor.Finding{Status: doctor.Warn, Message: "ports that lead nowhere are not given back: " + some(left),
+		out = append(out, doctor.Finding{Status: doctor.Warn, Message: "ports that are not DNATed any more are not released: " + some(left),
 			Hint: "see the agent's log; it tries again"})
 	}
 	return out

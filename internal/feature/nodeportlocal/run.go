@@ -270,7 +270,7 @@ func (p *holder) tellHeld() {
 			}
 		}
 	}
-	tell("NodePortsUnreserved", "ports lead to pods, and others could take them too", p.held.Unreserved)
-	tell("NodePortsNotReleased", "ports lead nowhere and are not given back; trying again", p.held.Unreleased)
+	tell("NodePortsUnreserved", "ports are DNATed to pods but not reserved", p.held.Unreserved)
+	tell("NodePortsNotReleased", "ports are not DNATed any more and could not be released; retrying", p.held.Unreleased)
 	p.told = now
 }

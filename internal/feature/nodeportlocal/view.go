@@ -93,7 +93,7 @@ func (p *holder) inHand() reserve.Held {
 }
 
 var portCount = prometheus.NewDesc("fairlead_nodeportlocal_ports",
-	"Ports of the node that lead to pods, and what became of others.", []string{"state"}, nil)
+	"NodePortLocal's ports of the node, by state.", []string{"state"}, nil)
 
 // collect tells what the last turn counted.
 func (p *holder) collect(s feature.Seen, ch chan<- prometheus.Metric) {

@@ -47,7 +47,7 @@ var readings = []reading{
 	gauge("fairlead_conntrack_entries_limit", "Connections that fit the node's conntrack table.", func(s pressure.Status) float64 { return float64(s.Conntrack.Max) }),
 	counter("fairlead_conntrack_insert_failed_total", "Connections lost because their translated tuple was in use.", func(s pressure.Status) float64 { return float64(s.Conntrack.InsertFailed) }),
 	counter("fairlead_conntrack_drop_total", "Packets dropped because their connection could not be tracked.", func(s pressure.Status) float64 { return float64(s.Conntrack.Drop) }),
-	counter("fairlead_conntrack_early_drop_total", "Connections forgotten early to make room in a full table.", func(s pressure.Status) float64 { return float64(s.Conntrack.EarlyDrop) }),
+	counter("fairlead_conntrack_early_drop_total", "Connections evicted early from a full conntrack table.", func(s pressure.Status) float64 { return float64(s.Conntrack.EarlyDrop) }),
 	counter("fairlead_conntrack_clash_resolve_total", "Clashes that turned out to be of one connection.", func(s pressure.Status) float64 { return float64(s.Conntrack.ClashResolve) }),
 	counter("fairlead_conntrack_search_restart_total", "Lookups that had to begin again.", func(s pressure.Status) float64 { return float64(s.Conntrack.SearchRestart) }),
 	counter("fairlead_pressure_cpu_seconds_total", "CPU time taken to watch the conntrack table.", func(s pressure.Status) float64 { return s.CPU.Counting + s.CPU.Listing + s.CPU.Waits }),
