@@ -97,16 +97,19 @@ func (p *holder) observe() []world.Part {
 	return []world.Part{world.PortsTaken.Part(p.input)}
 }
 
+// tellWorld makes what observe tells; what stays is the same value.
 func (p *holder) tellWorld() {
-	p.input = nil
-	if len(p.taken) == 0 {
-		return
+	var now *world.Taken
+	if len(p.taken) > 0 {
+		now = &world.Taken{Closed: p.rounds >= mostRounds}
+		for port := range p.taken {
+			now.Ports = append(now.Ports, port)
+		}
+		slices.SortFunc(now.Ports, func(a, b world.Port) int { return reserve.Port(a).Compare(reserve.Port(b)) })
 	}
-	p.input = &world.Taken{Closed: p.rounds >= mostRounds}
-	for port := range p.taken {
-		p.input.Ports = append(p.input.Ports, port)
+	if !p.input.Equal(now) {
+		p.input = now
 	}
-	slices.SortFunc(p.input.Ports, func(a, b world.Port) int { return reserve.Port(a).Compare(reserve.Port(b)) })
 }
 
 // prepare holds the ports that are about to be led and those that the kernel leads
@@ -138,9 +141,10 @@ func (p *holder) prepare(want feature.Seen) bool {
 
 // mayLead notes that the kernel may lead these ports besides those that it led.
 func (p *holder) mayLead(now *world.NodePorts) {
-	if now != nil {
-		p.led = union(now.List, p.led)
+	if now == nil || len(now.List) == len(p.led) && (len(p.led) == 0 || &now.List[0] == &p.led[0]) {
+		return // as nearly always
 	}
+	p.led = union(now.List, p.led)
 }
 
 // none is what is led while the feature is switched off.
