@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"fairlead.dev/fairlead/internal/feature/all"
+	"fairlead.dev/fairlead/internal/source"
 )
 
 const module = "fairlead.dev/fairlead"
@@ -238,5 +239,19 @@ func TestNobodyKnowsAFeatureByName(t *testing.T) {
 				t.Errorf("%s/%s names the feature %s", p.ImportPath, f, found)
 			}
 		}
+	}
+}
+
+// Every feature can be switched off by name, and nothing else.
+func TestFeaturesAreSwitchedOffByName(t *testing.T) {
+	want := []string{}
+	for _, f := range all.Features {
+		if f.Name != "tcp" { // see there
+			want = append(want, f.Name)
+		}
+	}
+	slices.Sort(want)
+	if !slices.Equal(source.Switchable, want) {
+		t.Errorf("%v can be switched off, and features are %v", source.Switchable, want)
 	}
 }

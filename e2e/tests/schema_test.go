@@ -31,7 +31,7 @@ var malformed = []struct{ spec, want string }{
 	{`nodePortLocal: {portRange: auto}`, `spec.nodePortLocal.portRange: Invalid value: "auto": invalid port range`},
 	{`egressSNATRandomizePorts: true`, `spec.egressSNATRandomizePorts: Invalid value: true: is not offered yet`},
 	{`policy: {onNewDenial: cut}`, `spec.policy.onNewDenial: Unsupported value: "cut": supported values: "keep"`},
-	{`features: {snta: false}`, `spec.features: Invalid value: names what is no feature: features are guard, hostport, overlay, pod, snat`},
+	{`features: {snta: false}`, `spec.features: Invalid value: names what is no feature: features are forward, guard, hostport, nodeportlocal, overlay, pod, snat, uplink`},
 	{`features: {pod: true}, overlay: {mode: none}`, `spec.features: Invalid value: guard, hostport, overlay and pod cannot be on while overlay.mode is none`},
 }
 

@@ -21,6 +21,9 @@ type Feature struct {
 	// Reads returns the parts of the world that Render reads, as a comparable
 	// value: while it stays equal, the last result stays in force.
 	Reads func(*world.World) any
+	// Off is what annotations of this node's pods should say while the feature is
+	// switched off; nil: whatever they say.
+	Off func(*world.World) []world.Note
 	// Needs are the objects that Render reads besides Nodes and settings.
 	Needs world.Needs
 	// Astray tells the connections that would go elsewhere had they not begun while

@@ -159,7 +159,7 @@ func (h *history) configs() []*v1alpha1.AgentConfig {
 			c.Spec.NodePortLocal = h.nodePortLocal()
 		}
 		if h.random.IntN(6) == 0 {
-			c.Spec.Features = map[string]bool{[]string{"overlay", "pod", "snat", "dns"}[h.random.IntN(4)]: h.random.IntN(2) == 0}
+			c.Spec.Features = map[string]bool{[]string{"overlay", "pod", "snat", "nodeportlocal", "dns"}[h.random.IntN(5)]: h.random.IntN(2) == 0}
 		}
 		out = append(out, c)
 	}

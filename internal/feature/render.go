@@ -31,6 +31,9 @@ func (r *Renderer) Render(w *world.World) Rendered {
 	for i, f := range r.features {
 		if !w.Config.Enabled(f.Name) {
 			r.last[i] = memo{}
+			if f.Off != nil {
+				out.Notes = slices.Concat(out.Notes, f.Off(w))
+			}
 			continue
 		}
 		if read := f.Reads(w); r.last[i].result == nil || r.last[i].read != read {

@@ -330,15 +330,16 @@ func (o *overlayer) cidrs(field string, cidrs []string, into *[]netip.Prefix) {
 	*into = slices.Compact(out)
 }
 
-// switchable are the features that can be switched off by name.
-var switchable = []string{"guard", "hostport", "overlay", "pod", "snat"}
+// Switchable are the features that can be switched off by name: all but tcp, whose own
+// settings say "keep", and put back what it set. A test compares them with all there are.
+var Switchable = []string{"forward", "guard", "hostport", "nodeportlocal", "overlay", "pod", "snat", "uplink"}
 
 func (o *overlayer) features(s *v1alpha1.AgentConfigSpec) {
 	features := s.Features
 	none := s.Overlay != nil && s.Overlay.Mode != nil && *s.Overlay.Mode == string(world.None)
 	for _, name := range slices.Sorted(maps.Keys(features)) {
-		if !slices.Contains(switchable, name) {
-			o.report("features."+name, "is no feature", "features are "+strings.Join(switchable, ", "))
+		if !slices.Contains(Switchable, name) {
+			o.report("features."+name, "is no feature", "features are "+strings.Join(Switchable, ", "))
 			continue
 		}
 		if none && features[name] && world.IsPodNetwork(name) {

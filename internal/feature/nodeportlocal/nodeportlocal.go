@@ -35,6 +35,7 @@ var Feature = feature.Feature{
 	Render: render,
 	Astray: astray,
 	Start:  start,
+	Off:    func(w *world.World) []world.Note { return (&Decision{}).notes(w) },
 	Views:  []view.View{{Name: "nodeportlocal", New: newView}},
 	Needs:  world.Needs{Pods: world.NodePods, Services: true},
 	Reads: func(w *world.World) any {
