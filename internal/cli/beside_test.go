@@ -321,7 +321,7 @@ func testBeside(t *testing.T, n neighbour) {
 	if d := cmp.Diff(untouched, s.bystanders(pods), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
 		t.Errorf("what others see of connections that do not leave the cluster (-before +now):\n%s", d)
 	}
-	if said := s.Run(filepath.Join(programs, "fairlead"), "doctor", "--socket", s.path("run/agent.sock")); !strings.Contains(said, "another network has the pods") {
+	if said := s.Run(filepath.Join(programs, "fairlead"), "doctor", "--socket", s.path("run/agent.sock")); !strings.Contains(said, "another CNI makes the pod network") {
 		t.Errorf("the doctor says\n%s", said)
 	}
 	s.stop(syscall.SIGTERM)

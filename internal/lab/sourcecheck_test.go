@@ -63,11 +63,11 @@ spec:
   containers: [{name: c, command: [fairlead, lab, echo, "--tcp=:9100", "--udp=:9100"]}]
 `, "apply", "-f", "-")
 			l.reachesNode(t)
-			says := map[bool]string{true: "ok overlay-source-check packets with pods' addresses are dropped on the way to 192.168.100.2 (n2) and fd00:100::2 (n2)", false: "ok overlay-source-check packets with pods' addresses pass to the nodes, on 2 of 2 ways"}
+			says := map[bool]string{true: "ok overlay-source-check packets with pods' addresses are dropped on the way to 192.168.100.2 (n2) and fd00:100::2 (n2)", false: "ok overlay-source-check packets with pods' addresses pass to the nodes, on 2 of 2 paths"}
 			if said := l.doctor("--probe"); !strings.Contains(said, says[check]) {
 				t.Errorf("want %q of\n%s", says[check], said)
 			}
-			if said := l.doctor(); !strings.Contains(said, "overlay-source-check between nodes pods' packets are wrapped") {
+			if said := l.doctor(); !strings.Contains(said, "overlay-source-check between nodes pods' packets are encapsulated") {
 				t.Errorf("unasked, the doctor says\n%s", said)
 			}
 			l.must("agent", "stop", "n1")
