@@ -12,6 +12,21 @@ import (
 	"fairlead.dev/fairlead/internal/world"
 )
 
+// added are those of now that last had not, each known by its key. A turn may bring
+// any number: every one is looked at once.
+func added[T any, K comparable](last, now []T, key func(T) K) (out []T) {
+	known := make(map[K]bool, len(last))
+	for _, v := range last {
+		known[key(v)] = true
+	}
+	for _, v := range now {
+		if !known[key(v)] {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
 // A problemLog puts problems into the log, each once when it appears. Tenants make
 // as many as they like: a minute has a few lines, and one that counts the rest.
 type problemLog struct {
@@ -30,21 +45,16 @@ func (l *problemLog) tell(problems []world.Problem) {
 	if slices.Equal(l.last, problems) {
 		return
 	}
-	known := make(map[world.Problem]bool, len(l.last))
-	for _, p := range l.last {
-		known[p] = true
-	}
+	news := inOrder(added(l.last, problems, func(p world.Problem) world.Problem { return p }))
 	l.last = problems
 	before := l.unsaid
-	for _, p := range inOrder(problems) {
-		switch {
-		case known[p]:
-		case l.lines < logsAMinute:
-			l.lines++
-			l.log.Warn("problem", "object", p.Object, "field", p.Field, "reason", p.Reason, "hint", p.Hint)
-		default:
+	for _, p := range news {
+		if l.lines == logsAMinute {
 			l.unsaid++
+			continue
 		}
+		l.lines++
+		l.log.Warn("problem", "object", p.Object, "field", p.Field, "reason", p.Reason, "hint", p.Hint)
 	}
 	if before == 0 && l.unsaid > 0 {
 		l.log.Warn("and more problems, of which no more is said in this minute", "more", l.unsaid, "hint", "fairlead get problems lists them all")

@@ -58,6 +58,17 @@ func (n *notes) of(now []world.Note) []status.Pod {
 	return pods
 }
 
+// A reportKey is what tells a report from one that says the same again: messages
+// count something.
+type reportKey struct {
+	object, kind, reason string
+	status, unknown      bool
+}
+
+func keyOf(r world.Report) reportKey {
+	return reportKey{r.Object, r.Type, r.Reason, r.Status, r.Unknown}
+}
+
 func nodeReport(name string, s *Snapshot) *v1alpha1.FairleadNode {
 	n := &v1alpha1.FairleadNode{
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.APIVersion, Kind: "FairleadNode"},

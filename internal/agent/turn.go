@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -275,28 +276,11 @@ func (a *Agent) holds() datapath.State {
 
 // tell puts what is new into the log, and tells the cluster how things are.
 func (a *Agent) tell(last, now *Snapshot) {
-	for _, r := range now.Rendered.Reports {
-		if slices.ContainsFunc(last.Rendered.Reports, func(o world.Report) bool {
-			return o.Type == r.Type && o.Status == r.Status && o.Reason == r.Reason // messages count
-		}) {
-			continue
-		}
-		if r.Reason == "KernelLacksFullyRandom" {
-			a.config.Log.Error(r.Message, "condition", r.Type)
-		} else {
-			a.config.Log.Info(r.Message, "condition", r.Type, "status", r.Status)
-		}
+	for _, r := range added(last.Rendered.Reports, now.Rendered.Reports, keyOf) {
+		a.config.Log.Log(context.Background(), r.Severity, r.Message, "condition", r.Type, "status", r.Status)
 	}
-	if !slices.Equal(last.Rendered.Events, now.Rendered.Events) {
-		told := map[world.Event]bool{}
-		for _, e := range last.Rendered.Events {
-			told[e] = true
-		}
-		for _, e := range now.Rendered.Events {
-			if !told[e] {
-				a.events.record(e)
-			}
-		}
+	for _, e := range added(last.Rendered.Events, now.Rendered.Events, func(e world.Event) world.Event { return e }) {
+		a.events.record(e)
 	}
 	a.problemLog.tell(now.Problems)
 	if last.Ready != now.Ready || last.Reason != now.Reason && now.Reason == "" {

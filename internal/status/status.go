@@ -92,13 +92,24 @@ func (Nowhere) Run(context.Context) {}
 // changes.
 func since(before, now v1alpha1.FairleadNodeStatus) v1alpha1.FairleadNodeStatus {
 	var conditions []metav1.Condition
-	for _, old := range before.Conditions {
-		if meta.FindStatusCondition(now.Conditions, old.Type) != nil {
-			conditions = append(conditions, old)
+	left := make(map[string]metav1.Condition, len(now.Conditions))
+	for _, c := range now.Conditions {
+		left[c.Type] = c
+	}
+	add := func(one []metav1.Condition, c metav1.Condition) {
+		meta.SetStatusCondition(&one, c)
+		conditions = append(conditions, one[0])
+		delete(left, c.Type)
+	}
+	for _, old := range before.Conditions { // in the order of before, so that the same stays the same
+		if c, there := left[old.Type]; there {
+			add([]metav1.Condition{old}, c)
 		}
 	}
 	for _, c := range now.Conditions {
-		meta.SetStatusCondition(&conditions, c)
+		if c, there := left[c.Type]; there {
+			add(nil, c)
+		}
 	}
 	now.Conditions = conditions
 	return now

@@ -12,6 +12,7 @@ package world
 
 import (
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 
@@ -207,10 +208,12 @@ const (
 // A Report is something to tell the cluster about an object: a condition that
 // holds or does not, with a reason for people.
 type Report struct {
-	Object  string `json:"object"` // "FairleadNode n1"
+	Object  string `json:"object"` // its kind, and its name or NAMESPACE/NAME: "FairleadNode n1"
 	Type    string `json:"type"`   // "SNATPortsRandomized"
 	Status  bool   `json:"status"`
 	Unknown bool   `json:"unknown,omitempty"` // nobody can tell, whatever Status says
 	Reason  string `json:"reason"`            // one CamelCase word
 	Message string `json:"message"`
+	// Severity is how loudly it is told when it is new.
+	Severity slog.Level `json:"severity,omitempty"`
 }

@@ -2,6 +2,7 @@ package snat
 
 import (
 	"fmt"
+	"log/slog"
 
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -117,7 +118,7 @@ func (p Ports) report(node string) world.Report {
 	case p.Randomized:
 		r.Reason, r.Message = reasonOn, fmt.Sprintf("source ports are chosen at random, range %s", p)
 	case p.Wanted:
-		r.Reason = reasonMissing
+		r.Reason, r.Severity = reasonMissing, slog.LevelError
 		r.Message = fmt.Sprintf("nodeSNATRandomizePorts is true, but this kernel does not support it (%s): pods keep their network, ports are not random, range %s", p.Missing, p)
 	default:
 		r.Reason, r.Message = reasonOff, fmt.Sprintf("ports are not random: pods' own are kept where free, range %s", p)
