@@ -15,12 +15,8 @@ import (
 // A Feature turns the world into what this node must hold.
 type Feature struct {
 	Name string
-	// Render is pure: the same world gives the same result, and it touches
-	// nothing. It has no error: mistakes are Problems.
-	Render func(*world.World) Result
-	// Reads returns the parts of the world that Render reads, as a comparable
-	// value: while it stays equal, the last result stays in force.
-	Reads func(*world.World) any
+	// Render returns a Render with a memory of its own.
+	Render func() Render
 	// Off is what annotations of this node's pods should say while the feature is
 	// switched off; nil: whatever they say.
 	Off func(*world.World) []world.Note

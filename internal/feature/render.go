@@ -8,21 +8,23 @@ import (
 	"fairlead.dev/fairlead/internal/world"
 )
 
-// A Renderer renders a list of features, world after world. What a feature does
-// not read may change without cost: its last result stays, pointer and all.
+// A Renderer renders a list of features, world after world. Where a feature's result
+// stays, its part of the state does, pointer and all.
 type Renderer struct {
 	features []Feature
-	last     []memo
+	last     []rendered
 }
 
-type memo struct {
-	read   any
-	result *Result
+// rendered is what one feature rendered last.
+type rendered struct {
+	render Render  // nil: it is switched off
+	result *Result // as it was returned
+	told   *Result
 }
 
 // NewRenderer returns a renderer of the given features, in that order.
 func NewRenderer(features []Feature) *Renderer {
-	return &Renderer{features: features, last: make([]memo, len(features))}
+	return &Renderer{features: features, last: make([]rendered, len(features))}
 }
 
 // Render returns what the enabled features make of w.
@@ -30,17 +32,13 @@ func (r *Renderer) Render(w *world.World) Rendered {
 	out := Rendered{Allocations: w.Allocations, Results: map[string]*Result{}}
 	for i, f := range r.features {
 		if !w.Config.Enabled(f.Name) {
-			r.last[i] = memo{}
+			r.last[i] = rendered{}
 			if f.Off != nil {
 				out.Notes = slices.Concat(out.Notes, f.Off(w))
 			}
 			continue
 		}
-		if read := f.Reads(w); r.last[i].result == nil || r.last[i].read != read {
-			result := told(f.Render(w))
-			r.last[i] = memo{readAgain(f, w, &result), &result}
-		}
-		result := r.last[i].result
+		result := r.last[i].of(f, w)
 		out.Allocations = out.Allocations.With(result.Allocations)
 		out.State = append(out.State, &result.Part)
 		out.Results[f.Name] = result
@@ -56,8 +54,19 @@ func (r *Renderer) Render(w *world.World) Rendered {
 	return out
 }
 
+// of returns what f makes of w.
+func (l *rendered) of(f Feature, w *world.World) *Result {
+	if l.render == nil {
+		l.render = f.Render()
+	}
+	if now := l.render(w); now != l.result {
+		l.result, l.told = now, told(*now)
+	}
+	return l.told
+}
+
 // told is r with what it says to people in few words, whatever it quotes.
-func told(r Result) Result {
+func told(r Result) *Result {
 	r.Problems, r.Reports, r.Events = slices.Clone(r.Problems), slices.Clone(r.Reports), slices.Clone(r.Events)
 	for i, p := range r.Problems {
 		r.Problems[i] = p.Told()
@@ -68,15 +77,7 @@ func told(r Result) Result {
 	for i := range r.Events {
 		r.Events[i].Message = quote.Text(r.Events[i].Message, quote.Sentence)
 	}
-	return r
-}
-
-// readAgain is what f reads once its own allocations are the world's: a turn that
-// follows for nothing else has nothing to render.
-func readAgain(f Feature, w *world.World, r *Result) any {
-	next := *w
-	next.Allocations = w.Allocations.With(r.Allocations)
-	return f.Reads(&next)
+	return &r
 }
 
 // Rendered is what all features make of the world together.

@@ -2,7 +2,6 @@ package feature_test
 
 import (
 	"net/netip"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -36,90 +35,6 @@ func (l line) run(in source.Inputs) (*world.World, feature.Rendered) {
 	r := l.renderer.Render(w)
 	r.Problems = append(problems, r.Problems...)
 	return w, r
-}
-
-// said is all that was rendered, in text. Problems of different objects come in
-// no particular order.
-func said(r feature.Rendered) []string {
-	out := []string{r.State.NFT(), r.State.IP()}
-	for _, n := range r.Notes {
-		out = append(out, n.Pod.Name+n.Name+n.Value)
-	}
-	for _, e := range r.Events {
-		out = append(out, e.Object+e.Reason+e.Subject+e.Message)
-	}
-	for _, one := range r.Reports {
-		out = append(out, one.Object+one.Type+one.Reason+one.Message)
-	}
-	var problems []string
-	for _, p := range r.Problems {
-		problems = append(problems, p.String())
-	}
-	slices.Sort(problems)
-	return append(out, problems...)
-}
-
-// What a long-lived agent makes of its objects is what a new one would, and what
-// did not change keeps its identity, so that nobody looks at it again.
-func TestColdAndWarmAreEqual(t *testing.T) {
-	t.Parallel()
-	h := newHistory(1, []string{"/run/netns/a", "/run/netns/b", "/run/netns/c"})
-	warm := newLine()
-	lastWorld, last := warm.run(h.in)
-	for i := range 3000 {
-		h.step()
-		if h.random.IntN(4) == 0 {
-			h.in.TCP = h.tcp()
-		}
-		w, r := warm.run(h.in)
-		coldWorld, cold := newLine().run(h.in)
-		if !reflect.DeepEqual(w, coldWorld) {
-			t.Fatalf("step %d: the worlds differ: warm %+v, cold %+v", i, w, coldWorld)
-		}
-		if d := cmp.Diff(said(cold), said(r)); d != "" {
-			t.Fatalf("step %d (-cold +warm):\n%s", i, d)
-		}
-		checkIdentity(t, lastWorld, w)
-		if len(last.State) == len(r.State) && unread(lastWorld, w) && !slices.Equal(last.State, r.State) {
-			t.Fatalf("step %d: nothing that is read changed, and parts were rendered again", i)
-		}
-		lastWorld, last = w, r
-		h.in.Allocations, h.in.Before = r.Allocations, w.Peers
-		if _, again := warm.run(h.in); !slices.Equal(again.State, r.State) || *again.Allocations != *r.Allocations {
-			t.Fatalf("step %d: what was given out is given back, and something else is rendered", i)
-		}
-		if i%17 == 0 {
-			warm, h.in.Before = newLine(), nil // the agent is started anew
-			if lastWorld, last = warm.run(h.in); !reflect.DeepEqual(lastWorld.Peers, w.Peers) {
-				t.Fatalf("step %d: the peers have %+v, and after a restart %+v", i, w.Peers, lastWorld.Peers)
-			}
-			h.in.Before = lastWorld.Peers
-		}
-	}
-}
-
-func checkIdentity(t *testing.T, last, now *world.World) {
-	t.Helper()
-	for name, same := range map[string]bool{
-		"node":   last.Node == nil || now.Node == nil || last.Node == now.Node || !last.Node.Equal(now.Node),
-		"peers":  last.Peers == now.Peers || !reflect.DeepEqual(last.Peers, now.Peers),
-		"config": last.Config == now.Config || !last.Config.Equal(now.Config),
-		"kernel": last.Kernel == now.Kernel || !last.Kernel.Equal(now.Kernel),
-		"tcp":    last.TCP == now.TCP || !last.TCP.Equal(now.TCP),
-		"taken":  last.Taken == now.Taken || !last.Taken.Equal(now.Taken),
-		"blocks": last.Allocations == now.Allocations || *last.Allocations != *now.Allocations,
-	} {
-		if !same {
-			t.Fatalf("%s did not change and is another value", name)
-		}
-	}
-}
-
-// unread reports whether no feature reads anything that differs.
-func unread(last, now *world.World) bool {
-	return last.Node != nil && now.Node != nil && !slices.ContainsFunc(all.Features, func(f feature.Feature) bool {
-		return f.Reads(last) != f.Reads(now)
-	})
 }
 
 // A kernel that only ever got differences holds what one that got everything

@@ -51,7 +51,7 @@ func (s *scenario) setStage(t *testing.T) *stage {
 	}
 	state := s.render(t, all.Features, st.side.netns).State
 	if st.world.Config.Overlay.Mode == world.None {
-		wires := pod.Feature.Render(st.world) // another network's, which are as good as ours
+		wires := pod.Feature.Render()(st.world) // another network's, which are as good as ours
 		state = append(state, &wires.Part)
 	}
 	st.side.nft(s.want("foreign.nft"))

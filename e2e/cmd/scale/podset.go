@@ -15,14 +15,15 @@ const tableName, setName = datapath.TablePrefix + "scale", "pods"
 
 // podSet is a feature as policies will be: it needs every pod of the cluster and
 // keeps their addresses in a set. It remembers what it made of which pods, so that
-// one that changes costs no more than the comparing of pointers; what it returns is
-// a function of the world all the same.
+// one that changes costs no more than the comparing of pointers.
 func podSet() feature.Feature {
-	m := &memo{}
 	return feature.Feature{
 		Name: "scale", Needs: world.Needs{Pods: world.ClusterPods},
-		Reads:  func(w *world.World) any { return w.Pods },
-		Render: func(w *world.World) feature.Result { return feature.Result{Part: m.part(w.Pods.List)} },
+		Render: func() feature.Render {
+			m := &memo{}
+			return feature.Memo(func(w *world.World) *world.Pods { return w.Pods },
+				func(w *world.World) feature.Result { return feature.Result{Part: m.part(w.Pods.List)} })
+		},
 	}
 }
 

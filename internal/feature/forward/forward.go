@@ -25,16 +25,20 @@ import (
 // Feature is the way of pods' packets through others' filters.
 var Feature = feature.Feature{
 	Name:   "forward",
-	Render: render,
-	Reads: func(w *world.World) any {
-		return struct {
-			node   *world.Node
-			kernel *world.Kernel
-			mode   world.OverlayMode
-			accept bool
-		}{w.Node, w.Kernel, w.Config.Overlay.Mode, w.Config.AcceptForwarding}
-	},
+	Render: func() feature.Render { return feature.Memo(readsOf, render) },
 	Checks: []doctor.Check{forwarding},
+}
+
+// reads is all that render looks at.
+type reads struct {
+	node   *world.Node
+	kernel *world.Kernel
+	mode   world.OverlayMode
+	accept bool
+}
+
+func readsOf(w *world.World) reads {
+	return reads{w.Node, w.Kernel, w.Config.Overlay.Mode, w.Config.AcceptForwarding}
 }
 
 // links are the names of our links, which all pods' packets come or leave by.

@@ -50,7 +50,7 @@ func TestFindingsAndEvents(t *testing.T) {
 				t.Errorf("the cure is %q", f.Hint)
 			}
 		}
-		if events := forward.Feature.Render(w).Events; !slices.Equal(got, c.want) || len(events) != c.events {
+		if events := forward.Feature.Render()(w).Events; !slices.Equal(got, c.want) || len(events) != c.events {
 			t.Errorf("%s: %v, want %v; %d events, want %d: %v", c.mode, got, c.want, len(events), c.events, events)
 		}
 	}

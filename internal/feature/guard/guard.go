@@ -27,38 +27,49 @@ import (
 // Feature is the guard of wires and of the tunnel.
 var Feature = feature.Feature{
 	Name:   "guard",
-	Render: render,
-	Reads: func(w *world.World) any {
-		return struct {
-			attachments *world.Attachments
-			programs    world.Capability
-			tunnel      madeOf
-		}{w.Attachments, w.Kernel.Capabilities.TCX, tunnelOf(w)}
-	},
+	Render: func() feature.Render { return feature.Memo(readsOf, new(renderer).render) },
 	Checks: []doctor.Check{refusedPackets},
+}
+
+// reads is all that render looks at.
+type reads struct {
+	attachments *world.Attachments
+	programs    world.Capability
+	tunnel      madeOf
+}
+
+func readsOf(w *world.World) reads {
+	return reads{w.Attachments, w.Kernel.Capabilities.TCX, tunnelOf(w)}
 }
 
 // loopback4 is where the node talks to itself (RFC 1122 section 3.2.1.3). No route
 // leads to ::1 from elsewhere, whatever the settings.
 var loopback4 = netip.MustParsePrefix("127.0.0.0/8")
 
-func render(w *world.World) feature.Result {
+// A renderer remembers what the cluster's nodes come to.
+type renderer struct{ nodes feature.Last[madeOf, *made] }
+
+func (r *renderer) render(w *world.World) feature.Result {
 	t := &nft.Table{Name: datapath.GuardTable, Sets: []*nft.Set{{Name: wires, Type: nft.IfName, Counted: true, Elements: wireNames(w)}}}
 	out := feature.Result{Part: datapath.Part{Tables: []*nft.Table{t}}}
+	var nodes *made // nil: there is no tunnel
 	tunnel := tunnelOf(w)
-	if w.Kernel.Capabilities.TCX.OK {
-		out.Part.Gates = gates(w, tunnel)
-	} else {
-		addRules(t, w, tunnel)
-	}
 	if tunnel.port != 0 {
-		addTunnel(t, w, tunnel.port)
+		nodes = r.nodes.Of(tunnel, func() *made { return ofNodes(w) })
+	}
+	if w.Kernel.Capabilities.TCX.OK {
+		out.Part.Gates = gates(w, nodes)
+	} else {
+		addRules(t, w, nodes)
+	}
+	if nodes != nil {
+		addTunnel(t, w, nodes, tunnel.port)
 	}
 	return out
 }
 
 // gates are what programs let in by each link of ours.
-func gates(w *world.World, tunnel madeOf) []gate.Gate {
+func gates(w *world.World, nodes *made) []gate.Gate {
 	var out []gate.Gate
 	for _, a := range w.Attachments.List {
 		if a.Chained {
@@ -70,8 +81,8 @@ func gates(w *world.World, tunnel madeOf) []gate.Gate {
 		}
 		out = append(out, g)
 	}
-	if tunnel.port != 0 {
-		out = append(out, gate.Gate{Link: datapath.VXLANLink, Priority: datapath.TunnelPriority, Set: true, Sources: speakers(w)})
+	if nodes != nil {
+		out = append(out, gate.Gate{Link: datapath.VXLANLink, Priority: datapath.TunnelPriority, Set: true, Sources: nodes.speakers})
 	}
 	return out
 }

@@ -20,16 +20,16 @@ func inside(f nft.Family) string { return fmt.Sprintf("inside%d", f) } // who ma
 const links = "links6" // wire and link-local address of each
 
 // addRules adds to the table what is for packets that come by links of ours.
-func addRules(t *nft.Table, w *world.World, tunnel madeOf) {
+func addRules(t *nft.Table, w *world.World, nodes *made) {
 	t.Sets = append(t.Sets, podSets(w)...)
-	ours := &nft.Chain{Name: "ours", Rules: fromOurs(tunnel)}
+	ours := &nft.Chain{Name: "ours", Rules: fromOurs(nodes != nil)}
 	t.Chains = append(t.Chains, ours, &nft.Chain{Name: "neighbours", Rules: fromNeighbours()}, refused("loopback"), refused("forged"))
 	arriving(t).Rules = append(arriving(t).Rules, nft.Rule{nft.IIFName(datapath.LinkPrefix + "*"), nft.Goto(ours.Name)})
-	if tunnel.port == 0 {
+	if nodes == nil {
 		return
 	}
 	for _, f := range nft.Families {
-		t.Sets = append(t.Sets, &nft.Set{Name: inside(f), Type: f.AddrType(), Interval: true, Elements: nft.Prefixes(ofFamily(f, speakers(w)))})
+		t.Sets = append(t.Sets, &nft.Set{Name: inside(f), Type: f.AddrType(), Interval: true, Elements: nft.Prefixes(ofFamily(f, nodes.speakers))})
 	}
 	t.Chains = append(t.Chains, fromTunnel()...)
 }
@@ -58,9 +58,9 @@ func podSets(w *world.World) []*nft.Set {
 }
 
 // fromOurs is what comes in by a link of ours.
-func fromOurs(tunnel madeOf) []nft.Rule {
+func fromOurs(tunnel bool) []nft.Rule {
 	var out []nft.Rule
-	if tunnel.port != 0 {
+	if tunnel {
 		out = append(out, nft.Rule{nft.IIFName(datapath.VXLANLink), nft.Goto("tunnel")})
 	}
 	for _, f := range nft.Families {

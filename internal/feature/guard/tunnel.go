@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -66,24 +65,15 @@ func addresses(ends []world.End) (out []netip.Addr) {
 	return out
 }
 
-// A made is what the cluster's nodes come to.
-type made struct {
-	of       madeOf
-	sets     []*nft.Set
-	speakers []netip.Prefix
-}
-
-// last is what ofNodes made last, in whichever rendering.
-var last atomic.Pointer[made]
-
-// ofNodes is made of the cluster's nodes. While nothing that it is made of changes
+// A made is what the cluster's nodes come to. While nothing that it is made of changes
 // it is the same value: a pod that comes renders the table anew, and in a large
 // cluster this is nearly all of it.
+type made struct {
+	sets     []*nft.Set
+	speakers []netip.Prefix // who may speak through the tunnel, in order
+}
+
 func ofNodes(w *world.World) *made {
-	of := tunnelOf(w)
-	if m := last.Load(); m != nil && m.of == of {
-		return m
-	}
 	var all []netip.Addr
 	for _, p := range w.Peers.Nodes {
 		all = append(all, p.Addresses...)
@@ -91,17 +81,13 @@ func ofNodes(w *world.World) *made {
 	}
 	own := ownAddresses(w)
 	all = slices.DeleteFunc(all, func(a netip.Addr) bool { return slices.Contains(own, a) })
-	m := &made{of: of, speakers: insideOf(w, own)}
+	m := &made{speakers: insideOf(w, own)}
 	for _, f := range nft.Families {
 		of := elements(f, all)
 		m.sets = append(m.sets, &nft.Set{Name: peers(f), Type: f.AddrType(), Room: room(of.Len()), Elements: of})
 	}
-	last.Store(m)
 	return m
 }
-
-// speakers is who may speak through the tunnel, in order.
-func speakers(w *world.World) []netip.Prefix { return ofNodes(w).speakers }
 
 // ownAddresses are those by which peers may know this node, each once.
 func ownAddresses(w *world.World) []netip.Addr {
@@ -190,8 +176,8 @@ func toTunnel(port int, then ...nft.Expr) nft.Rule {
 
 // addTunnel adds to the table what is for packets to the tunnel's port, of this node
 // and of others.
-func addTunnel(t *nft.Table, w *world.World, port int) {
-	t.Sets = append(t.Sets, ofNodes(w).sets...)
+func addTunnel(t *nft.Table, w *world.World, nodes *made, port int) {
+	t.Sets = append(t.Sets, nodes.sets...)
 	byOurs := nft.IIFName(datapath.LinkPrefix + "*")
 	wrapped := &nft.Chain{Name: "wrapped", Rules: []nft.Rule{{byOurs, nft.Accept()}}} // to be tracked
 	passing := &nft.Chain{Name: "passing"}

@@ -33,18 +33,22 @@ import (
 // Feature is host ports.
 var Feature = feature.Feature{
 	Name:   "hostport",
-	Render: render,
+	Render: func() feature.Render { return feature.Memo(readsOf, render) },
 	Astray: astray, Refuses: refuses,
 	Needs: world.Needs{Services: true},
-	Reads: func(w *world.World) any {
-		return struct {
-			attachments *world.Attachments
-			kernel      *world.Kernel
-			node        *world.Node
-			own         string
-			services    *world.Sorted[world.Service]
-		}{w.Attachments, w.Kernel, w.Node, fmt.Sprint(w.OwnPorts()), servicesFor(w)}
-	},
+}
+
+// reads is all that render looks at.
+type reads struct {
+	attachments *world.Attachments
+	kernel      *world.Kernel
+	node        *world.Node
+	own         string
+	services    *world.Sorted[world.Service]
+}
+
+func readsOf(w *world.World) reads {
+	return reads{w.Attachments, w.Kernel, w.Node, fmt.Sprint(w.OwnPorts()), servicesFor(w)}
 }
 
 // A family is the maps of one address family.

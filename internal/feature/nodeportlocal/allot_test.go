@@ -92,7 +92,7 @@ func TestNothingSeenIsNoRecord(t *testing.T) {
 	s.turn(t) // no pod is seen
 	s.set(pods(a))
 	s.world.Services = &world.Sorted[world.Service]{}
-	render := nodeportlocal.Feature.Render(s.world) // no Service is
+	render := nodeportlocal.Feature.Render()(s.world) // no Service is
 	if render.Allocations != nil || s.world.Allocations.NodePorts != nil {
 		t.Fatal("nothing was seen, and there is a record")
 	}

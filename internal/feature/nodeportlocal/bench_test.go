@@ -37,13 +37,13 @@ func BenchmarkOneMore(b *testing.B) {
 			w := many(n + 1)
 			all := w.LocalPods
 			w.LocalPods = &world.Sorted[world.Pod]{List: all.List[:n]}
-			r := nodeportlocal.Feature.Render(w)
+			r := nodeportlocal.Feature.Render()(w)
 			w.Allocations = r.Allocations
 			w.LocalPods = all
-			var now feature.Result
+			var now *feature.Result
 			b.ReportAllocs()
 			for b.Loop() {
-				now = nodeportlocal.Feature.Render(w)
+				now = nodeportlocal.Feature.Render()(w)
 			}
 			if len(now.Allocations.NodePorts.List) != n+1 {
 				b.Fatalf("%d ports", len(now.Allocations.NodePorts.List))
@@ -53,7 +53,7 @@ func BenchmarkOneMore(b *testing.B) {
 }
 
 func BenchmarkRecord(b *testing.B) {
-	r := nodeportlocal.Feature.Render(many(10_000))
+	r := nodeportlocal.Feature.Render()(many(10_000))
 	for b.Loop() {
 		if _, err := json.Marshal(r.Allocations.NodePorts); err != nil {
 			b.Fatal(err)

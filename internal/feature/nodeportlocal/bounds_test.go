@@ -46,7 +46,7 @@ func TestGreedyServicesCostWhatTheBoundsAllow(t *testing.T) {
 	if bytes := after.TotalAlloc - before.TotalAlloc; bytes > 32<<20 {
 		t.Errorf("%d bytes were allocated", bytes)
 	}
-	r := nodeportlocal.Feature.Render(w)
+	r := nodeportlocal.Feature.Render()(w)
 	if len(r.Problems) > 60 || len(r.Events) > 60 || len(r.Problems) < 50 {
 		t.Errorf("%d problems, %d events", len(r.Problems), len(r.Events))
 	}

@@ -32,25 +32,29 @@ import (
 // Feature is NodePortLocal.
 var Feature = feature.Feature{
 	Name:   "nodeportlocal",
-	Render: render,
+	Render: func() feature.Render { return feature.Memo(readsOf, render) },
 	Astray: astray,
 	Start:  start,
 	Off:    func(w *world.World) []world.Note { return (&Decision{}).notes(w) },
 	Views:  []view.View{{Name: "nodeportlocal", New: newView}},
 	Needs:  world.Needs{Pods: world.NodePods, Services: true},
-	Reads: func(w *world.World) any {
-		return struct {
-			node      *world.Node
-			addresses string
-			own       string
-			settings  world.NodePortLocal
-			others    [2]world.PortRange
-			pods      *world.Sorted[world.Pod]
-			services  *world.Sorted[world.Service]
-			last      *world.NodePorts
-			taken     *world.Taken
-		}{w.Node, addresses(w), fmt.Sprint(w.OwnPorts()), w.Config.NodePortLocal, others(w), w.LocalPods, w.Services, w.Allocations.NodePorts, w.Taken}
-	},
+}
+
+// reads is all that render looks at.
+type reads struct {
+	node      *world.Node
+	addresses string
+	own       string
+	settings  world.NodePortLocal
+	others    [2]world.PortRange
+	pods      *world.Sorted[world.Pod]
+	services  *world.Sorted[world.Service]
+	last      *world.NodePorts
+	taken     *world.Taken
+}
+
+func readsOf(w *world.World) reads {
+	return reads{w.Node, addresses(w), fmt.Sprint(w.OwnPorts()), w.Config.NodePortLocal, others(w), w.LocalPods, w.Services, w.Allocations.NodePorts, w.Taken}
 }
 
 // addresses are those of the node's interfaces, which hostIPs are compared with; those

@@ -19,7 +19,7 @@ import (
 // next.
 type sim struct {
 	world  *world.World
-	result feature.Result
+	result *feature.Result
 }
 
 func newSim(pods []*world.Pod, services ...*world.Service) *sim {
@@ -41,9 +41,9 @@ func (s *sim) set(pods []*world.Pod, services ...*world.Service) {
 func (s *sim) turn(t *testing.T) string {
 	t.Helper()
 	w := *s.world
-	s.result = nodeportlocal.Feature.Render(&w)
+	s.result = nodeportlocal.Feature.Render()(&w)
 	w.Allocations = w.Allocations.With(s.result.Allocations)
-	if again := nodeportlocal.Feature.Render(&w); again.Allocations != nil && again.Allocations.NodePorts != w.Allocations.NodePorts {
+	if again := nodeportlocal.Feature.Render()(&w); again.Allocations != nil && again.Allocations.NodePorts != w.Allocations.NodePorts {
 		t.Errorf("what was given out is given back, and something else is given out: %+v, then %+v", w.Allocations.NodePorts, again.Allocations.NodePorts)
 	}
 	s.world.Allocations = w.Allocations

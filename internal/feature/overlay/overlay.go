@@ -34,22 +34,26 @@ import (
 // Feature is the overlay between nodes.
 var Feature = feature.Feature{
 	Name:   "overlay",
-	Render: render,
-	Reads: func(w *world.World) any {
-		return struct {
-			node         *world.Node
-			peers        *world.Peers
-			overlay      world.Overlay
-			noOffload    bool
-			ends, chosen string
-			relied       string
-			mtus         [3]int
-			podsPass     bool
-		}{w.Node, w.Peers, w.Config.Overlay, w.Config.DisableTXChecksumOffload, fmt.Sprint(w.Ends()), fmt.Sprint(w.ChosenEnds()), fmt.Sprint(relied(w)),
-			[3]int{w.TunnelMTU(), w.PodMTU(), w.LeftMTU()}, w.PodsPass()}
-	},
+	Render: func() feature.Render { return feature.Memo(readsOf, render) },
 	Checks: []doctor.Check{fullSizePackets, reversePath, sourceCheck},
 	Start:  start,
+}
+
+// reads is all that render looks at.
+type reads struct {
+	node         *world.Node
+	peers        *world.Peers
+	overlay      world.Overlay
+	noOffload    bool
+	ends, chosen string
+	relied       string
+	mtus         [3]int
+	podsPass     bool
+}
+
+func readsOf(w *world.World) reads {
+	return reads{w.Node, w.Peers, w.Config.Overlay, w.Config.DisableTXChecksumOffload, fmt.Sprint(w.Ends()), fmt.Sprint(w.ChosenEnds()), fmt.Sprint(relied(w)),
+		[3]int{w.TunnelMTU(), w.PodMTU(), w.LeftMTU()}, w.PodsPass()}
 }
 
 func render(w *world.World) feature.Result {

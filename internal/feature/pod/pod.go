@@ -26,17 +26,21 @@ import (
 // Feature is the pods' wires.
 var Feature = feature.Feature{
 	Name:   "pod",
-	Render: render,
-	Reads: func(w *world.World) any {
-		return struct {
-			node        *world.Node
-			attachments *world.Attachments
-			kernel      *world.Kernel
-			mtu         int
-			localnet    bool
-		}{w.Node, w.Attachments, w.Kernel, w.PodMTU(), localnet(w)}
-	},
+	Render: func() feature.Render { return feature.Memo(readsOf, render) },
 	Checks: []doctor.Check{addressPools, routerAdvertisements},
+}
+
+// reads is all that render looks at.
+type reads struct {
+	node        *world.Node
+	attachments *world.Attachments
+	kernel      *world.Kernel
+	mtu         int
+	localnet    bool
+}
+
+func readsOf(w *world.World) reads {
+	return reads{w.Node, w.Attachments, w.Kernel, w.PodMTU(), localnet(w)}
 }
 
 func render(w *world.World) feature.Result {

@@ -2,7 +2,6 @@ package snat
 
 import (
 	"net/netip"
-	"sync/atomic"
 
 	"fairlead.dev/fairlead/internal/datapath/nft"
 	"fairlead.dev/fairlead/internal/world"
@@ -16,28 +15,16 @@ type madeOf struct {
 }
 
 type insideMade struct {
-	of   madeOf
 	all  []netip.Prefix
 	sets []*nft.Set // of each family
 }
 
-// lastInside is what insides made last, in whichever rendering.
-var lastInside atomic.Pointer[insideMade]
-
-// insides returns what insideOf does, and as sets. While nothing that
-// they are made of changes they are the same values, and cost nothing to render
-// and to compare: where pods have blocks, each of them renders the table anew, and
-// in a large cluster the insides are nearly all of it.
+// insides returns what insideOf does, and as sets.
 func insides(w *world.World) *insideMade {
-	of := madeOf{w.Node, w.Peers, w.Config}
-	if last := lastInside.Load(); last != nil && last.of == of {
-		return last
-	}
-	m := &insideMade{of: of, all: world.Outermost(insideOf(w))}
+	m := &insideMade{all: world.Outermost(insideOf(w))}
 	for _, f := range nft.Families {
 		m.sets = append(m.sets, &nft.Set{Name: inside(f), Type: f.AddrType(), Interval: true, Elements: nft.Prefixes(ofFamily(f, m.all))})
 	}
-	lastInside.Store(m)
 	return m
 }
 

@@ -1,6 +1,8 @@
 package snat
 
 import (
+	"net/netip"
+
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/gate"
 	"fairlead.dev/fairlead/internal/datapath/nft"
@@ -29,10 +31,10 @@ func exits(w *world.World) []string {
 	return out
 }
 
-func gates(w *world.World, exits []string) []gate.Gate {
+func gates(w *world.World, exits []string, inside []netip.Prefix) []gate.Gate {
 	var out []gate.Gate
 	for _, name := range exits {
-		out = append(out, gate.Gate{Link: name, Egress: true, Sources: w.Node.PodCIDRs, To: insides(w).all})
+		out = append(out, gate.Gate{Link: name, Egress: true, Sources: w.Node.PodCIDRs, To: inside})
 	}
 	return out
 }

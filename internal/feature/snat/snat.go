@@ -46,31 +46,43 @@ import (
 // Feature is source NAT at the node.
 var Feature = feature.Feature{
 	Name:   "snat",
-	Render: render,
-	Reads: func(w *world.World) any {
-		return struct {
-			node   *world.Node
-			peers  *world.Peers
-			config *world.Config
-			ports  Ports
-			blocks blockReads
-			wait   *Wait
-			exits  string
-			ways   string
-		}{w.Node, w.Peers, w.Config, InForce(w), readsOfBlocks(w), TimeWait.In(w), strings.Join(exits(w), " "), fmt.Sprint(saidWays(w, nft.IPv4), saidWays(w, nft.IPv6))}
-	},
+	Render: func() feature.Render { return feature.Memo(readsOf, new(renderer).render) },
 	Astray: astray,
 	Checks: []doctor.Check{portRanges, portBlocks, leaking},
 	Start:  start,
 	Views:  []view.View{{Name: "snat", New: newView, Wide: true, Flags: whoFlags, Ask: ask}},
 }
 
-func render(w *world.World) feature.Result {
+// reads is all that render looks at.
+type reads struct {
+	node   *world.Node
+	peers  *world.Peers
+	config *world.Config
+	ports  Ports
+	blocks blockReads
+	wait   *Wait
+	exits  string
+	ways   string
+}
+
+func readsOf(w *world.World) reads {
+	return reads{w.Node, w.Peers, w.Config, InForce(w), readsOfBlocks(w), TimeWait.In(w), strings.Join(exits(w), " "), fmt.Sprint(saidWays(w, nft.IPv4), saidWays(w, nft.IPv6))}
+}
+
+// A renderer remembers the insides. While nothing that they are made of changes they
+// are the same values, and cost nothing to render and to compare: where pods have blocks,
+// each of them renders the table anew, and in a large cluster the insides are nearly all
+// of it.
+type renderer struct {
+	inside feature.Last[madeOf, *insideMade]
+}
+
+func (last *renderer) render(w *world.World) feature.Result {
 	ports := InForce(w)
 	r := feature.Result{Problems: ports.problems(w.Node.Name)}
 	r.Reports = append(r.Reports, ports.report(w.Node.Name))
 	t := &nft.Table{Name: datapath.SNATTable}
-	inside := insides(w)
+	inside := last.inside.Of(madeOf{w.Node, w.Peers, w.Config}, func() *insideMade { return insides(w) })
 	for i, f := range nft.Families {
 		t.Sets = append(t.Sets,
 			&nft.Set{Name: pods(f), Type: f.AddrType(), Interval: true, Elements: nft.Prefixes(ofFamily(f, w.Node.PodCIDRs))}, inside.sets[i])
@@ -86,7 +98,7 @@ func render(w *world.World) feature.Result {
 	t.Chains = append(t.Chains, translate, outside)
 	t.Chains = append(t.Chains, ports.asSaid(w)...)
 	if watched := exits(w); len(watched) > 0 {
-		r.Part.Gates = gates(w, watched)
+		r.Part.Gates = gates(w, watched, inside.all)
 	} else {
 		t.Chains = append(t.Chains, untranslated()...)
 	}

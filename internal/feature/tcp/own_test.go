@@ -51,7 +51,7 @@ func TestWhoseAValueIs(t *testing.T) {
 		if c.known != nil {
 			w.Allocations.Settings = &world.Settings{List: []world.Setting{*c.known}}
 		}
-		r := tcp.Feature.Render(w)
+		r := tcp.Feature.Render()(w)
 		var set string
 		for _, s := range r.Part.Settings {
 			if set = s.Value; s.Done {
@@ -82,12 +82,12 @@ func TestWhatIsKnownStaysWhileNothingIsSeen(t *testing.T) {
 		w := &world.World{Node: &world.Node{Name: "n1"}, Allocations: &world.Allocations{Settings: known}, Config: &world.Config{},
 			Attachments: &world.Attachments{List: []*world.Attachment{{Namespace: "b", Pod: "a", ContainerID: "a", Interface: "eth0", Netns: "/run/netns/a"}}},
 			TCP:         &world.TCPSeen{Pods: seen}}
-		r := tcp.Feature.Render(w)
+		r := tcp.Feature.Render()(w)
 		if r.Allocations.Settings != known || len(r.Part.Settings) > 0 || len(r.Problems) != len(seen) {
 			t.Errorf("%+v leads to %+v", seen, r)
 		}
 		w.Attachments = &world.Attachments{}
-		if r := tcp.Feature.Render(w); len(r.Allocations.Settings.List) > 0 {
+		if r := tcp.Feature.Render()(w); len(r.Allocations.Settings.List) > 0 {
 			t.Errorf("of a pod that is gone is left %+v", r.Allocations.Settings.List)
 		}
 	}
@@ -103,7 +103,7 @@ func TestManyRefusalsAreOneProblem(t *testing.T) {
 		w.TCP.Pods = append(w.TCP.Pods, world.PodTCP{Attachment: a.Key(), Refused: "read-only file system"})
 	}
 	slices.SortFunc(w.TCP.Pods, func(x, y world.PodTCP) int { return cmp.Compare(x.Attachment, y.Attachment) })
-	r := tcp.Feature.Render(w)
+	r := tcp.Feature.Render()(w)
 	if len(r.Problems) != 1 || r.Problems[0].Object != "Node n1" || !strings.Contains(r.Problems[0].Reason, "300 pods") {
 		t.Errorf("problems are %v", r.Problems)
 	}

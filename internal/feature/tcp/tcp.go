@@ -25,18 +25,22 @@ import (
 // Feature is the settings of TCP.
 var Feature = feature.Feature{
 	Name:   "tcp",
-	Render: render,
-	Reads: func(w *world.World) any {
-		return struct {
-			node        string
-			attachments *world.Attachments
-			seen        *world.TCPSeen
-			settings    *world.Settings
-			pods, own   world.TCP
-			mode        world.OverlayMode
-		}{w.Node.Name, w.Attachments, w.TCP, w.Allocations.Settings, w.Config.PodTCP, w.Config.NodeTCP, w.Config.Overlay.Mode}
-	},
+	Render: func() feature.Render { return feature.Memo(readsOf, render) },
 	Checks: []doctor.Check{podTCP},
+}
+
+// reads is all that render looks at.
+type reads struct {
+	node        string
+	attachments *world.Attachments
+	seen        *world.TCPSeen
+	settings    *world.Settings
+	pods, own   world.TCP
+	mode        world.OverlayMode
+}
+
+func readsOf(w *world.World) reads {
+	return reads{w.Node.Name, w.Attachments, w.TCP, w.Allocations.Settings, w.Config.PodTCP, w.Config.NodeTCP, w.Config.Overlay.Mode}
 }
 
 func render(w *world.World) feature.Result {

@@ -29,14 +29,18 @@ import (
 // Feature is the way of answers.
 var Feature = feature.Feature{
 	Name:   "uplink",
-	Render: render,
-	Reads: func(w *world.World) any {
-		return struct {
-			node    *world.Node
-			groups  string
-			tunnels bool
-		}{w.Node, fmt.Sprint(groupsOf(w)), tunnels(w)}
-	},
+	Render: func() feature.Render { return feature.Memo(readsOf, render) },
+}
+
+// reads is all that render looks at.
+type reads struct {
+	node    *world.Node
+	groups  string
+	tunnels bool
+}
+
+func readsOf(w *world.World) reads {
+	return reads{w.Node, fmt.Sprint(groupsOf(w)), tunnels(w)}
 }
 
 // A group is addresses of the node whose answers take the same ways.
