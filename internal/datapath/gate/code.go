@@ -50,7 +50,7 @@ var reasonNames = [reasons]string{"forged", "loopback", "injected", "leaking"}
 func (r Reason) String() string { return reasonNames[r] }
 
 // maps are descriptors of the maps that a program uses; that of a missing one is 0.
-type maps struct{ refused, sources int }
+type maps struct{ refused, sources, recent int }
 
 // nameOf is a program's name: BPF_OBJ_NAME_LEN leaves room for 15 characters.
 func nameOf(g Gate) string {
@@ -144,8 +144,8 @@ func ipv4(g Gate, m maps) asm.Instructions {
 		asm.LoadMem(asm.R5, data, saddr4, asm.Word),
 		asm.Mov.Imm(asm.R0, 0).WithSymbol("ipv4 sources"))
 	if g.hasTrie() {
-		out = append(out, asm.StoreMem(asm.RFP, keyAt(2), asm.R5, asm.Word), storeWord(3, 0), storeWord(4, 0), storeWord(5, 0))
-		return append(out, lookUp(m, family4, Forged.String())...)
+		find := asm.Instructions{asm.StoreMem(asm.RFP, keyAt(2), asm.R5, asm.Word), storeWord(3, 0), storeWord(4, 0), storeWord(5, 0)}
+		return append(out, remembered(m, append(find, lookUp(m, family4, "remember", Forged.String())...))...)
 	}
 	for i, p := range g.Sources {
 		if p.Addr().Is4() {
@@ -169,7 +169,7 @@ func ipv6(g Gate, m maps) asm.Instructions {
 		for i, w := range words {
 			out = append(out, asm.StoreMem(asm.RFP, keyAt(i+2), w, asm.Word))
 		}
-		out = append(out, lookUp(m, family6, otherwise)...)
+		out = append(out, lookUp(m, family6, "pass", otherwise)...)
 	} else {
 		for i, p := range g.Sources {
 			if p.Addr().Is6() {
@@ -213,14 +213,15 @@ func storeWord(i int, v int32) asm.Instruction {
 	return asm.StoreImm(asm.RFP, keyAt(i), int64(v), asm.Word)
 }
 
-// lookUp passes what is in the trie, of the address that stands in the key.
-func lookUp(m maps, family int32, otherwise string) asm.Instructions {
+// lookUp goes on at found with what is in the trie, of the address that stands in the
+// key.
+func lookUp(m maps, family int32, found, otherwise string) asm.Instructions {
 	return asm.Instructions{
 		storeWord(0, familyBits+bitsOf[family]), storeWord(1, family),
 		asm.LoadMapPtr(asm.R1, m.sources),
 		asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, int32(keyAt(0))),
 		asm.FnMapLookupElem.Call(),
-		asm.JNE.Imm(asm.R0, 0, "pass"),
+		asm.JNE.Imm(asm.R0, 0, found),
 		asm.Ja.Label(otherwise),
 	}
 }

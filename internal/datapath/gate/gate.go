@@ -55,6 +55,9 @@ func (g Gate) hasTrie() bool {
 	return g.Egress || g.Set || slices.ContainsFunc(g.Sources, func(p netip.Prefix) bool { return p.Bits() == 0 })
 }
 
+// remembers reports whether the gate remembers whom it found in its trie.
+func (g Gate) remembers() bool { return g.hasTrie() && !g.Egress }
+
 // trie is what is in the trie, if there is one.
 func (g Gate) trie() []netip.Prefix {
 	if g.Egress {

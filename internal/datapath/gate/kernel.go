@@ -98,6 +98,14 @@ func loaded(g Gate) (*ebpf.Program, error) {
 		}
 		m.sources = trie.FD()
 	}
+	if g.remembers() {
+		recent, err := newRecent()
+		if err != nil {
+			return nil, err
+		}
+		defer recent.Close()
+		m.recent = recent.FD()
+	}
 	return ebpf.NewProgram(&ebpf.ProgramSpec{Name: nameOf(g), Type: ebpf.SchedCLS, AttachType: g.at().hook(),
 		Instructions: code(g, m), License: license})
 }
@@ -111,6 +119,15 @@ const noPrealloc = 1 // BPF_F_NO_PREALLOC, which tries need
 func put(trie *ebpf.Map, ps []netip.Prefix) error {
 	for _, p := range ps {
 		if err := trie.Put(keyOf(p), uint32(1)); err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+	}
+	return nil
+}
+
+func take(trie *ebpf.Map, ps []netip.Prefix) error {
+	for _, p := range ps {
+		if err := trie.Delete(keyOf(p)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			return fmt.Errorf("%s: %w", p, err)
 		}
 	}
@@ -156,12 +173,10 @@ func fill(at place, come, gone []netip.Prefix) error {
 		if err := put(trie, come); err != nil {
 			return err
 		}
-		for _, g := range gone {
-			if err := trie.Delete(keyOf(g)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-				return fmt.Errorf("%s: %w", g, err)
-			}
+		if len(gone) == 0 || at.egress { // those at the exit remember nobody
+			return take(trie, gone)
 		}
-		return nil
+		return forgetting(p, func() error { return take(trie, gone) })
 	})
 }
 

@@ -100,5 +100,5 @@ func leavingOf(family int32, g Gate, m maps) asm.Instructions {
 	for i := len(words) + 2; i < keyLength/4; i++ {
 		out = append(out, storeWord(i, 0))
 	}
-	return append(out, lookUp(m, family, "outside")...)
+	return append(out, lookUp(m, family, "pass", "outside")...)
 }
