@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"slices"
@@ -25,6 +26,9 @@ func getCommand() *cobra.Command {
 		Use:   "get " + strings.Join(names, "|"),
 		Short: "Show what this node's agent knows",
 		Example: `  fairlead get pods
+  fairlead get nodes -o yaml
+  fairlead get pods -o name
+  fairlead get nodeportlocal --watch
   fairlead get snat -o wide
   fairlead get snat --who 192.0.2.1:40000`,
 		ValidArgs: names,
@@ -35,8 +39,8 @@ func getCommand() *cobra.Command {
 		}
 		return fmt.Errorf("say what to get: %s", strings.Join(c.ValidArgs, ", "))
 	}
-	socket, output := socketFlag(cmd), outputFlag(cmd)
-	cmd.Flags().Lookup("output").Usage = "text, json, or wide (of snat)"
+	var g getFlags
+	g.add(cmd)
 	for _, v := range shown {
 		for _, f := range v.Flags {
 			cmd.Flags().String(f.Name, "", f.Usage)
@@ -44,37 +48,51 @@ func getCommand() *cobra.Command {
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		chosen := shown[slices.Index(names, args[0])]
-		var more []string
-		if chosen.Wide {
-			more = []string{"wide"}
-		}
-		if err := checkOutput(*output, more...); err != nil {
+		if err := g.check(chosen); err != nil {
 			return err
 		}
-		path, answer := chosen.Name, chosen.New(*output == "wide")
-		for _, v := range shown {
-			flags, err := questionOf(cmd, v)
-			switch {
-			case err != nil:
-				return err
-			case len(flags) == 0:
-			case v.Name != chosen.Name:
-				return misuse{fmt.Errorf("%s go with get %s", strings.Join(flagNames(v), " and "), v.Name)}
-			default:
-				if path, answer, err = v.Ask(flags); err != nil {
-					return misuse{err}
-				}
+		question, err := questionTo(cmd, shown, chosen)
+		if err != nil {
+			return err
+		}
+		get := func() (view.Answer, error) {
+			path, answer, err := question()
+			if err != nil {
+				return nil, misuse{err}
 			}
+			return answer, ask(cmd.Context(), *g.socket, "/v1/"+path, answer.Into())
 		}
-		if err := ask(cmd.Context(), *socket, "/v1/"+path, answer.Answer()); err != nil {
+		if g.watch {
+			return g.follow(cmd, get)
+		}
+		answer, err := get()
+		if err != nil {
 			return err
 		}
-		if *output == "json" {
-			return printJSON(cmd.OutOrStdout(), answer.Answer())
-		}
-		return answer.Print(cmd.OutOrStdout())
+		return g.print(cmd.OutOrStdout(), chosen, answer)
 	}
 	return cmd
+}
+
+// A question says what to ask the agent for, and has its empty answer.
+type question func() (path string, answer view.Answer, err error)
+
+// questionTo is what is asked of the chosen view with the flags as they are.
+func questionTo(cmd *cobra.Command, shown []view.View, chosen view.View) (question, error) {
+	out := func() (string, view.Answer, error) { return chosen.Name, chosen.New(), nil }
+	for _, v := range shown {
+		flags, err := questionOf(cmd, v)
+		switch {
+		case err != nil:
+			return nil, err
+		case len(flags) == 0:
+		case v.Name != chosen.Name:
+			return nil, misuse{fmt.Errorf("%s go with get %s", strings.Join(flagNames(v), " and "), v.Name)}
+		default:
+			out = func() (string, view.Answer, error) { return v.Ask(flags) }
+		}
+	}
+	return out, nil
 }
 
 // questionOf is what is written of a view's own flags. An empty word, of a variable that
@@ -104,15 +122,17 @@ func flagNames(v view.View) (out []string) {
 // views are all that people get: of every agent, and of the features.
 func views() []view.View {
 	out := []view.View{
-		{Name: "pods", New: func(bool) view.Printer {
+		{Name: "pods", New: func() view.Answer {
 			return &view.Table[agent.Pod]{Header: []string{"NAMESPACE", "NAME", "ADDRESSES", "LINK", "CONTAINER"}, None: "no pods",
-				Row: func(p agent.Pod) []string {
+				Name: func(p agent.Pod) string { return cmp.Or(path.Join(p.Namespace, p.Name), p.ContainerID) },
+				Cells: func(p agent.Pod) []string {
 					return []string{view.Dash(p.Namespace), view.Dash(p.Name), view.Join(p.Addresses), p.Link, p.ContainerID[:min(12, len(p.ContainerID))]}
 				}}
 		}},
-		{Name: "nodes", New: func(bool) view.Printer {
+		{Name: "nodes", New: func() view.Answer {
 			return &view.Table[agent.Node]{Header: []string{"NAME", "ADDRESSES", "POD CIDRS", "SELF"}, None: "no nodes",
-				Row: func(n agent.Node) []string {
+				Name: func(n agent.Node) string { return n.Name },
+				Cells: func(n agent.Node) []string {
 					return []string{n.Name, view.Join(n.Addresses), view.Join(n.PodCIDRs), view.Yes(n.Self)}
 				}}
 		}},
@@ -121,16 +141,18 @@ func views() []view.View {
 		out = append(out, f.Views...)
 	}
 	return append(out,
-		view.View{Name: "problems", New: func(bool) view.Printer {
+		view.View{Name: "problems", New: func() view.Answer {
 			return &view.Table[world.Problem]{Header: []string{"OBJECT", "FIELD", "REASON", "HINT"}, None: "no problems",
-				Row: func(p world.Problem) []string { return []string{p.Object, view.Dash(p.Field), p.Reason, p.Hint} }}
+				Name:  func(p world.Problem) string { return p.Object },
+				Cells: func(p world.Problem) []string { return []string{p.Object, view.Dash(p.Field), p.Reason, p.Hint} }}
 		}},
-		view.View{Name: "events", New: func(bool) view.Printer { return eventTable() }})
+		view.View{Name: "events", New: newEvents})
 }
 
-func eventTable() *view.Table[agent.Event] {
+func newEvents() view.Answer {
 	return &view.Table[agent.Event]{Header: []string{"LAST", "TYPE", "REASON", "OBJECT", "COUNT", "MESSAGE"}, None: "no events",
-		Row: func(e agent.Event) []string {
+		Name: func(e agent.Event) string { return path.Join(e.Namespace, e.Name) },
+		Cells: func(e agent.Event) []string {
 			o := e.InvolvedObject
 			return []string{e.LastTimestamp.Local().Format(time.TimeOnly), e.Type, e.Reason,
 				o.Kind + " " + path.Join(o.Namespace, o.Name), fmt.Sprint(e.Count), e.Message}

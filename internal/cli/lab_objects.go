@@ -176,11 +176,11 @@ func printObjects(to io.Writer, found json.RawMessage, output string) error {
 		return err
 	}
 	if list.Items[0].Kind == "Event" {
-		events := eventTable()
-		if err := json.Unmarshal(found, &events.List); err != nil {
+		events := newEvents()
+		if err := json.Unmarshal(found, events.Into()); err != nil {
 			return err
 		}
-		return events.Print(to)
+		return printRows(to, events.Rows())
 	}
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NAMESPACE\tNAME\tSTATUS\tADDRESS")

@@ -5,54 +5,53 @@ import (
 	"io"
 	"net/netip"
 	"strings"
-	"text/tabwriter"
+	"unicode/utf8"
 )
 
-// A View is one kind of thing that people get from an agent, by its name.
-type View struct {
-	Name string
-	// New is an empty answer, and how people see it; wide: with all that is known.
-	New func(wide bool) Printer
-	// Wide: there is more to see.
-	Wide bool
-	// Flags are the flags of a question of its own, with their usage.
-	Flags []Flag
-	// Ask is that question: what to ask the agent for, and its answer.
-	Ask func(flags map[string]string) (path string, answer Printer, err error)
-}
-
-// A Flag is one of the command line that takes a word.
-type Flag struct{ Name, Usage string }
-
-// A Printer is an answer of an agent. Answer is what to decode it into.
-type Printer interface {
-	Answer() any
-	Print(io.Writer) error
-}
-
-// A Table is a list with a line for each item.
+// A Table is a list with a row for each item.
 type Table[T any] struct {
 	List   List[T]
 	Header []string
-	Row    func(T) []string
+	Name   func(T) string
+	Cells  func(T) []string
 	None   string // what is said of an empty list
 }
 
-// Answer is part of Printer.
-func (t *Table[T]) Answer() any { return &t.List }
+// Into is part of Answer.
+func (t *Table[T]) Into() any { return &t.List }
 
-// Print is part of Printer.
-func (t *Table[T]) Print(w io.Writer) error {
-	if len(t.List.Items) == 0 {
-		_, err := fmt.Fprintln(w, t.None)
-		return err
-	}
-	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(tw, strings.Join(t.Header, "\t"))
+// Rows is part of Answer.
+func (t *Table[T]) Rows() Rows {
+	out := Rows{Header: t.Header, None: t.None}
 	for _, item := range t.List.Items {
-		fmt.Fprintln(tw, strings.Join(t.Row(item), "\t"))
+		out.List = append(out.List, Row{t.Name(item), t.Cells(item), item})
 	}
-	return tw.Flush()
+	return out
+}
+
+// Columns puts cells below each other. It remembers how wide they were, so that what
+// is written later lines up with what is there.
+type Columns struct{ widths []int }
+
+// Write writes rows of cells.
+func (c *Columns) Write(w io.Writer, rows ...[]string) error {
+	for _, row := range rows {
+		for i, cell := range row {
+			if i == len(c.widths) {
+				c.widths = append(c.widths, 0)
+			}
+			c.widths[i] = max(c.widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	var b strings.Builder
+	for _, row := range rows {
+		for i, cell := range row[:len(row)-1] {
+			fmt.Fprintf(&b, "%-*s  ", c.widths[i], cell)
+		}
+		b.WriteString(row[len(row)-1] + "\n")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
 // Join puts commas between items; "-" stands for none.

@@ -32,15 +32,16 @@ type Shown struct {
 	Services  []string   `json:"services"`
 }
 
-func newView(bool) view.Printer {
-	return &view.Table[Shown]{Header: []string{"NAMESPACE", "POD", "POD PORT", "NODE PORT", "STATE", "SERVICES"},
+func newView() view.Answer {
+	podPort := func(n Shown) string { return fmt.Sprintf("%s/%s", netip.AddrPortFrom(n.PodIP, n.PodPort), n.Protocol) }
+	return &view.Table[Shown]{Name: podPort, Header: []string{"NAMESPACE", "POD", "POD PORT", "NODE PORT", "STATE", "SERVICES"},
 		None: "no ports: no Service selects pods of this node, or the agent is not ready",
-		Row: func(n Shown) []string {
+		Cells: func(n Shown) []string {
 			node := "-"
 			if n.NodePort != 0 {
 				node = netip.AddrPortFrom(n.NodeIP, n.NodePort).String()
 			}
-			return []string{n.Namespace, n.Pod, fmt.Sprintf("%s/%s", netip.AddrPortFrom(n.PodIP, n.PodPort), n.Protocol), node, n.State, strings.Join(n.Services, ",")}
+			return []string{n.Namespace, n.Pod, podPort(n), node, n.State, strings.Join(n.Services, ",")}
 		}}
 }
 

@@ -2,9 +2,9 @@ package snat
 
 import (
 	"fmt"
-	"io"
 	"net/netip"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -22,7 +22,7 @@ var whoFlags = []view.Flag{
 }
 
 // ask asks which pod has a port.
-func ask(flags map[string]string) (path string, answer view.Printer, err error) {
+func ask(flags map[string]string) (question string, answer view.Answer, err error) {
 	protocol := flags["protocol"]
 	port, err := netip.ParseAddrPort(flags["who"])
 	switch {
@@ -39,16 +39,22 @@ func ask(flags map[string]string) (path string, answer view.Printer, err error) 
 // holders is the answer and its table.
 type holders struct{ Holders }
 
-// Answer is part of view.Printer.
-func (h *holders) Answer() any { return &h.Holders }
+// Into is part of view.Answer.
+func (h *holders) Into() any { return &h.Holders }
 
-// Print is part of view.Printer.
-func (h *holders) Print(w io.Writer) error {
+// Rows is part of view.Answer.
+func (h *holders) Rows() view.Rows {
 	t := view.Table[Holder]{List: h.List, Header: []string{"NAMESPACE", "NAME", "ADDRESSES", "PORTS", "CONNECTIONS", "GONE"}, None: h.Reason,
-		Row: func(o Holder) []string {
+		Name: func(o Holder) string {
+			if o.Name == "" {
+				return view.Join(o.Addresses)
+			}
+			return path.Join(o.Namespace, o.Name)
+		},
+		Cells: func(o Holder) []string {
 			return []string{view.Dash(o.Namespace), view.Dash(o.Name), view.Join(o.Addresses), view.Dash(o.Ports), fmt.Sprint(o.Connections), gone(o)}
 		}}
-	return t.Print(w)
+	return t.Rows()
 }
 
 // blocksOf is how many blocks of source ports are held.

@@ -50,7 +50,7 @@ var Feature = feature.Feature{
 	Astray: astray,
 	Checks: []doctor.Check{portRanges, portBlocks, leaking},
 	Start:  start,
-	Views:  []view.View{{Name: "snat", New: newView, Wide: true, Flags: whoFlags, Ask: ask}},
+	Views:  []view.View{{Name: "snat", New: newView, Wide: printWide, Flags: whoFlags, Ask: ask}},
 }
 
 // reads is all that render looks at.

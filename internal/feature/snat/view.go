@@ -11,33 +11,25 @@ import (
 	"fairlead.dev/fairlead/internal/view"
 )
 
-// shownTable is the table, and where it is wide all that is known of how full the ports are.
-type shownTable struct {
-	view.Table[Shown]
-	wide bool
-}
-
-func newView(wide bool) view.Printer {
-	return &shownTable{wide: wide, Table: view.Table[Shown]{
+func newView() view.Answer {
+	return &view.Table[Shown]{
 		Header: []string{"NODE", "PORTS", "RANGE", "RANDOM", "BLOCKS", "CONNECTIONS", "INSERT FAILED", "DROPPED"},
 		None:   "no source NAT: the agent is not ready, or the feature is switched off",
-		Row: func(s Shown) []string {
+		Name:   func(s Shown) string { return s.Node },
+		Cells: func(s Shown) []string {
 			random := view.Yes(s.Randomized)
 			if s.Wanted && !s.Randomized {
 				random = "MISSING"
 			}
 			return []string{s.Node, s.Choice, s.Range, random, blocksOf(s), fmt.Sprintf("%d of %d", s.Conntrack.Entries, s.Conntrack.Max),
 				fmt.Sprint(s.Conntrack.InsertFailed), fmt.Sprint(s.Conntrack.Drop)}
-		}}}
+		}}
 }
 
-// Print is part of view.Printer.
-func (v *shownTable) Print(w io.Writer) error {
-	if err := v.Table.Print(w); err != nil || !v.wide {
-		return err
-	}
-	for _, s := range v.List.Items {
-		if err := printPressure(w, s.Status); err != nil {
+// printWide prints all that is known of how full the ports are.
+func printWide(w io.Writer, a view.Answer) error {
+	for _, row := range a.Rows().List {
+		if err := printPressure(w, row.Item.(Shown).Status); err != nil {
 			return err
 		}
 	}
