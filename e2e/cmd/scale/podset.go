@@ -6,7 +6,6 @@ import (
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/nft"
 	"fairlead.dev/fairlead/internal/feature"
-	"fairlead.dev/fairlead/internal/sorted"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -17,36 +16,21 @@ const tableName, setName = datapath.TablePrefix + "scale", "pods"
 // keeps their addresses in a set. It remembers what it made of which pods, so that
 // one that changes costs no more than the comparing of pointers.
 func podSet() feature.Feature {
-	return feature.Feature{
-		Name: "scale", Needs: world.Needs{Pods: world.ClusterPods},
-		Render: func() feature.Render {
-			m := &memo{}
-			return feature.Memo(func(w *world.World) *world.Pods { return w.Pods },
-				func(w *world.World) feature.Result { return feature.Result{Part: m.part(w.Pods.List)} })
-		},
-	}
+	return feature.Feature{Name: "scale", Needs: world.Needs{Pods: world.ClusterPods}, Render: func() feature.Render {
+		all := nft.EachOf(addresses, world.ComparePods)
+		return feature.Memo(func(w *world.World) *world.Pods { return w.Pods }, func(w *world.World) feature.Result {
+			set := &nft.Set{Name: setName, Type: nft.IPv4Addr, Elements: all(w.Pods.List)}
+			return feature.Result{Part: datapath.Part{Tables: []*nft.Table{{Name: tableName, Sets: []*nft.Set{set}}}}}
+		})
+	}}
 }
 
-type memo struct {
-	pods     sorted.List[*world.Pod]
-	elements nft.Elements
-}
-
-func (m *memo) part(pods sorted.List[*world.Pod]) datapath.Part {
-	gone, come := sorted.Differing(m.pods, pods, world.ComparePods)
-	m.elements = m.elements.With(addresses(gone), addresses(come))
-	m.pods = pods
-	return datapath.Part{Tables: []*nft.Table{{Name: tableName, Sets: []*nft.Set{{Name: setName, Type: nft.IPv4Addr, Elements: m.elements}}}}}
-}
-
-// addresses are those of pods, as elements.
-func addresses(pods []*world.Pod) []nft.Element {
+// addresses are those of a pod, as elements.
+func addresses(p *world.Pod) []nft.Element {
 	var out []nft.Element
-	for _, p := range pods {
-		for _, a := range p.Addresses {
-			if a.Is4() && !p.HostNetwork {
-				out = append(out, nft.Element{Key: nft.Addr(a)})
-			}
+	for _, a := range p.Addresses {
+		if a.Is4() && !p.HostNetwork {
+			out = append(out, nft.Element{Key: nft.Addr(a)})
 		}
 	}
 	return out

@@ -22,6 +22,15 @@ type Elements struct{ list sorted.List[Element] }
 // Sorted returns the given elements. It sorts them in place.
 func Sorted(elements []Element) Elements { return Elements{sorted.Of(elements, compareElements)} }
 
+// EachOf returns a function that makes of a list what f makes of each of its values, as
+// [sorted.Each] does: what two values make stays until both are gone. It remembers, so
+// that it costs what came and went since the last list; compare is the lists' order. Of
+// elements with one key only one may be made at a time.
+func EachOf[T comparable](f func(T) []Element, compare func(a, b T) int) func(sorted.List[T]) Elements {
+	each := sorted.NewEach(f, compare, compareElements)
+	return func(l sorted.List[T]) Elements { return Elements{each.Of(l)} }
+}
+
 // Len is how many there are.
 func (e Elements) Len() int { return e.list.Len() }
 
