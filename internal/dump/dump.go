@@ -112,6 +112,9 @@ func (f *worldFile) world() (*world.World, error) {
 		}
 		w.LocalPods.List = append(w.LocalPods.List, p)
 	}
+	if w.Services != nil {
+		w.Selections = world.NewSelecting().Of(w.Pods, w.Services)
+	}
 	return &w, whole(&w)
 }
 

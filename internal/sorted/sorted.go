@@ -68,6 +68,26 @@ func (l List[T]) Find(compare func(T) int) (v T, ok bool) {
 	return l.chunks[i][j], true
 }
 
+// From are the values one after the other, from the first on for which compare does not
+// return less than 0.
+func (l List[T]) From(compare func(T) int) iter.Seq[T] {
+	return func(yield func(T) bool) {
+		against := func(v T, _ struct{}) int { return compare(v) }
+		i, _ := slices.BinarySearchFunc(l.chunks, struct{}{}, func(c []T, _ struct{}) int { return compare(c[len(c)-1]) })
+		for n, c := range l.chunks[i:] {
+			if n == 0 {
+				j, _ := slices.BinarySearchFunc(c, struct{}{}, against)
+				c = c[j:]
+			}
+			for _, v := range c {
+				if !yield(v) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // With returns l without those gone, and with those that come; what does both
 // stays. A value that takes the place of one that compares as equal comes, and the
 // other goes. Both are sorted.
@@ -88,6 +108,9 @@ func (l List[T]) With(gone, come []T, compare func(a, b T) int) List[T] {
 			gone, come = gone[n:], come[m:]
 		}
 		out.add(c)
+	}
+	if len(out.chunks) == 0 {
+		return List[T]{}
 	}
 	return out
 }

@@ -48,6 +48,13 @@ func TestListsAreAsMapsWouldBe(t *testing.T) {
 			t.Fatalf("round %d: what is the same differs in %v and %v", round, lost, news)
 		}
 		key := random.IntN(3000)
+		from := slices.IndexFunc(want, func(i item) bool { return i.key >= key })
+		if from < 0 {
+			from = len(want)
+		}
+		if got := slices.Collect(list.From(func(i item) int { return cmp.Compare(i.key, key) })); !slices.Equal(got, want[from:]) {
+			t.Fatalf("round %d: from %d there are %v, want %v", round, key, got, want[from:])
+		}
 		value, there := list.Find(func(i item) int { return cmp.Compare(i.key, key) })
 		if expected, is := has[key]; there != is || value != expected {
 			t.Fatalf("round %d: %d is %v, %t, want %v, %t", round, key, value, there, expected, is)

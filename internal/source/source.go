@@ -66,6 +66,7 @@ type Builder struct {
 	mac   func(node string) world.MAC
 	among settled
 	limit *bounds
+	picks *world.Selecting
 	last  world.World
 }
 
@@ -86,7 +87,7 @@ type meaning struct {
 
 // NewBuilder returns a builder for the named node.
 func NewBuilder(node string) *Builder {
-	return &Builder{node: node, nodes: map[*corev1.Node]meaning{}, mac: world.OverlayMAC}
+	return &Builder{node: node, nodes: map[*corev1.Node]meaning{}, mac: world.OverlayMAC, picks: world.NewSelecting()}
 }
 
 // Build returns the world of the builder's node, and the mistakes found in the
@@ -106,6 +107,9 @@ func (b *Builder) Build(in Inputs) (*world.World, []world.Problem) {
 		w.TCP = &world.TCPSeen{Node: PlainTCP}
 	}
 	b.keep(&w)
+	if w.Selections = b.last.Selections; w.Selections == nil || w.Pods != b.last.Pods || w.Services != b.last.Services {
+		w.Selections = b.picks.Of(w.Pods, w.Services)
+	}
 	b.limit = boundsOf(&w, in.Objects.APIServer).orSame(b.limit)
 	nodes := together{in.Objects.Nodes, in.Objects.Reports, in.Before, w.Allocations.Claims, b.limit}
 	if !b.among.decides(nodes) {

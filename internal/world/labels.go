@@ -6,6 +6,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 	"unique"
 )
 
@@ -62,6 +63,20 @@ func (l Labels) Get(name string) (value string, ok bool) {
 		}
 	}
 	return "", false
+}
+
+// compare orders labels somehow, always alike.
+func (l Labels) compare(m Labels) int {
+	if l == m {
+		return 0
+	}
+	text := func(l Labels) string {
+		if l == (Labels{}) {
+			return ""
+		}
+		return l.text.Value()
+	}
+	return strings.Compare(text(l), text(m))
 }
 
 // MarshalJSON writes l as an object.

@@ -39,6 +39,8 @@ type World struct {
 	Namespaces     *Sorted[Namespace]
 	Services       *Sorted[Service]
 	EndpointSlices *Sorted[EndpointSlice]
+	// Selections are the pods that objects ask for: made of both, and so not written.
+	Selections *Selections `json:"-"`
 }
 
 // PodsPass is whether the network between the nodes was seen to let pass what has a

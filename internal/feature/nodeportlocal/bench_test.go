@@ -27,6 +27,7 @@ func many(pods int) *world.World {
 		w.LocalPods.List = append(w.LocalPods.List, &world.Pod{Key: key, Node: "n1", Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})},
 			Labels: world.NewLabels(map[string]string{"app": "web", "pod-template-hash": "7c9f", "tier": "front"}), Local: &world.LocalPod{UID: fmt.Sprintf("0a1b2c3d-0000-4000-8000-%012d", i)}})
 	}
+	pick(w)
 	return w
 }
 

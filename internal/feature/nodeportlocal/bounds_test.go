@@ -24,6 +24,7 @@ func greedy(services, ports, pods int) *world.World {
 		}
 		w.Services.List = append(w.Services.List, s)
 	}
+	pick(w)
 	return w
 }
 
@@ -75,6 +76,7 @@ func TestManyNamedPorts(t *testing.T) {
 		changed.Local = &local
 		w.LocalPods.List[i] = &changed
 	}
+	pick(w)
 	d := nodeportlocal.Decide(w)
 	if len(d.Mappings) != 20 || d.Mappings[0].PodPort != 5000 {
 		t.Errorf("%d mappings", len(d.Mappings))

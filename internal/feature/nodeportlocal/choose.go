@@ -38,7 +38,7 @@ type chooser struct {
 	world    *world.World
 	services *world.OfServices
 	settings world.NodePortLocal
-	by       map[label][]*group
+	selected selected
 	nodeIPs  map[bool]netip.Addr // by whether the family is IPv6
 	lacking  map[bool]bool       // families that are asked for and the node lacks
 	mistakes []world.Problem
@@ -100,13 +100,9 @@ func (c *chooser) mappings(to []Mapping, pods []*world.Pod) []Mapping {
 // choose adds what Services choose of p to what was found, in order.
 func (c *chooser) choose(p *world.Pod) {
 	c.matched = c.matched[:0]
-	for name, value := range p.Labels.All() {
-		for _, g := range c.by[label{p.Namespace, name, value}] {
-			if isSelected(p, g.selector) {
-				g.prepare()
-				c.matched = append(c.matched, g)
-			}
-		}
+	for g := range c.selected.of(p) {
+		g.prepare()
+		c.matched = append(c.matched, g)
 	}
 	if len(c.matched) == 0 {
 		return

@@ -3,14 +3,12 @@ package nodeportlocal
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"slices"
 
 	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/world"
 )
-
-// label is one that Services select pods by.
-type label struct{ namespace, name, value string }
 
 // portKey is a port of a pod.
 type portKey struct {
@@ -64,7 +62,6 @@ func (f families) have(ipv6, primary bool) bool {
 // A group is what the Services of one namespace with one selector choose together:
 // each port once, however many pods there are.
 type group struct {
-	selector world.Labels
 	services []*world.Service
 	read     bool // what is below is there: it is made where a pod is selected
 	targets  []target
@@ -72,31 +69,52 @@ type group struct {
 	named    map[portName]*target
 }
 
-// groups are those of all Services that choose pods, each by the first label that it
-// asks for: a pod is compared with those that have one of its labels.
+// groups are those of all Services that choose pods.
 func (c *chooser) groups(services []*world.Service) {
-	c.by = map[label][]*group{}
-	type key struct {
-		namespace string
-		selector  world.Labels
-	}
-	all := map[key]*group{}
+	all := map[world.Selector]*group{}
 	for _, s := range services {
 		if !c.selects(s) {
 			continue
 		}
-		of := key{s.Namespace, s.Selector}
+		of := world.Selector{Namespace: s.Namespace, Labels: s.Selector}
 		g := all[of]
 		if g == nil {
-			g = &group{selector: s.Selector}
+			g = &group{}
 			all[of] = g
-			for name, value := range s.Selector.All() {
-				first := label{s.Namespace, name, value}
-				c.by[first] = append(c.by[first], g)
-				break
-			}
 		}
 		g.services = append(g.services, s)
+	}
+	c.selected = selected{first: make(map[*world.Pod]int32, len(c.world.LocalPods.List))}
+	for of, g := range all {
+		for p := range c.world.Selections.Of(of).Pods.All() {
+			if p.Node == c.world.Node.Name {
+				c.selected.add(p, g)
+			}
+		}
+	}
+}
+
+// selected says which groups select a pod.
+type selected struct {
+	first map[*world.Pod]int32 // of a pod's, in all
+	all   []ofPod
+}
+
+type ofPod struct {
+	group *group
+	next  int32 // one more than where the pod's next is; 0: there is none
+}
+
+func (s *selected) add(p *world.Pod, g *group) {
+	s.all = append(s.all, ofPod{g, s.first[p]})
+	s.first[p] = int32(len(s.all))
+}
+
+func (s *selected) of(p *world.Pod) iter.Seq[*group] {
+	return func(yield func(*group) bool) {
+		for i := s.first[p]; i > 0 && yield(s.all[i-1].group); {
+			i = s.all[i-1].next
+		}
 	}
 }
 
@@ -194,14 +212,4 @@ func merge[T any](list []T, same func(a, b *T) bool, add func(to, from *T)) []T 
 		n++
 	}
 	return list[:n]
-}
-
-// isSelected reports whether p has all that a selector asks for.
-func isSelected(p *world.Pod, selector world.Labels) bool {
-	for name, value := range selector.All() {
-		if has, ok := p.Labels.Get(name); !ok || has != value {
-			return false
-		}
-	}
-	return true
 }

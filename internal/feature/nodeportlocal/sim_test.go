@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/feature/nodeportlocal"
@@ -20,11 +23,12 @@ import (
 type sim struct {
 	world  *world.World
 	result *feature.Result
+	warm   feature.Render // of all turns
 }
 
 func newSim(pods []*world.Pod, services ...*world.Service) *sim {
 	n := &world.Node{Name: "n1", Addresses: addresses("192.168.100.1", "2001:db8::1")}
-	s := &sim{world: &world.World{Node: n, Peers: &world.Peers{}, Config: source.Defaults(), Attachments: &world.Attachments{},
+	s := &sim{warm: nodeportlocal.Feature.Render(), world: &world.World{Node: n, Peers: &world.Peers{}, Config: source.Defaults(), Attachments: &world.Attachments{},
 		Kernel: source.PlainKernel(n), Allocations: &world.Allocations{}}}
 	s.world.Config.NodePortLocal.Ports = world.PortRange{Low: 61000, High: 61009}
 	s.set(pods, services...)
@@ -35,6 +39,13 @@ func (s *sim) set(pods []*world.Pod, services ...*world.Service) {
 	slices.SortFunc(pods, func(a, b *world.Pod) int { return a.Compare(b.Key) })
 	pods = slices.DeleteFunc(slices.Clone(pods), func(p *world.Pod) bool { return p.Node != s.world.Node.Name })
 	s.world.LocalPods, s.world.Services = &world.Sorted[world.Pod]{List: pods}, &world.Sorted[world.Service]{List: services}
+	pick(s.world)
+}
+
+// pick has w's Services select its pods.
+func pick(w *world.World) {
+	w.Pods = &world.Pods{List: world.SortedPods(slices.Clone(w.LocalPods.List)...)}
+	w.Selections = world.NewSelecting().Of(w.Pods, w.Services)
 }
 
 // turn renders the world, and says which ports the pods are told, in short.
@@ -42,6 +53,11 @@ func (s *sim) turn(t *testing.T) string {
 	t.Helper()
 	w := *s.world
 	s.result = nodeportlocal.Feature.Render()(&w)
+	if warm := s.warm(&w); !reflect.DeepEqual(warm, s.result) {
+		if d := cmp.Diff(s.result, warm, cmp.Exporter(func(reflect.Type) bool { return true })); d != "" {
+			t.Fatalf("who remembers the turns before renders something else (-cold +warm):\n%s", d)
+		}
+	}
 	w.Allocations = w.Allocations.With(s.result.Allocations)
 	if again := nodeportlocal.Feature.Render()(&w); again.Allocations != nil && again.Allocations.NodePorts != w.Allocations.NodePorts {
 		t.Errorf("what was given out is given back, and something else is given out: %+v, then %+v", w.Allocations.NodePorts, again.Allocations.NodePorts)
@@ -62,6 +78,7 @@ func (s *sim) turn(t *testing.T) string {
 		p.Local, pods[i] = &local, &p
 	}
 	s.world.LocalPods = &world.Sorted[world.Pod]{List: pods}
+	pick(s.world)
 	return strings.Join(told, "; ")
 }
 
