@@ -1,6 +1,7 @@
 package snat
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -13,7 +14,7 @@ import (
 type way struct {
 	Address   netip.Addr // the source that the node's own get; zero: there is no way
 	Interface string     // by which they leave; "": any
-	Said      bool       // the route says so, and masquerade would not know
+	Said      bool       // the rule has to have the address written
 }
 
 func (w way) matches() nft.Rule {
@@ -34,12 +35,61 @@ func waysOf(w *world.World, f nft.Family) []way {
 	return out
 }
 
-// saidWays are those by which packets get an address that the route says and masquerade
-// would not give; those of blocks, which have one themselves, are left out.
+// saidWays are those by which packets get an address that stands in the rule: one that
+// the route says and masquerade would not give, or one that masquerade would look for
+// long; those of blocks, which have one themselves, are left out.
 func saidWays(w *world.World, f nft.Family) []way {
-	return slices.DeleteFunc(waysOf(w, f), func(u way) bool {
+	out := waysOf(w, f)
+	if f == nft.IPv6 {
+		out = append(out, onlyWays(w, out)...)
+	}
+	return slices.DeleteFunc(out, func(u way) bool {
 		return !u.Said || InForce(w).Block > 0 && u.Address == wayOut(w, f).Address
 	})
+}
+
+// mostOnly bounds the ways of onlyWays: each is a rule.
+const mostOnly = 4
+
+// onlyWays are those of interfaces with one IPv6 address that is not link-local and
+// that stays. Masquerade takes the same (RFC 6724, rule 5), but for each connection it
+// compares all addresses of the node (ipv6_dev_get_saddr in net/ipv6/addrconf.c), of
+// which each pod's veth pair has one. It stays where the address may go by itself.
+func onlyWays(w *world.World, but []way) (out []way) {
+	all := slices.Clone(w.Kernel.Interfaces)
+	slices.SortStableFunc(all, func(a, b world.Interface) int { return cmp.Compare(rank(a), rank(b)) })
+	for _, i := range all {
+		said := slices.ContainsFunc(but, func(u way) bool { return u.Said && u.Interface == i.Name })
+		if a, is := only(i); is && !said && len(out) < mostOnly {
+			out = append(out, way{a, i.Name, true})
+		}
+	}
+	return out
+}
+
+// rank puts interfaces first at whose far end is a network.
+func rank(i world.Interface) int {
+	if i.Hardware {
+		return 0
+	}
+	return 1
+}
+
+// only is the one address of an interface by which packets may leave.
+func only(i world.Interface) (netip.Addr, bool) {
+	if i.Name == "lo" || i.Port || i.Down {
+		return netip.Addr{}, false
+	}
+	var out []netip.Addr
+	for _, p := range i.Addresses {
+		if is(nft.IPv6, p.Addr()) && !p.Addr().IsLinkLocalUnicast() {
+			out = append(out, p.Addr())
+		}
+	}
+	if len(out) != 1 || slices.Contains(i.Fleeting, out[0]) {
+		return netip.Addr{}, false
+	}
+	return out[0], true
 }
 
 // said are the addresses of these ways, in their order.
