@@ -83,7 +83,7 @@ func render(t *testing.T, manifests string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := source.NewBuilder("n1")
+	b := source.NewBuilder("n1", feature.Switches(all.Features)...)
 	in := source.Inputs{Objects: objects, Attachments: &world.Attachments{}, Kernel: &world.Kernel{}}
 	w, _ := b.Build(in)
 	if w.Node == nil {

@@ -119,7 +119,7 @@ func New(c Config) (*Agent, error) {
 	}
 	a := &Agent{
 		config: c, book: book, troubles: book.Troubles(), kernel: &kernel.Observer{Capabilities: kernel.Probe()},
-		builder: source.NewBuilder(c.Node), renderer: feature.NewRenderer(c.Features),
+		builder: source.NewBuilder(c.Node, feature.Switches(c.Features)...), renderer: feature.NewRenderer(c.Features),
 		metrics: newMetrics(), clock: newClock(), events: newEvents(c), started: time.Now(),
 	}
 	if a.given, err = readGivenOut(c.StateDir); err != nil {

@@ -94,7 +94,7 @@ func renderFiles(path, node string) (agent.Rendered, []world.Problem, error) {
 	if node == "" && len(objects.Nodes) == 1 {
 		node = objects.Nodes[0].Name
 	}
-	builder := source.NewBuilder(node)
+	builder := source.NewBuilder(node, feature.Switches(all.Features)...)
 	in := source.Inputs{Objects: objects, Attachments: &world.Attachments{}, Kernel: &world.Kernel{}}
 	w, problems := builder.Build(in)
 	if w.Node == nil {

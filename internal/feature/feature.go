@@ -4,6 +4,7 @@ package feature
 
 import (
 	"net/netip"
+	"slices"
 
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/conntrack"
@@ -15,6 +16,8 @@ import (
 // A Feature turns the world into what this node must hold.
 type Feature struct {
 	Name string
+	// Always: it has settings that leave all as it was, and no switch of its name.
+	Always bool
 	// Render returns a Render with a memory of its own.
 	Render func() Render
 	// Off is what annotations of this node's pods should say while the feature is
@@ -67,6 +70,17 @@ type Lead struct {
 // Takes reports whether packets to a local address go by l.
 func (l Lead) Takes(to netip.AddrPort) bool {
 	return l.Port.Port == to.Port() && l.To.Addr().Is4() == to.Addr().Is4() && (l.Port.Anywhere() || l.Port.Address == to.Addr())
+}
+
+// Switches are the names of those that can be switched off.
+func Switches(features []Feature) (out []string) {
+	for _, f := range features {
+		if !f.Always {
+			out = append(out, f.Name)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // Needs is what all the given features need together.

@@ -25,7 +25,9 @@ type line struct {
 	renderer *feature.Renderer
 }
 
-func newLine() line { return line{source.NewBuilder("n1"), feature.NewRenderer(all.Features)} }
+func newLine() line {
+	return line{source.NewBuilder("n1", feature.Switches(all.Features)...), feature.NewRenderer(all.Features)}
+}
 
 func (l line) run(in source.Inputs) (*world.World, feature.Rendered) {
 	w, problems := l.builder.Build(in)

@@ -4,6 +4,9 @@ import (
 	"net/netip"
 
 	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/datapath/link"
+	"fairlead.dev/fairlead/internal/datapath/neigh"
+	"fairlead.dev/fairlead/internal/datapath/route"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -36,6 +39,19 @@ func PodGateway(addr netip.Addr) netip.Addr {
 		return gateway6
 	}
 	return gateway4
+}
+
+// AddWire adds an attachment's veth pair to p, and how the node reaches the pod by it.
+func AddWire(p *datapath.Part, mtu int, a *world.Attachment) *link.Link {
+	l := &link.Link{Name: LinkName(a.ContainerID, a.Interface), MTU: mtu, MAC: datapath.WireMAC,
+		Veth: &link.Veth{Netns: a.Netns, Peer: link.Peer{Name: a.Interface, MAC: PodMAC(a.ContainerID, a.Interface), Addresses: a.Addresses}}}
+	for _, addr := range a.Addresses {
+		l.Veth.Peer.Gateways = append(l.Veth.Peer.Gateways, PodGateway(addr))
+		p.Neighbours = append(p.Neighbours, neigh.Neighbour{Link: l.Name, Addr: addr, MAC: l.Veth.Peer.MAC})
+		p.Routes = append(p.Routes, route.Route{Dst: netip.PrefixFrom(addr, addr.BitLen()), Link: l.Name})
+	}
+	p.Links = append(p.Links, l)
+	return l
 }
 
 // Namesake returns the attachment among all whose wire has the name that at's would

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/feature/all"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/dir"
 	"fairlead.dev/fairlead/internal/world"
@@ -221,7 +222,7 @@ func (s *scenario) want(name string) string { return string(find(s.archive, name
 // build builds the node's world from scratch, out of the given objects.
 func (s *scenario) build(t *testing.T, objects *source.Objects, at netnsOf) (*world.World, []world.Problem) {
 	t.Helper()
-	b := source.NewBuilder(s.node)
+	b := source.NewBuilder(s.node, feature.Switches(all.Features)...)
 	in := source.Inputs{Objects: objects, Attachments: &world.Attachments{}, Kernel: &world.Kernel{}}
 	w, _ := b.Build(in)
 	if w.Node == nil {

@@ -11,8 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/datapath/sysctl"
+	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/feature/all"
-	"fairlead.dev/fairlead/internal/feature/pod"
 	"fairlead.dev/fairlead/internal/netnstest"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -36,6 +37,17 @@ type podOnStage struct {
 	in  *tap
 }
 
+// othersWires are what another network makes of pods: wires as good as ours.
+func othersWires(w *world.World) *datapath.Part {
+	out := &datapath.Part{Settings: []sysctl.Setting{{Key: "net/ipv4/ip_forward", Value: "1"}, {Key: "net/ipv6/conf/all/forwarding", Value: "1"}}}
+	for _, a := range w.Attachments.List {
+		if !a.Chained && w.Kernel.Sees(a) {
+			feature.AddWire(out, w.PodMTU(), a)
+		}
+	}
+	return out
+}
+
 // setStage builds the node and applies the state of every feature.
 func (s *scenario) setStage(t *testing.T) *stage {
 	t.Helper()
@@ -51,8 +63,7 @@ func (s *scenario) setStage(t *testing.T) *stage {
 	}
 	state := s.render(t, all.Features, st.side.netns).State
 	if st.world.Config.Overlay.Mode == world.None {
-		wires := pod.Feature.Render()(st.world) // another network's, which are as good as ours
-		state = append(state, &wires.Part)
+		state = append(state, othersWires(st.world))
 	}
 	st.side.nft(s.want("foreign.nft"))
 	st.side.apply(state)

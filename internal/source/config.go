@@ -31,11 +31,11 @@ const defaultPodReuse = ""
 // buildConfig lays the default AgentConfig over the defaults, and the node's
 // own over both. A field that makes no sense is a problem and keeps what it
 // had.
-func buildConfig(configs []*v1alpha1.AgentConfig, node string) (*world.Config, []world.Problem) {
+func (b *Builder) buildConfig(configs []*v1alpha1.AgentConfig) (*world.Config, []world.Problem) {
 	c := Defaults()
 	var problems []world.Problem
-	for _, written := range ConfigsOf(configs, node) {
-		o := overlayer{object: "AgentConfig " + written.Name, config: c}
+	for _, written := range ConfigsOf(configs, b.node) {
+		o := overlayer{object: "AgentConfig " + written.Name, config: c, switches: b.switches}
 		o.apply(&written.Spec)
 		problems = append(problems, o.problems...)
 	}
@@ -59,6 +59,7 @@ func ConfigsOf(configs []*v1alpha1.AgentConfig, node string) []*v1alpha1.AgentCo
 type overlayer struct {
 	object   string
 	config   *world.Config
+	switches []string
 	problems []world.Problem
 }
 
@@ -330,16 +331,12 @@ func (o *overlayer) cidrs(field string, cidrs []string, into *[]netip.Prefix) {
 	*into = slices.Compact(out)
 }
 
-// Switchable are the features that can be switched off by name: all but tcp, whose own
-// settings say "keep", and put back what it set. A test compares them with all there are.
-var Switchable = []string{"forward", "guard", "hostport", "nodeportlocal", "overlay", "pod", "snat", "uplink"}
-
 func (o *overlayer) features(s *v1alpha1.AgentConfigSpec) {
 	features := s.Features
 	none := s.Overlay != nil && s.Overlay.Mode != nil && *s.Overlay.Mode == string(world.None)
 	for _, name := range slices.Sorted(maps.Keys(features)) {
-		if !slices.Contains(Switchable, name) {
-			o.report("features."+name, "is no feature", "features are "+strings.Join(Switchable, ", "))
+		if !slices.Contains(o.switches, name) {
+			o.report("features."+name, "is no feature", "features are "+strings.Join(o.switches, ", "))
 			continue
 		}
 		if none && features[name] && world.IsPodNetwork(name) {

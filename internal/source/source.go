@@ -60,14 +60,15 @@ type Inputs struct {
 // the pointers of parts that did not change. A new Builder makes an equal world
 // of the same inputs.
 type Builder struct {
-	node  string
-	nodes map[*corev1.Node]meaning
-	read  reading
-	mac   func(node string) world.MAC
-	among settled
-	limit *bounds
-	picks *world.Selecting
-	last  world.World
+	node     string
+	switches []string
+	nodes    map[*corev1.Node]meaning
+	read     reading
+	mac      func(node string) world.MAC
+	among    settled
+	limit    *bounds
+	picks    *world.Selecting
+	last     world.World
 }
 
 // reading is what became of all objects but Nodes and reports. Objects that are
@@ -85,9 +86,10 @@ type meaning struct {
 	problems []world.Problem
 }
 
-// NewBuilder returns a builder for the named node.
-func NewBuilder(node string) *Builder {
-	return &Builder{node: node, nodes: map[*corev1.Node]meaning{}, mac: world.OverlayMAC, picks: world.NewSelecting()}
+// NewBuilder returns a builder for the named node. Switches are the names of the
+// features that can be switched off.
+func NewBuilder(node string, switches ...string) *Builder {
+	return &Builder{node: node, switches: switches, nodes: map[*corev1.Node]meaning{}, mac: world.OverlayMAC, picks: world.NewSelecting()}
 }
 
 // Build returns the world of the builder's node, and the mistakes found in the
@@ -134,7 +136,7 @@ func (b *Builder) readObjects(o *Objects) reading {
 	out := reading{objects: o, world: world.World{
 		Pods: &world.Pods{List: o.Pods}, LocalPods: b.localPods(o.Pods), Namespaces: list(o.Namespaces), Services: list(o.Services), EndpointSlices: list(o.EndpointSlices),
 	}}
-	out.world.Config, out.problems = buildConfig(o.Configs, b.node)
+	out.world.Config, out.problems = b.buildConfig(o.Configs)
 	return out
 }
 

@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/json" // numbers as an API server reads them
 	"sigs.k8s.io/yaml"
 
+	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/feature/all"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/dir"
 	"fairlead.dev/fairlead/internal/world"
@@ -39,7 +41,7 @@ func problems(t testing.TB, manifest string) []world.Problem {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, found := source.NewBuilder("n1").Build(source.Inputs{Objects: objects, Attachments: &world.Attachments{}, Kernel: &world.Kernel{}})
+	_, found := source.NewBuilder("n1", feature.Switches(all.Features)...).Build(source.Inputs{Objects: objects, Attachments: &world.Attachments{}, Kernel: &world.Kernel{}})
 	return found
 }
 

@@ -14,8 +14,6 @@ import (
 	"slices"
 
 	"fairlead.dev/fairlead/internal/datapath"
-	"fairlead.dev/fairlead/internal/datapath/link"
-	"fairlead.dev/fairlead/internal/datapath/neigh"
 	"fairlead.dev/fairlead/internal/datapath/route"
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
 	"fairlead.dev/fairlead/internal/doctor"
@@ -62,7 +60,7 @@ func render(w *world.World) feature.Result {
 		case !w.Kernel.Sees(a):
 			p.Keep = append(p.Keep, feature.Wire(a))
 		default:
-			wire(&p, w, a)
+			feature.AddWire(&p, w.PodMTU(), a).RouteLocalnet = len(a.HostPorts) > 0 && localnet(w)
 			bound(&p, a, w.PodMTU())
 		}
 	}
@@ -107,21 +105,6 @@ func unseen(n *world.Node, a *world.Attachment, reason string) world.Problem {
 // pods with host ports. It is taken back when these are switched off, since what
 // keeps pods out of that loopback then goes.
 func localnet(w *world.World) bool { return w.Config.Enabled("hostport") && w.Config.Enabled("guard") }
-
-func wire(p *datapath.Part, w *world.World, a *world.Attachment) {
-	name, mac := feature.LinkName(a.ContainerID, a.Interface), feature.PodMAC(a.ContainerID, a.Interface)
-	peer := link.Peer{Name: a.Interface, MAC: mac, Addresses: a.Addresses}
-	for _, addr := range a.Addresses {
-		peer.Gateways = append(peer.Gateways, feature.PodGateway(addr))
-		p.Neighbours = append(p.Neighbours, neigh.Neighbour{Link: name, Addr: addr, MAC: mac})
-		p.Routes = append(p.Routes, route.Route{Dst: netip.PrefixFrom(addr, addr.BitLen()), Link: name})
-	}
-	p.Links = append(p.Links, &link.Link{
-		Name: name, MTU: w.PodMTU(), MAC: datapath.WireMAC,
-		Veth:          &link.Veth{Netns: a.Netns, Peer: peer},
-		RouteLocalnet: len(a.HostPorts) > 0 && localnet(w),
-	})
-}
 
 // forwardingOf keeps the interfaces by which the node reaches the outside forwarding
 // IPv4, whatever others set for each: what answers pods comes in by them. IPv6 is

@@ -25,6 +25,7 @@ import (
 // Feature is the settings of TCP.
 var Feature = feature.Feature{
 	Name:   "tcp",
+	Always: true, // its settings may say keep, and what it set is put back
 	Render: func() feature.Render { return feature.Memo(readsOf, render) },
 	Checks: []doctor.Check{podTCP},
 }
