@@ -139,13 +139,13 @@ func (h *history) configs() []*v1alpha1.AgentConfig {
 		c := &v1alpha1.AgentConfig{ObjectMeta: metav1.ObjectMeta{Name: name}}
 		randomize := h.random.IntN(2) == 0
 		ports := []string{"auto", "kernel", "40000-49999", "50000-40000"}[h.random.IntN(4)]
-		block := []int{0, 512, 9000, 20000}[h.random.IntN(4)]
+		block := []int{0, 64, 512, 9000, 20000, 100_000}[h.random.IntN(4)]
 		c.Spec.NodeSNATRandomizePorts, c.Spec.NodeSNATPortRange, c.Spec.NodeSNATPortBlock = &randomize, &ports, &block
 		if h.random.IntN(3) == 0 {
 			c.Spec.NonMasqueradeCIDRs = []string{"203.0.113.0/24", "10.0.0.0/8", "fd00::/8", "here"}[h.random.IntN(4):]
 		}
-		block, offload := []int{0, 64, 100_000}[h.random.IntN(3)], h.random.IntN(2) == 0
-		c.Spec.NodeSNATPortBlock, c.Spec.DisableTXChecksumOffload = &block, &offload
+		offload := h.random.IntN(2) == 0
+		c.Spec.DisableTXChecksumOffload = &offload
 		if h.random.IntN(4) == 0 {
 			c.Spec.ClusterCIDRs = [][]string{{"10.244.0.0/16"}, {"10.244.0.0/16", "fd00::/16", "192.168.100.0/24"}, {"here"}, {}}[h.random.IntN(4)]
 		}
