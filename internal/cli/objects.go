@@ -17,14 +17,12 @@ import (
 	"fairlead.dev/fairlead/internal/source/dir"
 	watch "fairlead.dev/fairlead/internal/source/kube"
 	"fairlead.dev/fairlead/internal/status"
-	"fairlead.dev/fairlead/internal/world"
 )
 
 // objectsFlags say where an agent's objects come from.
 type objectsFlags struct {
 	objects, reports   string // directories
 	kubeconfig, server string
-	pods               string // whose are watched at least
 	config             string // file
 }
 
@@ -38,7 +36,6 @@ func (o *objectsFlags) add(f *pflag.FlagSet) {
 // addAgents adds those that only an agent has.
 func (o *objectsFlags) addAgents(f *pflag.FlagSet) {
 	f.StringVar(&o.config, "config", "", "file with the AgentConfig default that counts while the API server has none; empty: default settings")
-	f.StringVar(&o.pods, "watch-pods", "", "watch the pods of this node (node) or of the whole cluster (cluster) even if no feature needs them: to measure what that costs")
 }
 
 // asksServer reports whether objects come from an API server.
@@ -86,10 +83,6 @@ func (o *objectsFlags) fromServer(c *agent.Config) error {
 	if err != nil {
 		return nowhere(err)
 	}
-	scope, ok := map[string]world.Scope{"": world.NoPods, "node": world.NodePods, "cluster": world.ClusterPods}[o.pods]
-	if !ok {
-		return misuse{fmt.Errorf("--watch-pods %q: use node or cluster", o.pods)}
-	}
 	var fallback *source.Objects
 	if o.config != "" {
 		if fallback, err = dir.New(o.config).Read(); err != nil {
@@ -97,7 +90,7 @@ func (o *objectsFlags) fromServer(c *agent.Config) error {
 		}
 	}
 	c.Objects, err = watch.New(watch.Config{
-		REST: rest, Node: c.Node, Needs: feature.Needs(all.Features).With(world.Needs{Pods: scope}),
+		REST: rest, Node: c.Node, Needs: feature.Needs(all.Features),
 		Memory: agent.ObjectsDir(c.StateDir), Fallback: fallback, Log: c.Log,
 	})
 	if err != nil {

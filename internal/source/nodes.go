@@ -10,68 +10,8 @@ import (
 
 	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/quote"
-	"fairlead.dev/fairlead/internal/sorted"
 	"fairlead.dev/fairlead/internal/world"
 )
-
-// keepNodes puts the last world's nodes in the place of equal ones.
-func (b *Builder) keepNodes(w *world.World) {
-	last := b.last
-	if last.Node != nil && w.Node != nil && last.Node.Equal(w.Node) {
-		w.Node = last.Node
-	}
-	if last.Peers != nil && last.Peers != w.Peers {
-		byName := map[string]*world.Node{}
-		for _, n := range last.Peers.Nodes {
-			byName[n.Name] = n
-		}
-		for i, n := range w.Peers.Nodes {
-			if old := byName[n.Name]; old != nil && old.Equal(n) {
-				w.Peers.Nodes[i] = old
-			}
-		}
-		if slices.Equal(last.Peers.Nodes, w.Peers.Nodes) {
-			w.Peers = last.Peers
-		}
-	}
-}
-
-// keep does the same with the world's other parts.
-func (b *Builder) keep(w *world.World) {
-	last := b.last
-	if last.Config != nil && last.Config.Equal(w.Config) {
-		w.Config = last.Config
-	}
-	if last.Kernel != nil && last.Kernel.Equal(w.Kernel) {
-		w.Kernel = last.Kernel
-	}
-	if last.TCP != nil && last.TCP.Equal(w.TCP) {
-		w.TCP = last.TCP
-	}
-	if last.Allocations != nil {
-		w.Allocations = w.Allocations.Keeping(last.Allocations)
-	}
-	if last.Taken.Equal(w.Taken) {
-		w.Taken = last.Taken
-	}
-	if last.Pods != nil {
-		if gone, come := sorted.Differing(last.Pods.List, w.Pods.List, world.ComparePods); len(gone)+len(come) == 0 {
-			w.Pods = last.Pods
-		}
-	}
-	w.LocalPods = sameList(last.LocalPods, w.LocalPods)
-	w.Namespaces = sameList(last.Namespaces, w.Namespaces)
-	w.Services = sameList(last.Services, w.Services)
-	w.EndpointSlices = sameList(last.EndpointSlices, w.EndpointSlices)
-}
-
-// sameList is last where now has the same objects.
-func sameList[T any](last, now *world.Sorted[T]) *world.Sorted[T] {
-	if last != nil && slices.Equal(last.List, now.List) {
-		return last
-	}
-	return now
-}
 
 // parseNodes returns the nodes sorted by name.
 func (b *Builder) parseNodes(nodes []*corev1.Node) ([]meaning, []world.Problem) {

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"fairlead.dev/fairlead/internal/quote"
@@ -169,45 +168,4 @@ func (m *mistakes) servicePort(at string, p corev1.ServicePort) (world.ServicePo
 		out.TargetPort, ok = m.port(at+"targetPort", p.TargetPort.IntVal)
 	}
 	return out, ok
-}
-
-// EndpointSlice returns what counts of o, which a controller writes; nil where its
-// addresses are names.
-func (d Door) EndpointSlice(o *discoveryv1.EndpointSlice) *world.EndpointSlice {
-	if o.AddressType == discoveryv1.AddressTypeFQDN {
-		return nil
-	}
-	s := &world.EndpointSlice{Key: d.key(o.Namespace, o.Name), Service: d.intern(o.Labels[discoveryv1.LabelServiceName])}
-	var m mistakes
-	for i, e := range o.Endpoints {
-		var addresses []netip.Addr
-		if len(e.Addresses) > 0 { // more than one mean nothing, says the API
-			addresses = m.address(nil, "endpoints[%d].addresses[0]", i, e.Addresses[0])
-		}
-		if len(addresses) == 0 {
-			continue
-		}
-		out := world.Endpoint{Address: addresses[0], Ready: e.Conditions.Ready == nil || *e.Conditions.Ready} // unknown counts as ready
-		if e.NodeName != nil {
-			out.Node = d.intern(*e.NodeName)
-		}
-		s.Endpoints = append(s.Endpoints, out)
-	}
-	for _, p := range o.Ports {
-		if p.Port == nil {
-			continue
-		}
-		number, ok := m.port("", *p.Port)
-		out := world.ContainerPort{Port: number, Protocol: 6}
-		if p.Name != nil {
-			out.Name = d.intern(*p.Name)
-		}
-		if p.Protocol != nil && ok {
-			out.Protocol, ok = m.protocol("", *p.Protocol)
-		}
-		if ok {
-			s.Ports = append(s.Ports, out)
-		}
-	}
-	return s
 }

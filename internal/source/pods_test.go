@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -55,14 +54,6 @@ func FuzzDoor(f *testing.F) {
 			checkParsed(t, service, again, problems)
 			if slices.ContainsFunc(service.Ports, func(p world.ServicePort) bool { return p.Port == 0 || p.TargetPort != 0 && p.TargetName != "" }) {
 				t.Errorf("ports %v of %v", service.Ports, s.Spec.Ports)
-			}
-		}
-		var e discoveryv1.EndpointSlice
-		if json.Unmarshal(text, &e) == nil {
-			slice := d.EndpointSlice(&e)
-			checkParsed(t, slice, d.EndpointSlice(&e), nil)
-			if slice != nil && slices.ContainsFunc(slice.Endpoints, func(e world.Endpoint) bool { return !e.Address.IsValid() }) {
-				t.Errorf("endpoints %v", slice.Endpoints)
 			}
 		}
 	})

@@ -28,10 +28,9 @@ type Objects struct {
 	Reports  []*v1alpha1.FairleadNode // what agents say of their nodes to others
 
 	// Sorted by key; equal ones keep their pointers.
-	Pods           sorted.List[*world.Pod]
-	Namespaces     []*world.Namespace
-	Services       []*world.Service
-	EndpointSlices []*world.EndpointSlice
+	Pods       sorted.List[*world.Pod]
+	Namespaces []*world.Namespace
+	Services   []*world.Service
 
 	APIServer []netip.Addr // where they come from, if it is one
 
@@ -134,7 +133,7 @@ func (b *Builder) Build(in Inputs) (*world.World, []world.Problem) {
 
 func (b *Builder) readObjects(o *Objects) reading {
 	out := reading{objects: o, world: world.World{
-		Pods: &world.Pods{List: o.Pods}, LocalPods: b.localPods(o.Pods), Namespaces: list(o.Namespaces), Services: list(o.Services), EndpointSlices: list(o.EndpointSlices),
+		Pods: &world.Pods{List: o.Pods}, LocalPods: b.localPods(o.Pods), Namespaces: list(o.Namespaces), Services: list(o.Services),
 	}}
 	out.world.Config, out.problems = b.buildConfig(o.Configs)
 	return out

@@ -21,3 +21,10 @@ const (
 	Normal  EventType = "Normal"
 	Warning EventType = "Warning"
 )
+
+// A Note is what an annotation of a pod should say; "": the pod should not have
+// it.
+type Note struct {
+	Pod         *Pod
+	Name, Value string
+}

@@ -11,15 +11,14 @@ import (
 // Needs says which objects are needed besides Nodes and settings. What nobody
 // needs is not asked for.
 type Needs struct {
-	Pods           Scope
-	Namespaces     bool
-	Services       bool
-	EndpointSlices bool
+	Pods       Scope
+	Namespaces bool
+	Services   bool
 }
 
 // With returns what n and m need together.
 func (n Needs) With(m Needs) Needs {
-	return Needs{max(n.Pods, m.Pods), n.Namespaces || m.Namespaces, n.Services || m.Services, n.EndpointSlices || m.EndpointSlices}
+	return Needs{max(n.Pods, m.Pods), n.Namespaces || m.Namespaces, n.Services || m.Services}
 }
 
 // Scope says whose pods are needed.

@@ -122,10 +122,3 @@ func (p NodePort) Compare(q NodePort) int {
 func (p *NodePorts) Equal(q *NodePorts) bool {
 	return p == q || slices.Equal(p.List, q.List) && slices.Equal(p.Freed, q.Freed)
 }
-
-// A Note is what an annotation of a pod should say; "": the pod should not have
-// it.
-type Note struct {
-	Pod         *Pod
-	Name, Value string
-}

@@ -42,23 +42,3 @@ func (s *Service) Equal(t *Service) bool {
 		s.Annotations == t.Annotations && slices.Equal(s.ClusterIPs, t.ClusterIPs) && slices.Equal(s.Ingress, t.Ingress) &&
 		slices.Equal(s.ExternalIPs, t.ExternalIPs) && slices.Equal(s.Ports, t.Ports)
 }
-
-// An EndpointSlice is part of what is behind a Service.
-type EndpointSlice struct {
-	Key
-	Service   string // in the same namespace
-	Endpoints []Endpoint
-	Ports     []ContainerPort
-}
-
-// An Endpoint is one address behind a Service.
-type Endpoint struct {
-	Address netip.Addr
-	Ready   bool
-	Node    string // "" where it is on none
-}
-
-// Equal reports whether s and t say the same.
-func (s *EndpointSlice) Equal(t *EndpointSlice) bool {
-	return s.Key == t.Key && s.Service == t.Service && slices.Equal(s.Endpoints, t.Endpoints) && slices.Equal(s.Ports, t.Ports)
-}

@@ -34,11 +34,10 @@ type World struct {
 	Metrics     netip.AddrPort // where the agent serves metrics and health; zero: nowhere
 
 	// What features need beside these; what none needs is empty.
-	Pods           *Pods
-	LocalPods      *Sorted[Pod] // those of them that are this node's
-	Namespaces     *Sorted[Namespace]
-	Services       *Sorted[Service]
-	EndpointSlices *Sorted[EndpointSlice]
+	Pods       *Pods
+	LocalPods  *Sorted[Pod] // those of them that are this node's
+	Namespaces *Sorted[Namespace]
+	Services   *Sorted[Service]
 	// Selections are the pods that objects ask for: made of both, and so not written.
 	Selections *Selections `json:"-"`
 }

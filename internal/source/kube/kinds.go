@@ -5,7 +5,6 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -97,17 +96,6 @@ func services(d source.Door) form[world.Service] {
 			s, _ := d.Service(o.(*corev1.Service)) // the API server has refused what is malformed
 			return s
 		},
-	}
-}
-
-func endpointSlices(d source.Door) form[world.EndpointSlice] {
-	return form[world.EndpointSlice]{
-		kind: "EndpointSlice", group: discoveryv1.SchemeGroupVersion, resource: "endpointslices",
-		fresh: func() message { return &discoveryv1.EndpointSlice{} },
-		key:   func(s *world.EndpointSlice) world.Key { return s.Key },
-		equal: (*world.EndpointSlice).Equal,
-		into:  func(o *source.Objects, all *list[world.EndpointSlice]) { o.EndpointSlices = all.slice() },
-		parse: func(o runtime.Object) *world.EndpointSlice { return d.EndpointSlice(o.(*discoveryv1.EndpointSlice)) },
 	}
 }
 

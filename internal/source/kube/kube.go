@@ -95,9 +95,6 @@ func New(c Config) (*Source, error) {
 	if c.Needs.Services {
 		err = errors.Join(err, watchKind(s, services(door)))
 	}
-	if c.Needs.EndpointSlices {
-		err = errors.Join(err, watchKind(s, endpointSlices(door)))
-	}
 	return s, err
 }
 

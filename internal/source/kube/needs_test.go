@@ -5,7 +5,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"fairlead.dev/fairlead/internal/source"
@@ -15,12 +14,12 @@ import (
 // Nothing is asked for that nobody needs.
 func TestOnlyWhatIsNeededIsWatched(t *testing.T) {
 	t.Parallel()
-	resources := []string{"pods", "namespaces", "services", "endpointslices"}
-	everything := world.Needs{Pods: world.ClusterPods, Namespaces: true, Services: true, EndpointSlices: true}
-	for needs, want := range map[world.Needs][4]int{
-		{}:                     {0, 0, 0, 0},
-		{Pods: world.NodePods}: {1, 0, 0, 0},
-		everything:             {2, 1, 1, 1},
+	resources := []string{"pods", "namespaces", "services"}
+	everything := world.Needs{Pods: world.ClusterPods, Namespaces: true, Services: true}
+	for needs, want := range map[world.Needs][3]int{
+		{}:                     {0, 0, 0},
+		{Pods: world.NodePods}: {1, 0, 0},
+		everything:             {2, 1, 1},
 	} {
 		s := newServer(t)
 		s.put("nodes", anode("n1", "192.0.2.1"))
@@ -28,13 +27,12 @@ func TestOnlyWhatIsNeededIsWatched(t *testing.T) {
 		elsewhere := apod("b", "10.244.2.2")
 		elsewhere.Spec.NodeName = "n2"
 		s.put("pods", elsewhere)
-		meta := metav1.ObjectMeta{Namespace: "default", Name: "x", Labels: map[string]string{discoveryv1.LabelServiceName: "web"}}
+		meta := metav1.ObjectMeta{Namespace: "default", Name: "x"}
 		s.put("namespaces", &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
 		s.put("services", &corev1.Service{ObjectMeta: meta})
-		s.put("endpointslices", &discoveryv1.EndpointSlice{ObjectMeta: meta, AddressType: discoveryv1.AddressTypeIPv4})
 		r := read(t, s, hurried("", needs))
 		o := r.until("all is there", whatever)
-		if got := [4]int{o.Pods.Len(), len(o.Namespaces), len(o.Services), len(o.EndpointSlices)}; got != want {
+		if got := [3]int{o.Pods.Len(), len(o.Namespaces), len(o.Services)}; got != want {
 			t.Errorf("needed are %+v: %v, want %v", needs, got, want)
 		}
 		s.mu.Lock()

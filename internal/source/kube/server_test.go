@@ -202,8 +202,7 @@ func selected(r *http.Request, o metav1.Object) bool {
 // kinds are API version and kind by resource.
 var kinds = map[string][2]string{
 	"nodes": {"v1", "Node"}, "pods": {"v1", "Pod"}, "namespaces": {"v1", "Namespace"}, "services": {"v1", "Service"},
-	"endpointslices": {"discovery.k8s.io/v1", "EndpointSlice"},
-	"agentconfigs":   {"fairlead.dev/v1alpha1", "AgentConfig"}, "fairleadnodes": {"fairlead.dev/v1alpha1", "FairleadNode"},
+	"agentconfigs": {"fairlead.dev/v1alpha1", "AgentConfig"}, "fairleadnodes": {"fairlead.dev/v1alpha1", "FairleadNode"},
 }
 
 // watch tells what happens after a version; before that, if all is asked for, what
