@@ -63,6 +63,16 @@ type FairleadNodeStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// ObjectReports are what this node contributes to the conditions of other objects;
+	// the controller makes those of all nodes' reports. A node with several findings
+	// about one object reports each: the first about every object first, then as many
+	// as fit.
+	//
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=100
+	ObjectReports []ObjectReport `json:"objectReports,omitempty"`
+	// MoreObjectReports is the number of reports that are not listed.
+	MoreObjectReports int64 `json:"moreObjectReports,omitempty"`
 	// Problems are configuration errors in objects, as this node sees them: those of
 	// the whole node first, then as many as fit.
 	//
@@ -117,6 +127,35 @@ type ObservedConfig struct {
 	Name string `json:"name"`
 	// Generation that was read.
 	Generation int64 `json:"generation"`
+}
+
+// MaxObjectReports is how many reports about other objects a FairleadNode lists.
+const MaxObjectReports = 100
+
+// An ObjectReport says what one node finds about an object.
+type ObjectReport struct {
+	// Object that it is about: its kind, and its name or NAMESPACE/NAME.
+	//
+	// +kubebuilder:validation:MaxLength=384
+	Object string `json:"object"`
+	// Type of the condition that it contributes to.
+	//
+	// +kubebuilder:validation:MaxLength=64
+	Type string `json:"type"`
+	// Status is whether the condition holds as far as this node is concerned.
+	//
+	// +kubebuilder:validation:Enum=True;False;Unknown
+	Status metav1.ConditionStatus `json:"status"`
+	// ObservedGeneration is the generation of the object that it is about.
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// Reason in one CamelCase word.
+	//
+	// +kubebuilder:validation:MaxLength=64
+	Reason string `json:"reason"`
+	// Message for people.
+	//
+	// +kubebuilder:validation:MaxLength=512
+	Message string `json:"message,omitempty"`
 }
 
 // MaxProblems is how many problems a FairleadNode lists.

@@ -30,6 +30,10 @@ func AddToScheme(s *runtime.Scheme) error {
 // named after a node applies to that node, field by field over the default.
 const DefaultConfig = "default"
 
+// ConditionAccepted is the type of the condition that says whether an AgentConfig is
+// without mistakes.
+const ConditionAccepted = "Accepted"
+
 // An AgentConfig holds the settings of the agents: of all nodes if it is named
 // default, or of one node if it is named after that node.
 //

@@ -7,9 +7,7 @@ import (
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/doctor"
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/quote"
@@ -77,30 +75,17 @@ func (hs helpers) applied(s *Snapshot) {
 	}
 }
 
-// report adds to a node's status what they know.
-func (hs helpers) report(s *Snapshot, to *v1alpha1.FairleadNodeStatus) {
+// report is what they know, for the cluster.
+func (hs helpers) report(s *Snapshot) (reports []world.Report, portUsePercent int64) {
 	for _, h := range hs {
 		if h.Report == nil {
 			continue
 		}
 		r := h.Report(s.seenBy(h.feature))
-		for _, c := range r.Conditions {
-			to.Conditions = append(to.Conditions, condition(c))
-		}
-		to.Counters.SNATPortUsePercent = max(to.Counters.SNATPortUsePercent, r.PortUsePercent)
+		reports = append(reports, r.Reports...)
+		portUsePercent = max(portUsePercent, r.PortUsePercent)
 	}
-}
-
-// condition is a report in the words of the API.
-func condition(r world.Report) metav1.Condition {
-	c := metav1.Condition{Type: r.Type, Status: metav1.ConditionFalse, Reason: r.Reason, Message: short(r.Message)}
-	switch {
-	case r.Unknown:
-		c.Status = metav1.ConditionUnknown
-	case r.Status:
-		c.Status = metav1.ConditionTrue
-	}
-	return c
+	return reports, portUsePercent
 }
 
 func (hs helpers) checks(s *Snapshot) (out []doctor.Check) {

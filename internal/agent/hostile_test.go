@@ -132,10 +132,11 @@ func TestAReportIsSmallWhateverIsInIt(t *testing.T) {
 	for _, filling := range []string{"x", "<", "\n", "語", "\xff", `"`} {
 		long := strings.Repeat(filling, 300_000)
 		s.Ready, s.Reason, s.Problems, s.Rendered.Reports = false, long, nil, nil
-		for range 15 {
-			s.Rendered.Reports = append(s.Rendered.Reports, world.Report{Type: "SomeCondition", Reason: "SomeReason", Message: long})
+		for range 14 { // with Ready and PeersReachable they are 16
+			s.Rendered.Reports = append(s.Rendered.Reports, world.Report{Object: "FairleadNode n1", Type: "SomeCondition", Reason: "SomeReason", Message: long})
 		}
-		for range 5000 {
+		for i := range 5000 {
+			s.Rendered.Reports = append(s.Rendered.Reports, world.Report{Object: fmt.Sprint("Egress ", i, long[:2000]), Type: "Allocated", Reason: "Exhausted", Message: long})
 			s.Problems = append(s.Problems, world.Problem{Object: long, Field: long, Reason: long, Hint: long, Source: long}.Told())
 		}
 		r := n.report(&s)
@@ -144,6 +145,12 @@ func TestAReportIsSmallWhateverIsInIt(t *testing.T) {
 		}
 		if got := len(r.Node.Status.Problems) + int(r.Node.Status.MoreProblems); got != 5000 {
 			t.Errorf("%q: %d problems are told of", filling, got)
+		}
+		if got := len(r.Node.Status.ObjectReports) + int(r.Node.Status.MoreObjectReports); got != 5000 {
+			t.Errorf("%q: %d reports about other objects are told of", filling, got)
+		}
+		if got := len(r.Node.Status.Conditions); got != 16 {
+			t.Errorf("%q: %d conditions", filling, got)
 		}
 		if size := len(r.Network.Message); size > quote.Sentence {
 			t.Errorf("%q: the Node's condition has %d bytes", filling, size)

@@ -10,6 +10,7 @@ import (
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/doctor"
 	"fairlead.dev/fairlead/internal/door"
+	"fairlead.dev/fairlead/internal/world"
 )
 
 // metrics are all the agent counts. Labels are bounded by the code.
@@ -70,9 +71,15 @@ func (m *metrics) turn(s *Snapshot, c datapath.Changes, took time.Duration) {
 	if s.unapplied != "" && s.World != nil && s.World.Node != nil {
 		m.errors.Inc()
 	}
+}
+
+// hold says which conditions of the node hold, for what reason.
+func (m *metrics) hold(reports []world.Report, own func(world.Report) bool) {
 	m.condition.Reset()
-	for _, r := range s.Rendered.Reports {
-		m.condition.WithLabelValues(r.Type, r.Reason).Set(1)
+	for _, r := range reports {
+		if own(r) {
+			m.condition.WithLabelValues(r.Type, r.Reason).Set(1)
+		}
 	}
 }
 

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"slices"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -16,7 +18,17 @@ func (a *Agent) report(s *Snapshot) status.Report {
 	n.Status.Version = quote.Text(a.config.Version, quote.Value)
 	n.Status.Capabilities = capabilities(a.kernel.Capabilities)
 	n.Status.Counters = v1alpha1.Counters{Attachments: int64(len(a.book.Attachments().List)), DriftRepairs: a.repaired}
-	a.helpers.report(s, &n.Status)
+	reports, use := a.helpers.report(s)
+	n.Status.Counters.SNATPortUsePercent = use
+	about := configReports(s.Configs, a.config.Node, s.Problems)
+	for _, r := range slices.Concat(s.Rendered.Reports, reports) {
+		if a.isOwn(r) {
+			n.Status.Conditions = append(n.Status.Conditions, condition(r))
+		} else {
+			about = append(about, r)
+		}
+	}
+	listReports(&n.Status, about)
 	if s.World != nil {
 		n.Status.Counters.Peers = int64(len(s.World.Peers.Nodes))
 	}
@@ -82,18 +94,20 @@ func nodeReport(name string, s *Snapshot) *v1alpha1.FairleadNode {
 	if s.World != nil && s.World.Node != nil {
 		n.Status.Overlay = inForce(s.World)
 	}
-	n.Status.ObservedConfigs = s.Configs
+	for _, c := range s.Configs {
+		n.Status.ObservedConfigs = append(n.Status.ObservedConfigs, v1alpha1.ObservedConfig{Name: c.Name, Generation: c.Generation})
+	}
 	n.Status.ObservedRevision, n.Status.AppliedRevision = s.Observed, s.Applied
 	ready := metav1.Condition{Type: "Ready", Status: metav1.ConditionTrue, Reason: "Applied", Message: "the kernel holds what it should"}
 	if !s.Ready {
 		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, "NotApplied", short(s.Reason)
 	}
 	n.Status.Conditions = append(n.Status.Conditions, ready)
-	for _, r := range s.Rendered.Reports {
-		n.Status.Conditions = append(n.Status.Conditions, condition(r))
-	}
 	return n
 }
+
+// isOwn reports whether r is about the node itself.
+func (a *Agent) isOwn(r world.Report) bool { return r.Object == "FairleadNode "+a.config.Node }
 
 // inForce is w's overlay as others are told of it.
 func inForce(w *world.World) *v1alpha1.OverlayInForce {

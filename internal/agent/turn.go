@@ -26,7 +26,7 @@ type Snapshot struct {
 	World    *world.World
 	Rendered feature.Rendered
 	Problems []world.Problem
-	Configs  []v1alpha1.ObservedConfig // that Problems are about
+	Configs  []*v1alpha1.AgentConfig // that Problems are about
 	Failures datapath.Failures
 
 	unapplied string // what is tried again; what concerns everybody is Reason too
@@ -46,6 +46,7 @@ func (a *Agent) turn() error {
 	a.judge(last, s, err)
 	a.tell(last, s)
 	a.metrics.turn(s, changes, time.Since(began))
+	a.metrics.hold(s.Rendered.Reports, a.isOwn)
 	a.metrics.addresses.set(a.pools(s))
 	if err == nil && !changes.Empty() {
 		a.config.Log.Info("applied", "changes", changes.Len(), "revision", s.Observed, "took", time.Since(began).Round(time.Microsecond))
@@ -83,10 +84,7 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 	if err := a.build(s, &in); err != nil {
 		return none, err
 	}
-	s.Configs = nil
-	for _, c := range source.ConfigsOf(in.Objects.Configs, a.config.Node) {
-		s.Configs = append(s.Configs, v1alpha1.ObservedConfig{Name: c.Name, Generation: c.Generation})
-	}
+	s.Configs = source.ConfigsOf(in.Objects.Configs, a.config.Node)
 	if s.World.Node == nil {
 		s.Reason = fmt.Sprintf("there is no Node %s yet", a.config.Node)
 		return none, nil
@@ -277,7 +275,9 @@ func (a *Agent) holds() datapath.State {
 // tell puts what is new into the log, and tells the cluster how things are.
 func (a *Agent) tell(last, now *Snapshot) {
 	for _, r := range added(last.Rendered.Reports, now.Rendered.Reports, keyOf) {
-		a.config.Log.Log(context.Background(), r.Severity, r.Message, "condition", r.Type, "status", r.Status)
+		if a.isOwn(r) { // others' are in their conditions, and there may be many
+			a.config.Log.Log(context.Background(), r.Severity, r.Message, "condition", r.Type, "status", r.Status)
+		}
 	}
 	for _, e := range added(last.Rendered.Events, now.Rendered.Events, func(e world.Event) world.Event { return e }) {
 		a.events.record(e)

@@ -46,7 +46,7 @@ type Helper struct {
 	Prepare func(want Seen) bool
 	// Applied says that the kernel's rules are what want says, and no others.
 	Applied func(want Seen)
-	// Report is what is added to the status of the node.
+	// Report is what is added to what the cluster is told.
 	Report func(want Seen) Report
 	// Views answer those who ask the agent for what they name.
 	Views map[string]func(context.Context, Seen, url.Values) (any, error)
@@ -59,9 +59,9 @@ type Helper struct {
 	Close func()
 }
 
-// A Report is what a helper knows of the node.
+// A Report is what a helper has for the cluster.
 type Report struct {
-	Conditions []world.Report
+	Reports []world.Report
 	// PortUsePercent is how much of the source ports towards the destination that takes
 	// most is taken.
 	PortUsePercent int64

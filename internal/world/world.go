@@ -207,7 +207,10 @@ const (
 )
 
 // A Report is something to tell the cluster about an object: a condition that
-// holds or does not, with a reason for people.
+// holds or does not, with a reason for people. It is what this node contributes, and
+// is made of what this node knows. One about the node's FairleadNode is a condition
+// there; of any other object the controller makes conditions of all nodes' reports.
+// Who finds several things wrong with an object reports each.
 type Report struct {
 	Object  string `json:"object"` // its kind, and its name or NAMESPACE/NAME: "FairleadNode n1"
 	Type    string `json:"type"`   // "SNATPortsRandomized"
@@ -215,6 +218,8 @@ type Report struct {
 	Unknown bool   `json:"unknown,omitempty"` // nobody can tell, whatever Status says
 	Reason  string `json:"reason"`            // one CamelCase word
 	Message string `json:"message"`
+	// Generation of the object that it is about; 0: the object has none.
+	Generation int64 `json:"generation,omitempty"`
 	// Severity is how loudly it is told when it is new.
 	Severity slog.Level `json:"severity,omitempty"`
 }

@@ -76,7 +76,7 @@ func (w *watcher) report(feature.Seen) feature.Report {
 	if e, news := reachEvent(w.host.Node, was, v); news {
 		w.host.Tell(e)
 	}
-	return feature.Report{Conditions: []world.Report{{Object: "FairleadNode " + w.host.Node, Type: "PeersReachable",
+	return feature.Report{Reports: []world.Report{{Object: "FairleadNode " + w.host.Node, Type: "PeersReachable",
 		Status: v.State == reach.All, Unknown: v.State == reach.Unknown, Reason: v.Reason, Message: v.Message}}}
 }
 
