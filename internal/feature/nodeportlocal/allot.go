@@ -33,6 +33,11 @@ type Decision struct {
 // annotations too. Otherwise a number is chosen that nobody had, or of those given
 // back the one that was for longest.
 func Decide(w *world.World) *Decision {
+	d, _ := decide(w)
+	return d
+}
+
+func decide(w *world.World) (*Decision, *chooser) {
 	d := &Decision{settings: w.Config.NodePortLocal, closed: w.Taken != nil && w.Taken.Closed}
 	c := newChooser(w)
 	var taken []world.Port
@@ -62,7 +67,7 @@ func Decide(w *world.World) *Decision {
 	}
 	d.allot(w.Allocations.NodePorts, taken)
 	d.recorded = w.Allocations.NodePorts != nil || len(d.Ports.List) > 0 || d.sees(w)
-	return d
+	return d, c
 }
 
 // sees reports whether what is given out is all that there is to give. A record that

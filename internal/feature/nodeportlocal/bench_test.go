@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"testing"
 
-	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/feature/nodeportlocal"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/world"
@@ -31,23 +30,27 @@ func many(pods int) *world.World {
 	return w
 }
 
-// BenchmarkOneMore is what one more pod costs a node that has so many.
+// BenchmarkOneMore is what one pod more, or one less, costs a node that has so many.
 func BenchmarkOneMore(b *testing.B) {
 	for _, n := range []int{100, 1000, 10_000, 50_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			w := many(n + 1)
-			all := w.LocalPods
-			w.LocalPods = &world.Sorted[world.Pod]{List: all.List[:n]}
-			r := nodeportlocal.Feature.Render()(w)
-			w.Allocations = r.Allocations
-			w.LocalPods = all
-			var now *feature.Result
+			picks := world.NewSelecting()
+			with := *w
+			with.Selections = picks.Of(w.Pods, w.Services)
+			without := with
+			without.LocalPods = &world.Sorted[world.Pod]{List: w.LocalPods.List[:n]}
+			without.Pods = &world.Pods{List: w.Pods.List.With(w.LocalPods.List[n:], nil, world.ComparePods)}
+			without.Selections = picks.Of(without.Pods, w.Services)
+			render := nodeportlocal.Feature.Render()
+			now := render(&without)
 			b.ReportAllocs()
-			for b.Loop() {
-				now = nodeportlocal.Feature.Render()(w)
-			}
-			if len(now.Allocations.NodePorts.List) != n+1 {
-				b.Fatalf("%d ports", len(now.Allocations.NodePorts.List))
+			for i := 0; b.Loop(); i++ {
+				next := [2]world.World{with, without}[i%2]
+				next.Allocations = now.Allocations
+				if now = render(&next); len(now.Allocations.NodePorts.List) != n+1-i%2 {
+					b.Fatalf("%d ports", len(now.Allocations.NodePorts.List))
+				}
 			}
 		})
 	}

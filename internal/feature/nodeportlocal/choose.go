@@ -38,6 +38,7 @@ type chooser struct {
 	world    *world.World
 	services *world.OfServices
 	settings world.NodePortLocal
+	groupsBy map[world.Selector]*group
 	selected selected
 	nodeIPs  map[bool]netip.Addr // by whether the family is IPv6
 	lacking  map[bool]bool       // families that are asked for and the node lacks
@@ -45,6 +46,8 @@ type chooser struct {
 	last     []world.NodePort // of what was given out, what no pod was compared with
 	over     []excess
 	left     int // mappings that were left out
+
+	each map[string]int // choices, by namespace
 
 	found   []choice // of one namespace
 	added   int      // of found, those that are new
@@ -63,7 +66,7 @@ type choice struct {
 
 func newChooser(w *world.World) *chooser {
 	c := &chooser{world: w, services: w.OfServices(), settings: w.Config.NodePortLocal, nodeIPs: map[bool]netip.Addr{}, lacking: map[bool]bool{},
-		names: map[portName]uint16{}, hosts: map[portKey][]world.HostPort{}}
+		each: map[string]int{}, names: map[portName]uint16{}, hosts: map[portKey][]world.HostPort{}}
 	for _, a := range slices.Concat(w.Node.External, w.Node.Addresses) {
 		if _, better := c.nodeIPs[a.Is6()]; !better {
 			c.nodeIPs[a.Is6()] = a
@@ -86,6 +89,9 @@ func (c *chooser) mappings(to []Mapping, pods []*world.Pod) []Mapping {
 		}
 	}
 	c.boundNamespace()
+	if len(c.found) > 0 {
+		c.each[c.found[0].pod.Namespace] += len(c.found)
+	}
 	for i := 0; i < len(c.found); {
 		n := i
 		for n < len(c.found) && c.found[n].pod == c.found[i].pod {

@@ -72,6 +72,7 @@ type group struct {
 // groups are those of all Services that choose pods.
 func (c *chooser) groups(services []*world.Service) {
 	all := map[world.Selector]*group{}
+	c.groupsBy = all
 	for _, s := range services {
 		if !c.selects(s) {
 			continue

@@ -32,7 +32,7 @@ import (
 // Feature is NodePortLocal.
 var Feature = feature.Feature{
 	Name:   "nodeportlocal",
-	Render: func() feature.Render { return feature.Memo(readsOf, render) },
+	Render: newRenderer,
 	Astray: astray,
 	Start:  start,
 	Off:    func(w *world.World) []world.Note { return (&Decision{}).notes(w) },
@@ -40,7 +40,7 @@ var Feature = feature.Feature{
 	Needs:  world.Needs{Pods: world.NodePods, Services: true},
 }
 
-// reads is all that render looks at.
+// reads is all that a render looks at.
 type reads struct {
 	node      *world.Node
 	addresses string
@@ -74,23 +74,6 @@ func addresses(w *world.World) string {
 		b = e.Address.AppendTo(append(b, ' '))
 	}
 	return string(b)
-}
-
-func render(w *world.World) feature.Result {
-	d := Decide(w)
-	r := feature.Result{Leads: leads(w, d.Ports.List), Notes: d.notes(w), Problems: d.problems(w), Events: d.events(),
-		Counts: map[string]int{"allocated": len(d.Ports.List), "waiting": d.Waiting, "overLimit": d.Left, "free": d.Free}}
-	if d.recorded {
-		r.Allocations = &world.Allocations{NodePorts: d.Ports}
-	}
-	if len(d.Ports.List) > 0 {
-		r.Part.Tables = append(r.Part.Tables, table(d))
-		r.Part.Settings = append(r.Part.Settings, feature.LiberalTCP)
-	}
-	if len(d.Mappings) > 0 {
-		r.Reports = append(r.Reports, d.report(w))
-	}
-	return r
 }
 
 // leads are those of the ports that are for UDP.
@@ -145,12 +128,12 @@ func overlap(a, b world.PortRange) world.PortRange {
 }
 
 // problems is what users should mend.
-func (d *Decision) problems(w *world.World) []world.Problem {
+func (d *Decision) problems(w *world.World, mapped int) []world.Problem {
 	if !w.Config.NodePortLocal.Enabled {
 		return nil
 	}
-	out := d.mistakes
-	if len(d.Mappings) > 0 {
+	out := slices.Clip(d.mistakes)
+	if mapped > 0 {
 		ours := w.Config.NodePortLocal.Ports
 		for i, common := range others(w) {
 			if common == (world.PortRange{}) {
@@ -240,26 +223,35 @@ func (d *Decision) events() []world.Event {
 // not.
 func (d *Decision) notes(w *world.World) []world.Note {
 	var out []world.Note
-	var value []byte
 	left := d.Mappings
 	for _, p := range w.LocalPods.List {
 		n := 0
 		for n < len(left) && left[n].Pod == p {
 			n++
 		}
-		value = appendAnnotation(value[:0], left[:n])
+		note, says := noteOf(p, left[:n])
 		left = left[n:]
-		text, there := p.Local.Annotations.Get(world.NodePortLocalPorts)
-		if !there && len(value) == 0 {
+		if !says {
 			continue
-		}
-		if text != string(value) { // where it is as it should be, it is not held twice
-			text = string(value)
 		}
 		if out == nil {
 			out = make([]world.Note, 0, len(w.LocalPods.List))
 		}
-		out = append(out, world.Note{Pod: p, Name: world.NodePortLocalPorts, Value: text})
+		out = append(out, note)
 	}
 	return out
+}
+
+// noteOf is what the annotation of a pod with the given mappings should be.
+func noteOf(p *world.Pod, mappings []Mapping) (n world.Note, says bool) {
+	var room [256]byte
+	value := appendAnnotation(room[:0], mappings)
+	text, there := p.Local.Annotations.Get(world.NodePortLocalPorts)
+	if !there && len(value) == 0 {
+		return n, false
+	}
+	if text != string(value) { // where it is as it should be, it is not held twice
+		text = string(value)
+	}
+	return world.Note{Pod: p, Name: world.NodePortLocalPorts, Value: text}, true
 }

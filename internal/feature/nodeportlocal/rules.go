@@ -8,6 +8,7 @@ import (
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/nft"
 	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/sorted"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -17,8 +18,9 @@ var (
 	loopback6 = netip.MustParsePrefix("::1/128")
 )
 
-// table leads the ports of d to its pods.
-func table(d *Decision) *nft.Table {
+// table leads the ports to their pods.
+func (r *renderer) table(m *memory) *nft.Table {
+	d := m.decision
 	t := &nft.Table{Name: datapath.NodePortLocalTable}
 	sets, passOver := feature.PassOver(d.services, d.has)
 	t.Sets = append(t.Sets, sets...)
@@ -31,11 +33,11 @@ func table(d *Decision) *nft.Table {
 	dnat.Rules = append(dnat.Rules, passOver...)
 	for i, f := range nft.Families {
 		n := map[nft.Family]string{nft.IPv4: "4", nft.IPv6: "6"}[f]
-		ports, held := d.elements(i)
+		of := r.tables[i](m.served)
 		t.Sets = append(t.Sets,
-			&nft.Set{Name: "ports" + n, Type: nft.Concat(nft.InetProto, nft.InetService), Data: nft.Concat(f.AddrType(), nft.InetService), Elements: nft.Sorted(ports)},
-			&nft.Set{Name: "self" + n, Type: nft.Concat(f.AddrType(), f.AddrType()), Elements: d.selves(f == nft.IPv6)},
-			&nft.Set{Name: "udp" + n, Type: nft.InetService, Elements: nft.Sorted(held)})
+			&nft.Set{Name: "ports" + n, Type: nft.Concat(nft.InetProto, nft.InetService), Data: nft.Concat(f.AddrType(), nft.InetService), Elements: of[0]},
+			&nft.Set{Name: "self" + n, Type: nft.Concat(f.AddrType(), f.AddrType()), Elements: of[1]},
+			&nft.Set{Name: "udp" + n, Type: nft.InetService, Elements: of[2]})
 		dnat.Rules = append(dnat.Rules, nft.Rule{nft.DNAT(f, "ports"+n, nft.FieldProto, nft.FieldDport)})
 		back.Rules = append(back.Rules, nft.Rule{nft.In(f, "self"+n, nft.FieldSaddr, nft.FieldDaddr), nft.Masquerade{}})
 		arrived.Rules = append(arrived.Rules, nft.Rule{nft.IsFamily(f), nft.L4Proto(unix.IPPROTO_UDP), nft.In(f, "udp"+n, nft.FieldDport), nft.Goto("refuse")})
@@ -51,39 +53,29 @@ func (d *Decision) has(p world.ServedPort) bool {
 	return s != nil && s.mapping != 0
 }
 
-// elements are those of the maps of one family, and the UDP ports among them, in
-// the order of sets.
-func (d *Decision) elements(family int) (ports, udp []nft.Element) {
-	ports = make([]nft.Element, 0, len(d.Ports.List))
-	for i, in := range d.spaces.of[family] {
-		for n := range in.slots {
-			mapping := in.slots[n].mapping
-			if mapping == 0 {
-				continue
+// elements makes those of the sets of one family of what pods are served by: the ports
+// and where they lead, the pods that could reach themselves, and the UDP ports. Two pods
+// may say that they have one address.
+func elements(ipv6 bool) func(sorted.List[*served]) [3]nft.Elements {
+	each := func(f func(entrance) nft.Element, takes func(entrance) bool) func(sorted.List[*served]) nft.Elements {
+		return nft.EachOf(func(s *served) (out []nft.Element) {
+			for _, l := range s.by {
+				if l.IPv6 == ipv6 && takes(l) {
+					out = append(out, f(l))
+				}
 			}
-			m := &d.Mappings[mapping-1]
-			number := nft.Port(d.spaces.ports.Low + uint16(n))
-			ports = append(ports, nft.Element{Key: nft.Tuple(nft.Proto(protocols[i]), number), Data: nft.Endpoint(netip.AddrPortFrom(m.Address, m.PodPort))})
-			if protocols[i] == unix.IPPROTO_UDP {
-				udp = append(udp, nft.Element{Key: number})
-			}
-		}
+			return out
+		}, compareServed)
 	}
-	return ports, udp
-}
-
-// selves are the pods that could reach themselves.
-func (d *Decision) selves(ipv6 bool) nft.Elements {
-	out := make([]nft.Element, 0, len(d.Ports.List))
-	var pod *world.Pod
-	for i := range d.Mappings {
-		m := &d.Mappings[i]
-		if m.HostPort || m.Port.Number == 0 || m.Port.IPv6 != ipv6 || m.Pod == pod {
-			continue
-		}
-		pod = m.Pod
-		address := nft.Addr(m.Address)
-		out = append(out, nft.Element{Key: nft.Tuple(address, address)})
-	}
-	return nft.Sorted(out) // each once: two pods may say that they have one address
+	all := func(entrance) bool { return true }
+	ports := each(func(l entrance) nft.Element {
+		return nft.Element{Key: nft.Tuple(nft.Proto(l.Protocol), nft.Port(l.Number)), Data: nft.Endpoint(l.to)}
+	}, all)
+	selves := each(func(l entrance) nft.Element {
+		address := nft.Addr(l.to.Addr())
+		return nft.Element{Key: nft.Tuple(address, address)}
+	}, all)
+	udp := each(func(l entrance) nft.Element { return nft.Element{Key: nft.Port(l.Number)} },
+		func(l entrance) bool { return l.Protocol == unix.IPPROTO_UDP })
+	return func(l sorted.List[*served]) [3]nft.Elements { return [3]nft.Elements{ports(l), selves(l), udp(l)} }
 }

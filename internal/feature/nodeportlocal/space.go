@@ -63,6 +63,37 @@ func (s *spaces) take(p world.Port, mapping int) bool {
 	return true
 }
 
+// look has what was given back looked at from the first on.
+func (s *spaces) look() {
+	for six := range s.of {
+		for i := range s.of[six] {
+			s.of[six][i].queue = s.of[six][i].freed
+		}
+	}
+}
+
+// forget has the ports that were given back and given again be as those that nobody
+// gave back, and reports whether there were any.
+func (s *spaces) forget() (any bool) {
+	for six := range s.of {
+		for i := range s.of[six] {
+			in := &s.of[six][i]
+			given := func(n uint16) bool { return in.slots[n-s.ports.Low].mapping != 0 }
+			if !slices.ContainsFunc(in.freed, given) {
+				continue
+			}
+			any = true
+			in.freed = slices.DeleteFunc(slices.Clone(in.freed), func(n uint16) bool {
+				if given(n) {
+					in.slots[n-s.ports.Low].freed = false
+				}
+				return given(n)
+			})
+		}
+	}
+	return any
+}
+
 // free notes ports that were given back, the longest ago first.
 func (s *spaces) free(list []world.Port) {
 	for _, p := range list {
