@@ -24,6 +24,7 @@ import (
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/feature/all"
+	"fairlead.dev/fairlead/internal/journal"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/kernel"
 	"fairlead.dev/fairlead/internal/status"
@@ -85,12 +86,12 @@ type Agent struct {
 	repairing map[datapath.Repair]bool
 	repaired  int64 // in all; the loop's own
 
-	given  givenOut           // until now; the loop's own
-	onDisk *world.Allocations // of it; the loop's own
+	given *world.Allocations // until now; the loop's own
+	kept  *kept              // of it; the loop's own
 
-	journal     journal // of it; the loop's own
-	unconfirmed bool    // settings of pods' namespaces were set; the loop's own
-	notes       notes   // of the last report; the loop's own
+	podSettings settingsFile // of it; the loop's own
+	unconfirmed bool         // settings of pods' namespaces were set; the loop's own
+	notes       notes        // of the last report; the loop's own
 
 	problemLog problemLog // the loop's own
 }
@@ -122,16 +123,18 @@ func New(c Config) (*Agent, error) {
 		builder: source.NewBuilder(c.Node, feature.Switches(c.Features)...), renderer: feature.NewRenderer(c.Features),
 		metrics: newMetrics(), clock: newClock(), events: newEvents(c), started: time.Now(),
 	}
-	if a.given, err = readGivenOut(c.StateDir); err != nil {
-		a.troubles = append(a.troubles, fmt.Errorf("pods may get other blocks of ports: %w", err))
-	} else {
-		a.onDisk = a.given.allocations
+	var lost []error
+	if a.kept, lost, err = openKept(c.StateDir, kindsOf(c.Features), journal.Local{}); err != nil {
+		return nil, errors.Join(err, book.Close())
+	}
+	for _, err := range lost {
+		a.troubles = append(a.troubles, fmt.Errorf("pods may be given other ports: %w", err))
 	}
 	settings, err := readPodSettings(c.StateDir, c.BootID)
 	if err != nil {
 		a.troubles = append(a.troubles, fmt.Errorf("settings of pods that are changed may stay so: %w", err))
 	}
-	a.given.allocations = a.given.allocations.With(&world.Allocations{Settings: settings})
+	a.given = a.kept.onDisk.With(&world.Allocations{Settings: settings})
 	a.problemLog = problemLog{log: c.Log, now: time.Now}
 	if err := saveSettings(c.StateDir); err != nil {
 		a.troubles = append(a.troubles, fmt.Errorf("settings may stay after uninstall: %w", err))
@@ -166,6 +169,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		debug.SetGCPercent(gcPercent)
 	}
 	defer func() { _ = a.book.Close() }() // only a lock is given back
+	defer a.leave()
 	defer a.helpers.close()
 	defer a.events.flush()
 	ctx, stop := context.WithCancelCause(ctx)
@@ -198,4 +202,11 @@ func (a *Agent) Run(ctx context.Context) error {
 		return cause
 	}
 	return nil
+}
+
+// leave has an agent of an earlier release find what this one allocated.
+func (a *Agent) leave() {
+	if err := a.kept.handOver(); err != nil {
+		a.config.Log.Warn("an earlier release would not find what is allocated", "error", err)
+	}
 }

@@ -1,227 +1,221 @@
 package agent
 
 import (
-	"bytes"
-	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"path/filepath"
-	"slices"
-	"strconv"
+	"sync"
 	"time"
 
+	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/journal"
 	"fairlead.dev/fairlead/internal/replace"
+	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/world"
 )
 
-// givenOut is what the node gave out until now: the allocations that the next
-// turn begins with, and when things were given back, which only people ask for.
-// It never changes; a turn that gives something out makes another.
-type givenOut struct {
-	allocations *world.Allocations
-	blocksFreed map[int]time.Time // by number
+// AllocationsFile is where an agent with the given state directory keeps what it
+// allocated.
+func AllocationsFile(stateDir string) string { return filepath.Join(stateDir, "allocations.journal") }
+
+// kept is what the node allocated, on the disk: a journal of kinds that features and
+// the door bring along.
+type kept struct {
+	kinds    []journal.Kind
+	stateDir string
+	file     *journal.Journal
+	others   []journal.Value    // of kinds that nobody here knows, such as a later release's
+	onDisk   *world.Allocations // what the file says
+	stale    bool               // the file says something else, or what it says was damaged
+	marked   bool               // an earlier release finds nothing that is outdated
+	lost     []journal.Damage   // when it was opened
+	dates    dates
 }
 
-// allocationsFile is the file in the state directory that has them over restarts.
-type allocationsFile struct {
-	Blocks    []blockRecord    `json:"blocks,omitempty"`
-	NodePorts *world.NodePorts `json:"nodePorts,omitempty"`
-	Claims    []world.Claim    `json:"claims,omitempty"`
+// dates are when values of kinds came to be that people ask for.
+type dates struct {
+	mu sync.Mutex
+	of map[string]map[string]time.Time // by kind, for those that are dated, and key
 }
 
-type blockRecord struct {
-	world.Block
-	FreedAt time.Time `json:"freedAt,omitzero"`
+// since is when a value came to be; zero where that is not known.
+func (d *dates) since(kind, key string) time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.of[kind][key]
 }
 
-// next is g after a turn that gave out a.
-func (g givenOut) next(a *world.Allocations, now time.Time) givenOut {
-	out := givenOut{a, map[int]time.Time{}}
-	if a.Blocks == nil {
-		return out
-	}
-	before := map[int]int64{}
-	if g.allocations.Blocks != nil {
-		for _, b := range g.allocations.Blocks.List {
-			before[b.Number] = b.Freed
-		}
-	}
-	for _, b := range a.Blocks.List {
-		if b.Freed == 0 {
-			continue
-		}
-		out.blocksFreed[b.Number] = now.UTC().Truncate(time.Second)
-		if b.Freed == before[b.Number] {
-			out.blocksFreed[b.Number] = g.blocksFreed[b.Number]
-		}
+// kindsOf are all that are kept for an agent with the given features.
+func kindsOf(features []feature.Feature) []journal.Kind {
+	out := []journal.Kind{source.Keeps}
+	for _, f := range features {
+		out = append(out, f.Keeps...)
 	}
 	return out
 }
 
-func (g givenOut) encode() ([]byte, error) {
-	var file allocationsFile
-	if g.allocations.Blocks != nil {
-		for _, b := range g.allocations.Blocks.List {
-			file.Blocks = append(file.Blocks, blockRecord{b, g.blocksFreed[b.Number]})
+// openKept reads what agents before this one allocated. What could not be read is told
+// by the errors, and all else counts.
+//
+// Of a later release's journal nothing is known, and it is an error: whoever began anew
+// would give to others what pods have.
+func openKept(stateDir string, kinds []journal.Kind, disk journal.Disk) (_ *kept, troubles []error, err error) {
+	k := &kept{kinds: kinds, stateDir: stateDir, onDisk: &world.Allocations{}, dates: dates{of: map[string]map[string]time.Time{}}}
+	path := AllocationsFile(stateDir)
+	file, found, err := journal.Open(path, disk)
+	if errors.Is(err, journal.ErrVersion) {
+		return nil, nil, fmt.Errorf("%s: %w: a later release wrote it, so start that, or remove the file and every pod of this node", path, err)
+	}
+	k.file = file
+	older, oldErr := readOlder(stateDir, kinds)
+	missing := errors.Is(err, fs.ErrNotExist)
+	switch {
+	case missing && (older == nil || !older.marker): // nobody wrote one
+	case err != nil:
+		troubles = append(troubles, replace.Aside(path, err))
+	case len(found.Lost) > 0:
+		troubles = append(troubles, replace.Copy(path, errors.New(journal.Say(found.Lost))))
+	}
+	switch {
+	case oldErr != nil && older == nil:
+		troubles = append(troubles, replace.Aside(olderPath(stateDir), oldErr))
+	case oldErr != nil:
+		troubles = append(troubles, replace.Copy(olderPath(stateDir), oldErr))
+	}
+	if older != nil {
+		k.marked = older.marker
+		if !older.ours || !older.marker && err != nil {
+			found, k.stale = older.over(found, kinds), true
 		}
 	}
-	if g.allocations.Claims != nil {
-		file.Claims = g.allocations.Claims.List
-	}
-	content, err := json.Marshal(file)
-	if err != nil || g.allocations.NodePorts == nil {
-		return content, err
-	}
-	return appendNodePorts(content, g.allocations.NodePorts), nil
+	k.read(found)
+	k.stale = k.stale || len(k.lost) > 0
+	return k, troubles, nil
 }
 
-// appendNodePorts puts the member nodePorts into an object, as package json would
-// that takes a tenth of a turn for 10,000 of them.
-func appendNodePorts(object []byte, p *world.NodePorts) []byte {
-	const about = 192 // bytes that a port takes
-	b := make([]byte, 0, len(object)+about*(len(p.List)+1))
-	b = append(b, bytes.TrimSuffix(object, []byte{'}'})...)
-	if len(b) > 1 {
-		b = append(b, ',')
+// read takes what was found for what is on the disk.
+func (k *kept) read(found journal.Found) {
+	k.lost = found.Lost
+	values, lost := map[string][]journal.Value{}, map[string][]string{}
+	for _, v := range found.Values {
+		values[v.Kind] = append(values[v.Kind], v)
 	}
-	b = append(b, `"nodePorts":{"list":[`...)
-	for i, n := range p.List {
-		if i > 0 {
-			b = append(b, ',')
+	for _, d := range found.Lost {
+		lost[d.Kind] = append(lost[d.Kind], d.Key)
+	}
+	for _, kind := range k.kinds {
+		part, wrong := kind.Read(values[kind.Name], lost[kind.Name])
+		k.onDisk = k.onDisk.With(part)
+		for _, d := range wrong {
+			d.Kind = kind.Name
+			k.lost = append(k.lost, d)
 		}
-		b = appendString(append(appendPort(b, n.Port), `,"pod":{"Namespace":`...), n.Pod.Namespace)
-		b = appendString(append(b, `,"Name":`...), n.Pod.Name)
-		b = appendString(append(b, `},"uid":`...), n.UID)
-		b = strconv.AppendUint(append(b, `,"podPort":`...), uint64(n.PodPort), 10)
-		b = append(b, '}')
-	}
-	b = append(b, `],"freed":[`...)
-	for i, f := range p.Freed {
-		if i > 0 {
-			b = append(b, ',')
+		if kind.Dated {
+			of := map[string]time.Time{}
+			for _, v := range values[kind.Name] {
+				of[v.Key] = v.At
+			}
+			k.dates.of[kind.Name] = of
 		}
-		b = append(appendPort(b, f), '}')
+		delete(values, kind.Name)
 	}
-	return append(b, `]}}`...)
-}
-
-// appendPort appends an object that is not ended.
-func appendPort(b []byte, p world.Port) []byte {
-	b = strconv.AppendBool(append(b, `{"ipv6":`...), p.IPv6)
-	b = strconv.AppendUint(append(b, `,"protocol":`...), uint64(p.Protocol), 10)
-	return strconv.AppendUint(append(b, `,"number":`...), uint64(p.Number), 10)
-}
-
-func appendString(b []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
-			quoted, _ := json.Marshal(s) // a string has no error
-			return append(b, quoted...)
+	for _, v := range found.Values {
+		if values[v.Kind] != nil {
+			k.others = append(k.others, v)
 		}
 	}
-	return append(append(append(b, '"'), s...), '"')
 }
 
-func decodeGivenOut(content []byte) (givenOut, error) {
-	out := givenOut{&world.Allocations{}, map[int]time.Time{}}
-	var file allocationsFile
-	if err := json.Unmarshal(content, &file); err != nil {
-		return out, err
+// problem says what was lost on the disk, which stays so for this agent.
+func (k *kept) problem(node string) []world.Problem {
+	if len(k.lost) == 0 {
+		return nil
 	}
-	var wrong error
-	out.allocations.NodePorts, wrong = checkedNodePorts(file.NodePorts)
-	if file.Claims != nil {
-		out.allocations.Claims = &world.Claims{List: file.Claims}
-	}
-	if file.Blocks == nil {
-		return out, wrong
-	}
-	blocks := &world.Blocks{}
-	for i, b := range file.Blocks {
-		if b.Number < 0 || b.Freed < 0 || b.Holder == "" || i > 0 && b.Number <= file.Blocks[i-1].Number {
-			return out, fmt.Errorf("block %d is %+v, which nobody wrote", i, b.Block)
+	return []world.Problem{{Object: "Node " + node, Field: "state directory",
+		Reason: fmt.Sprintf("%d values of %s were damaged (%s); all others count, and what they named is given to nobody before all else is",
+			len(k.lost), filepath.Base(AllocationsFile(k.stateDir)), journal.Say(k.lost)),
+		Hint: "look after the disk of the node; the damaged file is " + AllocationsFile(k.stateDir) + replace.Damaged}}
+}
+
+// allocate notes when what differs between two turns' allocations came to be.
+func (k *kept) allocate(last, now *world.Allocations, at time.Time) {
+	k.dates.mu.Lock()
+	defer k.dates.mu.Unlock()
+	for _, kind := range k.kinds {
+		if !kind.Dated {
+			continue
 		}
-		blocks.List = append(blocks.List, b.Block)
-		if b.Freed != 0 {
-			out.blocksFreed[b.Number] = b.FreedAt
+		of := k.dates.of[kind.Name]
+		kind.Changed(last, now, func(c journal.Change) {
+			if of[c.Key] = at.UTC().Truncate(time.Second); c.Value == nil {
+				delete(of, c.Key)
+			}
+		})
+	}
+}
+
+// write puts on the disk what it has otherwise.
+func (k *kept) write(now *world.Allocations) error {
+	changed, more, err := k.changed(k.onDisk, now)
+	if err != nil || len(changed) == 0 && !k.stale {
+		return err
+	}
+	k.stale = true
+	all := func() []journal.Value {
+		var list []journal.Value
+		if list, _, err = k.changed(nil, now); err != nil {
+			return nil
+		}
+		return append(list, k.others...)
+	}
+	if !k.marked && k.file.Begun() {
+		if err := k.mark(); err != nil {
+			return err
 		}
 	}
-	out.allocations.Blocks = blocks
-	return out, wrong
+	if werr := k.file.Write(changed, more, all); err == nil {
+		err = werr
+	}
+	if err == nil && !k.marked {
+		err = k.mark()
+	}
+	if err != nil {
+		return err
+	}
+	k.onDisk, k.stale = now, false
+	return nil
 }
 
-// checkedNodePorts refuses what nobody wrote, which is no record. Ports that are held
-// twice, or that are none, are no harm: package nodeportlocal gives them to nobody.
-func checkedNodePorts(p *world.NodePorts) (*world.NodePorts, error) {
-	if p == nil || slices.IsSortedFunc(p.List, world.NodePort.Compare) {
-		return p, nil
+// changed are the values that lead from last to now, and how many there are more.
+func (k *kept) changed(last, now *world.Allocations) (out []journal.Value, more int, err error) {
+	for _, kind := range k.kinds {
+		kind.Changed(last, now, func(c journal.Change) {
+			switch {
+			case c.Value == nil:
+				more--
+			case !c.Had:
+				more++
+			}
+			v, verr := journal.ValueOf(c.Key, k.dates.since(kind.Name, c.Key), c.Value)
+			v.Kind, err = kind.Name, errors.Join(err, verr)
+			out = append(out, v)
+		})
 	}
-	return nil, errors.New("the ports of the node are out of order, which nobody wrote")
+	return out, more, err
 }
 
-// readGivenOut reads what an earlier agent gave out: nothing where there is no
-// file.
-func readGivenOut(stateDir string) (givenOut, error) {
-	content, err := os.ReadFile(AllocationsFile(stateDir))
-	if errors.Is(err, os.ErrNotExist) {
-		content, err = []byte("{}"), nil
-	}
-	g, derr := decodeGivenOut(content)
-	if err = cmp.Or(err, derr); err != nil {
-		err = replace.Aside(AllocationsFile(stateDir), err)
-	}
-	return g, err
-}
-
-// AllocationsFile is where an agent with the given state directory keeps what it
-// gave out.
-func AllocationsFile(stateDir string) string { return filepath.Join(stateDir, "allocations.json") }
-
-// giveOut puts what a turn gives out on the disk, before the kernel holds it. Where
+// giveOut puts what a turn allocates on the disk, before the kernel holds it. Where
 // that fails it holds all the same, and every turn tries again: a full disk must
 // not keep a node from following its cluster.
 func (a *Agent) giveOut(now *world.Allocations) error {
-	if *now != *a.given.allocations {
-		a.given = a.given.next(now, time.Now())
+	if now != a.given {
+		a.kept.allocate(a.given, now, time.Now())
+		a.given = now
 	}
 	unwritten := a.writePodSettings()
-	if a.onDisk != nil && butSettings(a.given.allocations) == butSettings(a.onDisk) {
-		return unwritten
-	}
-	content, err := a.given.encode()
-	if err == nil {
-		err = writeDurably(AllocationsFile(a.config.StateDir), content)
-	}
-	if err != nil {
+	if err := a.kept.write(now); err != nil {
 		return errors.Join(unwritten, fmt.Errorf("what was given out is not on the disk: %w", err))
 	}
-	a.onDisk = a.given.allocations
 	return unwritten
-}
-
-// butSettings is what the file of allocations has of a: settings have a file of their
-// own.
-func butSettings(a *world.Allocations) world.Allocations {
-	out := *a
-	out.Settings = nil
-	return out
-}
-
-// unfinished is the name of a file while its content is on the way to the disk.
-func unfinished(path string) string { return path + ".new" }
-
-// writeDurably puts a file in place whole, once its content is on the disk.
-func writeDurably(path string, content []byte) error {
-	temporary := unfinished(path)
-	f, err := os.OpenFile(temporary, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(temporary, path)
 }

@@ -1,13 +1,13 @@
 package agent
 
 import (
-	"bytes"
 	"net/netip"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"fairlead.dev/fairlead/internal/journal"
 	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/netnstest"
 	"fairlead.dev/fairlead/internal/world"
@@ -68,7 +68,7 @@ func TestBlocksOutliveTheAgent(t *testing.T) {
 	if ports := n.portsOf(t, "b"); ports != want["b"] {
 		t.Errorf("after a restart b has %s, want %s", ports, want["b"])
 	}
-	if freed := n.snapshot.Load().given.blocksFreed[0]; time.Since(freed) > time.Minute || time.Since(freed) < 0 {
+	if freed := n.snapshot.Load().since("snat/blocks", "0"); time.Since(freed) > time.Minute || time.Since(freed) < 0 {
 		t.Errorf("a's block was given back at %s", freed)
 	}
 	if ports := n.attached(t, "c"); ports != "33792-34303" {
@@ -105,7 +105,7 @@ func TestBlocksFollowTheDefaultRoute(t *testing.T) {
 func TestAllocationsThatCannotBeWritten(t *testing.T) {
 	n := newNode(t, nodes, portBlocks)
 	n.mustTurn(t)
-	inTheWay := AllocationsFile(n.config.StateDir) + ".new"
+	inTheWay := journal.Unfinished(AllocationsFile(n.config.StateDir))
 	if err := os.Mkdir(inTheWay, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -137,48 +137,14 @@ func TestAllocationsThatCannotBeWritten(t *testing.T) {
 
 func TestACorruptFileOfAllocationsIsNoStop(t *testing.T) {
 	n := newNode(t, nodes, portBlocks)
-	must(t, os.WriteFile(AllocationsFile(n.config.StateDir), []byte(`{"blocks":[{"number":1,"holder":"a"},{"number":1,"holder":"b"}]}`), 0o600))
+	must(t, os.WriteFile(olderPath(n.config.StateDir), []byte(`{"blocks":[{"number":1,"holder":"a"},{"number":1,"holder":"b"}]}`), 0o600))
 	n.restart(t)
-	if log := n.log.String(); !strings.Contains(log, "pods may get other blocks of ports") {
+	if log := n.log.String(); !strings.Contains(log, "pods may be given other ports") {
 		t.Errorf("nothing of it in the log:\n%s", log)
 	}
 	if ports := n.attached(t, "a"); ports != "32768-33279" {
 		t.Errorf("a has %s", ports)
 	}
-}
-
-// What is read back is what was written; what nobody wrote is refused.
-func FuzzGivenOut(f *testing.F) {
-	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	g := givenOut{&world.Allocations{Blocks: &world.Blocks{List: []world.Block{
-		{Number: 0, Holder: "a@eth0", Pod: "default/a", Addresses: []netip.Addr{netip.MustParseAddr("10.244.1.2")}},
-		{Number: 7, Holder: "b@eth0", Pod: "default/b", Freed: 3},
-	}}}, map[int]time.Time{7: at}}
-	content, err := g.encode()
-	if err != nil {
-		f.Fatal(err)
-	}
-	for _, s := range []string{string(content), "{}", `{"blocks":[]}`, `{"blocks":[{"number":-1,"holder":"a"}]}`, `{"blocks":[{"number":0}]}`, "null", "[]"} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, content []byte) {
-		g, err := decodeGivenOut(content)
-		if err != nil {
-			return
-		}
-		once, err := g.encode()
-		if err != nil {
-			return // a time that JSON does not know
-		}
-		again, err := decodeGivenOut(once)
-		if err != nil {
-			t.Fatalf("%s was written and is refused: %v", once, err)
-		}
-		twice, err := again.encode()
-		if err != nil || !bytes.Equal(once, twice) {
-			t.Errorf("%s becomes %s, %v", once, twice, err)
-		}
-	})
 }
 
 func must(t *testing.T, err error) {

@@ -108,7 +108,7 @@ func TestALostWireThatGoesIsForgotten(t *testing.T) {
 
 // No state file keeps an agent from starting, and what cannot be read is set aside.
 func TestNoDamagedStateFileKeepsAnAgentFromStarting(t *testing.T) {
-	for _, file := range []string{"allocations.json", "last-given.json", "settings.json"} {
+	for _, file := range []string{"allocations.journal", "allocations.json", "last-given.json", "settings.json"} {
 		for how := range damages {
 			if how == "missing" || how == "flipped" {
 				continue

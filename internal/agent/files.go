@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"fairlead.dev/fairlead/internal/cni"
+	"fairlead.dev/fairlead/internal/journal"
 	"fairlead.dev/fairlead/internal/replace"
 )
 
@@ -16,8 +17,8 @@ func ObjectsDir(stateDir string) string { return filepath.Join(stateDir, "object
 // StateFiles lists what agents may have left in the state directory, some of it
 // half written.
 func StateFiles(stateDir string) []string {
-	files := append(cni.Files(stateDir), settingsPath(stateDir), podSettingsPath(stateDir), AllocationsFile(stateDir), ObjectsDir(stateDir))
-	out := append([]string{unfinished(AllocationsFile(stateDir))}, files...)
+	files := append(cni.Files(stateDir), settingsPath(stateDir), podSettingsPath(stateDir), AllocationsFile(stateDir), olderPath(stateDir), ObjectsDir(stateDir))
+	out := append([]string{journal.Unfinished(AllocationsFile(stateDir)), journal.Unfinished(olderPath(stateDir))}, files...)
 	tries, _ := filepath.Glob(filepath.Join(stateDir, tryPattern)) // fails for patterns in stateDir only
 	out = append(out, tries...)
 	for _, f := range files {

@@ -26,7 +26,7 @@ type helper struct {
 func (a *Agent) startHelpers() (out helpers) {
 	_, shows := a.config.Status.(*status.APIServer)
 	h := feature.Host{
-		Node: a.config.Node, Log: a.config.Log, Tell: a.events.record, ShowsNotes: shows, Earlier: a.given.allocations,
+		Node: a.config.Node, Log: a.config.Log, Tell: a.events.record, ShowsNotes: shows, Earlier: a.given,
 		Wake:   func() { a.loop.Wake() },
 		Before: func(key string) (string, bool, error) { return settingBefore(a.config.StateDir, key) },
 	}
@@ -129,7 +129,7 @@ func (s *Snapshot) seenBy(name string) feature.Seen {
 	}
 	w := *s.World
 	w.Allocations = s.Rendered.Allocations
-	return feature.Seen{World: &w, Result: s.Rendered.Results[name], Freed: s.given.blocksFreed}
+	return feature.Seen{World: &w, Result: s.Rendered.Results[name], Since: s.since}
 }
 
 // serveViews serves what helpers show.

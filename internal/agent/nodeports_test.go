@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -368,27 +367,4 @@ func TestPortsOutliveTheAgent(t *testing.T) {
 	n.mustTurn(t)
 	n.expect(t, state{"b", "61001>9000/tcp", "6 . 61000 : 10.244.1.7 . 1, 6 . 61001 : 10.244.1.8 . 9000", "61000/tcp 61001/tcp"})
 	n.expect(t, state{"c", "61000>1/tcp", "6 . 61000 : 10.244.1.7 . 1, 6 . 61001 : 10.244.1.8 . 9000", "61000/tcp 61001/tcp"})
-}
-
-// What is put on the disk comes back, whatever pods are called.
-func TestNodePortsComeBackFromTheDisk(t *testing.T) {
-	for _, want := range []*world.NodePorts{
-		nil,
-		{List: []world.NodePort{}, Freed: []world.Port{}},
-		{List: []world.NodePort{
-			{Port: world.Port{Protocol: 6, Number: 61000}, Pod: world.Key{Namespace: "a", Name: "b"}, UID: "c", PodPort: 80},
-			{Port: world.Port{IPv6: true, Protocol: 132, Number: 65535}, Pod: world.Key{Namespace: "a\"\\", Name: "é\n\x7f"}, PodPort: 1},
-		}, Freed: []world.Port{{Protocol: 17, Number: 2}, {IPv6: true, Protocol: 6, Number: 1}}},
-	} {
-		for _, blocks := range []*world.Blocks{nil, {List: []world.Block{{Number: 1, Holder: "h"}}}} {
-			g := givenOut{allocations: &world.Allocations{Blocks: blocks, NodePorts: want}}
-			content, err := g.encode()
-			must(t, err)
-			back, err := decodeGivenOut(content)
-			must(t, err)
-			if !reflect.DeepEqual(back.allocations, g.allocations) {
-				t.Errorf("%s is %+v, want %+v", content, back.allocations, g.allocations)
-			}
-		}
-	}
 }

@@ -33,8 +33,8 @@ type podSettingLine struct {
 	Gone bool `json:"gone,omitempty"` // it is ours no more
 }
 
-// A journal is what is known of the file. Nothing is known after a failure.
-type journal struct {
+// A settingsFile is what is known of the file. Nothing is known after a failure.
+type settingsFile struct {
 	has   *world.Settings
 	lines int
 }
@@ -92,11 +92,11 @@ const (
 // writePodSettings puts the settings on the disk where it has others: what changed at
 // the end of the journal, or a new journal where that has become long or is not known.
 func (a *Agent) writePodSettings() error {
-	now, j := a.given.allocations.Settings, a.journal
+	now, j := a.given.Settings, a.podSettings
 	if now == nil || j.has != nil && (now == j.has || now.Equal(j.has)) {
 		return nil
 	}
-	a.journal = journal{}
+	a.podSettings = settingsFile{}
 	var err error
 	if more := changedSettings(j.has, now); j.has == nil || j.lines+len(more) > mostLines+mostLinesEach*len(now.List) {
 		j.lines = len(now.List)
@@ -110,7 +110,7 @@ func (a *Agent) writePodSettings() error {
 	if err != nil {
 		return fmt.Errorf("what pods' settings were is not on the disk: %w", err)
 	}
-	a.journal = journal{now, j.lines}
+	a.podSettings = settingsFile{now, j.lines}
 	return nil
 }
 
@@ -206,7 +206,7 @@ func (a *Agent) confirm(s *Snapshot, in source.Inputs) error {
 	if in.TCP, err = a.kernel.ObserveTCP(in.Kernel, in.Attachments); err != nil {
 		return fmt.Errorf("observe pods' settings: %w", err)
 	}
-	in.Allocations = a.given.allocations
+	in.Allocations = a.given
 	a.observe(s, &in)
 	if err := a.render(s, &in); err != nil {
 		return err

@@ -280,7 +280,7 @@ func TestTheJournalOfSettingsKeepsUp(t *testing.T) {
 	now := &world.Settings{}
 	give := func() {
 		t.Helper()
-		n.given.allocations = n.given.allocations.With(&world.Allocations{Settings: &world.Settings{List: slices.Clone(now.List)}})
+		n.given = n.given.With(&world.Allocations{Settings: &world.Settings{List: slices.Clone(now.List)}})
 		if err := n.writePodSettings(); err != nil {
 			t.Fatal(err)
 		}

@@ -29,9 +29,9 @@ type Snapshot struct {
 	Configs  []*v1alpha1.AgentConfig // that Problems are about
 	Failures datapath.Failures
 
-	unapplied string // what is tried again; what concerns everybody is Reason too
-	given     givenOut
-	next      chan struct{} // closed when the next snapshot is there
+	unapplied string                           // what is tried again; what concerns everybody is Reason too
+	since     func(kind, key string) time.Time // values of a kind of allocations came to be
+	next      chan struct{}                    // closed when the next snapshot is there
 }
 
 // turn goes once through the whole line: objects, world, state, changes, kernel.
@@ -41,7 +41,7 @@ func (a *Agent) turn() error {
 	began := time.Now()
 	last := a.snapshot.Load()
 	s := &Snapshot{Turn: a.asked.Load(), Applied: last.Applied, Observed: last.Observed, World: last.World,
-		Rendered: last.Rendered, Problems: last.Problems, Configs: last.Configs, given: a.given, next: make(chan struct{})}
+		Rendered: last.Rendered, Problems: last.Problems, Configs: last.Configs, since: a.kept.dates.since, next: make(chan struct{})}
 	changes, err := a.reconcile(s)
 	a.judge(last, s, err)
 	a.tell(last, s)
@@ -64,7 +64,7 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 		return none, err
 	}
 	uncollected := a.collect()
-	in := source.Inputs{Attachments: a.book.Attachments(), Allocations: a.given.allocations, Metrics: a.metricsAt}
+	in := source.Inputs{Attachments: a.book.Attachments(), Allocations: a.given, Metrics: a.metricsAt}
 	if s.World != nil {
 		in.Before = s.World.Peers
 	}
@@ -93,7 +93,6 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 		return none, err
 	}
 	unwritten := a.giveOut(s.Rendered.Allocations)
-	s.given = a.given
 	changes, err := a.apply(s.Rendered.State)
 	if err == nil && s.World.Config.Overlay.Mode != world.None { // where another network may count on what was set
 		a.putBack(s.Rendered.State)
@@ -106,6 +105,7 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 		a.unruled = a.unruled && !a.strays.look(s.World) // else the next turn does
 	}
 	s.Problems = append(s.Problems, a.ofDisk(uncollected, unwritten, unconfirmed)...)
+	s.Problems = append(s.Problems, a.kept.problem(a.config.Node)...)
 	s.Problems = append(s.Problems, a.ofRuntime()...)
 	return changes, err
 }

@@ -9,6 +9,7 @@ import (
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/conntrack"
 	"fairlead.dev/fairlead/internal/doctor"
+	"fairlead.dev/fairlead/internal/journal"
 	"fairlead.dev/fairlead/internal/view"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -23,6 +24,9 @@ type Feature struct {
 	// Off is what annotations of this node's pods should say while the feature is
 	// switched off; nil: whatever they say.
 	Off func(*world.World) []world.Note
+	// Keeps are the kinds of allocations that are the feature's own: they are on the disk
+	// before the kernel holds them.
+	Keeps []journal.Kind
 	// Needs are the objects that Render reads besides Nodes and settings.
 	Needs world.Needs
 	// Astray tells the connections that would go elsewhere had they not begun while

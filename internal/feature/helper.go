@@ -71,8 +71,8 @@ type Report struct {
 type Seen struct {
 	World  *world.World // with what was allocated for it; nil: nothing is known of the node
 	Result *Result      // of the feature; nil: it is switched off
-	// Freed is when blocks of ports were released, by number.
-	Freed map[int]time.Time
+	// Since is when a value of a kind that is dated came to be; zero: that is not known.
+	Since func(kind, key string) time.Time
 }
 
 // Unanswered is why a view has no answer.

@@ -21,3 +21,17 @@ func Aside(path string, why error) error {
 	}
 	return fmt.Errorf("%s cannot be read, and was set aside as %s: %w", path, to, why)
 }
+
+// Copy is Aside for a file of which something can be read: it stays where it is, so that
+// nothing is lost before another takes its place.
+func Copy(path string, why error) error {
+	to := path + Damaged
+	err := os.RemoveAll(to)
+	if err == nil {
+		err = os.Link(path, to)
+	}
+	if err != nil {
+		return Aside(path, why)
+	}
+	return fmt.Errorf("%s cannot be read in full, and was set aside as %s: %w", path, to, why)
+}

@@ -25,6 +25,7 @@ import (
 	"slices"
 
 	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/journal"
 	"fairlead.dev/fairlead/internal/view"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -38,6 +39,7 @@ var Feature = feature.Feature{
 	Off:    func(w *world.World) []world.Note { return (&Decision{}).notes(w) },
 	Views:  []view.View{{Name: "nodeportlocal", New: newView}},
 	Needs:  world.Needs{Pods: world.NodePods, Services: true},
+	Keeps:  []journal.Kind{keptPorts},
 }
 
 // reads is all that a render looks at.

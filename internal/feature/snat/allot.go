@@ -61,7 +61,7 @@ func allot(count int, pods []*world.Attachment, last *world.Blocks) Allotted {
 		freed = max(freed, b.Freed)
 	}
 	for _, b := range last.List {
-		if _, twice := blocks[b.Number]; twice || b.Number < 0 || b.Number >= count || b.Holder == "" {
+		if _, twice := blocks[b.Number]; twice || b.Number < 0 || b.Number >= count {
 			continue
 		}
 		if b.Freed == 0 {
@@ -86,6 +86,12 @@ func held(number int, a *world.Attachment) world.Block {
 	return world.Block{Number: number, Holder: a.Key(), Pod: a.Namespace + "/" + a.Pod, Addresses: a.Addresses}
 }
 
+// had reports whether a block is or was somebody's.
+func had(blocks map[int]world.Block, number int) bool {
+	_, is := blocks[number]
+	return is
+}
+
 // give gives a block to each of the pods that are without, in their order: one
 // that nobody ever had, or else the one given back longest ago.
 func give(count int, pods []*world.Attachment, blocks map[int]world.Block, without map[string]*world.Attachment) Allotted {
@@ -104,7 +110,7 @@ func give(count int, pods []*world.Attachment, blocks map[int]world.Block, witho
 		if without[a.Key()] == nil {
 			continue
 		}
-		for blocks[fresh].Holder != "" {
+		for had(blocks, fresh) {
 			fresh++
 		}
 		switch {

@@ -39,6 +39,7 @@ import (
 	"fairlead.dev/fairlead/internal/datapath/nft"
 	"fairlead.dev/fairlead/internal/doctor"
 	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/journal"
 	"fairlead.dev/fairlead/internal/view"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -50,6 +51,7 @@ var Feature = feature.Feature{
 	Astray: astray,
 	Checks: []doctor.Check{portRanges, portBlocks, leaking},
 	Start:  start,
+	Keeps:  []journal.Kind{keptBlocks},
 	Views:  []view.View{{Name: "snat", New: newView, Wide: printWide, Flags: whoFlags, Ask: ask}},
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -130,7 +131,13 @@ func ownerOf(s feature.Seen, port netip.AddrPort) (*Holder, string) {
 		return nil, fmt.Sprintf("no pod ever had the block %s", p.Numbered(number))
 	}
 	b := given.Blocks.List[i]
-	h := Holder{Node: s.World.Node.Name, Addresses: b.Addresses, Ports: p.Numbered(number).String(), Gone: b.Freed != 0, GoneSince: s.Freed[number]}
+	if b.Holder == "" {
+		return nil, fmt.Sprintf("the record of the block %s was damaged, and nobody knows which pod had it", p.Numbered(number))
+	}
+	h := Holder{Node: s.World.Node.Name, Addresses: b.Addresses, Ports: p.Numbered(number).String(), Gone: b.Freed != 0}
+	if h.Gone {
+		h.GoneSince = s.Since(keptBlocks.Name, strconv.Itoa(number))
+	}
 	h.Namespace, h.Name, _ = strings.Cut(b.Pod, "/")
 	return &h, ""
 }
