@@ -31,7 +31,7 @@ func (s *objectsOf) Watch(ctx context.Context, _ func()) error {
 
 // wide is a configuration with room for many mappings.
 func wide() []*v1alpha1.AgentConfig {
-	ports, most := "20000-60000", 40_001
+	ports, most := "1024-65535", 50_001
 	c := &v1alpha1.AgentConfig{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.DefaultConfig}}
 	c.Spec.NodePortLocal = &v1alpha1.NodePortLocal{PortRange: &ports, MaxPerNamespace: &most}
 	return []*v1alpha1.AgentConfig{c}
@@ -41,7 +41,7 @@ func wide() []*v1alpha1.AgentConfig {
 // that maps many: from the objects to a kernel that leads there, with the record on
 // the disk and the port held.
 func BenchmarkMapping(b *testing.B) {
-	for _, many := range []int{100, 1000, 10_000} {
+	for _, many := range []int{100, 1000, 10_000, 50_000} {
 		b.Run(fmt.Sprint(many), func(b *testing.B) {
 			host := netnstest.New(b)
 			netnstest.Wire(host, "eth0", netnstest.New(b), "eth0")
@@ -59,7 +59,7 @@ func BenchmarkMapping(b *testing.B) {
 			}
 			o.Pods = world.SortedPods(pods...)
 			less := o
-			less.Pods = world.SortedPods(slices.Clone(pods[:many])...)
+			less.Pods = o.Pods.With(pods[many:], nil, world.ComparePods) // as a source has it
 			with, without := &o, &less
 			s := &objectsOf{without}
 			a, err := New(Config{Node: "n1", Objects: s, StateDir: filepath.Join(b.TempDir(), "state"), Log: slog.New(slog.DiscardHandler)})

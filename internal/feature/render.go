@@ -45,9 +45,10 @@ func (r *Renderer) Render(w *world.World) Rendered {
 		out.Reports = append(out.Reports, result.Reports...)
 		out.Problems = append(out.Problems, result.Problems...)
 		out.Events = append(out.Events, result.Events...)
-		if out.Notes == nil {
+		switch {
+		case len(out.Notes) == 0:
 			out.Notes = result.Notes // not copied: there may be many, and who has seen them knows them again
-		} else {
+		case len(result.Notes) > 0:
 			out.Notes = slices.Concat(out.Notes, result.Notes)
 		}
 	}

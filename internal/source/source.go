@@ -142,19 +142,33 @@ func (b *Builder) readObjects(o *Objects) reading {
 // localPods are those of the builder's node. Of 100,000 pods hardly any is: where
 // none of those that changed is, they stay.
 func (b *Builder) localPods(pods sorted.List[*world.Pod]) *world.Sorted[world.Pod] {
-	local := func(p *world.Pod) bool { return p.Node == b.node }
-	if last := b.read.world.Pods; last != nil {
-		gone, come := sorted.Differing(last.List, pods, world.ComparePods)
-		if !slices.ContainsFunc(gone, local) && !slices.ContainsFunc(come, local) {
-			return b.read.world.LocalPods
+	last, before := b.read.world.LocalPods, sorted.List[*world.Pod]{}
+	if last == nil {
+		last = &world.Sorted[world.Pod]{}
+	} else {
+		before = b.read.world.Pods.List
+	}
+	gone, come := sorted.Differing(before, pods, world.ComparePods)
+	others := func(p *world.Pod) bool { return p.Node != b.node }
+	gone, come = slices.DeleteFunc(gone, others), slices.DeleteFunc(come, others)
+	if len(gone)+len(come) == 0 {
+		return last
+	}
+	stay := make([]*world.Pod, 0, len(last.List))
+	for _, p := range last.List {
+		if len(gone) > 0 && p == gone[0] {
+			gone = gone[1:]
+		} else {
+			stay = append(stay, p)
 		}
 	}
-	out := &world.Sorted[world.Pod]{}
-	for p := range pods.All() {
-		if local(p) {
-			out.List = append(out.List, p)
-		}
+	out := &world.Sorted[world.Pod]{List: make([]*world.Pod, 0, len(stay)+len(come))}
+	for _, p := range come {
+		i, _ := slices.BinarySearchFunc(stay, p, world.ComparePods)
+		out.List = append(append(out.List, stay[:i]...), p)
+		stay = stay[i:]
 	}
+	out.List = append(out.List, stay...)
 	return out
 }
 

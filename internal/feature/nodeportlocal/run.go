@@ -227,7 +227,7 @@ func union(a, b []world.NodePort) []world.NodePort {
 	var more []world.NodePort
 	i := 0
 	for _, n := range b {
-		for i < len(a) && a[i].Compare(n) < 0 {
+		for i < len(a) && a[i] != n && a[i].Compare(n) < 0 {
 			i++
 		}
 		if i == len(a) || a[i] != n {
@@ -237,11 +237,15 @@ func union(a, b []world.NodePort) []world.NodePort {
 	if more == nil {
 		return a
 	}
-	out := slices.Concat(a, more)
-	slices.SortStableFunc(out, func(x, y world.NodePort) int {
-		return cmp.Or(x.Compare(y), cmp.Compare(x.Number, y.Number))
-	})
-	return out
+	out := make([]world.NodePort, 0, len(a)+len(more))
+	for _, n := range more { // nearly always few
+		i, _ := slices.BinarySearchFunc(a, n, func(x, y world.NodePort) int {
+			return cmp.Or(x.Compare(y), cmp.Compare(x.Number, y.Number))
+		})
+		out = append(append(out, a[:i]...), n)
+		a = a[i:]
+	}
+	return append(out, a...)
 }
 
 // some are the first few of a list, for people.
