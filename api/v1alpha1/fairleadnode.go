@@ -50,13 +50,6 @@ type FairleadNodeStatus struct {
 	//
 	// +kubebuilder:validation:MaxLength=64
 	Version string `json:"version,omitempty"`
-	// ObservedConfigs are the AgentConfigs that make up the node's settings, as the
-	// agent last read them.
-	//
-	// +listType=map
-	// +listMapKey=name
-	// +kubebuilder:validation:MaxItems=2
-	ObservedConfigs []ObservedConfig `json:"observedConfigs,omitempty"`
 	// Conditions of the node's network.
 	//
 	// +kubebuilder:validation:MaxItems=16
@@ -119,16 +112,6 @@ type OverlayInForce struct {
 	Encryption string `json:"encryption,omitempty"`
 }
 
-// An ObservedConfig is an AgentConfig that an agent has read.
-type ObservedConfig struct {
-	// Name of the AgentConfig.
-	//
-	// +kubebuilder:validation:MaxLength=253
-	Name string `json:"name"`
-	// Generation that was read.
-	Generation int64 `json:"generation"`
-}
-
 // MaxObjectReports is how many reports about other objects a FairleadNode lists.
 const MaxObjectReports = 100
 
@@ -151,6 +134,7 @@ type ObjectReport struct {
 	// Reason in one CamelCase word.
 	//
 	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[A-Za-z]([A-Za-z0-9_]*[A-Za-z0-9])?$`
 	Reason string `json:"reason"`
 	// Message for people.
 	//

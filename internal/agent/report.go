@@ -94,9 +94,6 @@ func nodeReport(name string, s *Snapshot) *v1alpha1.FairleadNode {
 	if s.World != nil && s.World.Node != nil {
 		n.Status.Overlay = inForce(s.World)
 	}
-	for _, c := range s.Configs {
-		n.Status.ObservedConfigs = append(n.Status.ObservedConfigs, v1alpha1.ObservedConfig{Name: c.Name, Generation: c.Generation})
-	}
 	n.Status.ObservedRevision, n.Status.AppliedRevision = s.Observed, s.Applied
 	ready := metav1.Condition{Type: "Ready", Status: metav1.ConditionTrue, Reason: "Applied", Message: "the kernel holds what it should"}
 	if !s.Ready {

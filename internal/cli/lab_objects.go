@@ -15,7 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"fairlead.dev/fairlead/internal/controller"
+	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/lab"
 )
 
@@ -209,7 +209,7 @@ func (s shown) state() string {
 	}
 	for _, c := range s.Status.Conditions {
 		switch {
-		case c.Type != "Ready" && c.Type != controller.Accepted:
+		case c.Type != "Ready" && c.Type != v1alpha1.ConditionAccepted:
 		case c.Status == "True":
 			return c.Type
 		default:

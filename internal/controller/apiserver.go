@@ -68,7 +68,7 @@ func newAPIServer(config *rest.Config, namespace string, log *slog.Logger) (*api
 	s.nodes = &kept[*corev1.Node]{store: s, client: core, resource: "nodes", strip: func(n *corev1.Node) *corev1.Node {
 		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.Name}}
 	}}
-	s.configs = &kept[*v1alpha1.AgentConfig]{store: s, client: s.client, resource: "agentconfigs", strip: func(c *v1alpha1.AgentConfig) *v1alpha1.AgentConfig {
+	s.configs = &kept[*v1alpha1.AgentConfig]{store: s, client: s.client, resource: configs, strip: func(c *v1alpha1.AgentConfig) *v1alpha1.AgentConfig {
 		return &v1alpha1.AgentConfig{ObjectMeta: metav1.ObjectMeta{Name: c.Name, UID: c.UID, Generation: c.Generation}, Spec: c.Spec, Status: c.Status}
 	}}
 	s.leases = &kept[*coordinationv1.Lease]{store: s, client: leases, namespace: namespace, resource: "leases", hear: s.ear, strip: func(l *coordinationv1.Lease) *coordinationv1.Lease {
@@ -78,15 +78,13 @@ func newAPIServer(config *rest.Config, namespace string, log *slog.Logger) (*api
 	return s, nil
 }
 
-// stripReport leaves of a report what the controller goes by: of what is wrong, what
-// settings may lead to.
+// stripReport leaves of a report what the controller goes by: what it says of other
+// objects, and whether anybody answers for it.
 func stripReport(r *v1alpha1.FairleadNode) *v1alpha1.FairleadNode {
 	out := &v1alpha1.FairleadNode{ObjectMeta: metav1.ObjectMeta{Name: r.Name}}
-	out.Status.ObservedConfigs = r.Status.ObservedConfigs
-	for _, p := range r.Status.Problems {
-		if p.Object == "Node "+r.Name || strings.HasPrefix(p.Object, "AgentConfig ") {
-			out.Status.Problems = append(out.Status.Problems, p)
-		}
+	out.Status.ObjectReports = r.Status.ObjectReports
+	if isSilent(r) {
+		out.Status.Conditions = []metav1.Condition{{Type: ready, Status: metav1.ConditionUnknown}}
 	}
 	return out
 }
@@ -103,7 +101,7 @@ func (s *apiServer) Read() (*Cluster, error) {
 		c.Nodes[name] = true
 	}
 	for _, config := range s.configs.all {
-		c.Configs = append(c.Configs, config)
+		c.Objects = append(c.Objects, ofConfig(config))
 	}
 	for _, report := range s.reports.all {
 		c.Reports = append(c.Reports, report)
@@ -141,21 +139,21 @@ func (s *apiServer) Watch(ctx context.Context, changed func()) error {
 	return nil
 }
 
-// Write makes the condition ours, and as it should be, beside those that others
+// Write makes the conditions ours, and as they should be, beside those that others
 // write. It fails on an object that has been made anew since.
-func (s *apiServer) Write(ctx context.Context, config *v1alpha1.AgentConfig, condition metav1.Condition) error {
+func (s *apiServer) Write(ctx context.Context, o Object, conditions []metav1.Condition) error {
 	body, err := json.Marshal(map[string]any{
-		"apiVersion": v1alpha1.APIVersion, "kind": "AgentConfig",
-		"metadata": map[string]any{"name": config.Name, "uid": config.UID},
-		"status":   map[string]any{"conditions": []metav1.Condition{condition}},
+		"apiVersion": v1alpha1.APIVersion, "kind": o.Kind,
+		"metadata": map[string]any{"name": o.GetName(), "uid": o.GetUID()},
+		"status":   map[string]any{"conditions": conditions},
 	})
 	if err != nil {
 		return err
 	}
-	err = s.client.Patch(types.ApplyPatchType).Resource("agentconfigs").Name(config.Name).SubResource("status").
+	err = s.client.Patch(types.ApplyPatchType).Resource(o.Resource).Name(o.GetName()).SubResource("status").
 		Param("fieldManager", Component).Param("force", "true").Body(body).MaxRetries(0).Timeout(requestTime).Do(ctx).Error()
 	if err != nil {
-		return fmt.Errorf("write status of AgentConfig %s: %w", config.Name, err)
+		return fmt.Errorf("write status of %s: %w", o, err)
 	}
 	return nil
 }

@@ -123,7 +123,7 @@ func TestConditionsOfAnAPIServer(t *testing.T) {
 		t.Helper()
 		for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 			fake.mu.Lock()
-			has := meta.FindStatusCondition(fake.config.Status.Conditions, Accepted)
+			has := meta.FindStatusCondition(fake.config.Status.Conditions, v1alpha1.ConditionAccepted)
 			fake.mu.Unlock()
 			if has != nil && has.Reason == reason {
 				return
@@ -133,12 +133,12 @@ func TestConditionsOfAnAPIServer(t *testing.T) {
 			}
 		}
 	}
-	fake.change(func() { fake.reports = []v1alpha1.FairleadNode{*report("n1", 1)} })
-	await(reasonAccepted)
+	fake.change(func() { fake.reports = []v1alpha1.FairleadNode{*reportOf("n1", 1)} })
+	await("Accepted")
 	fake.change(func() {
-		fake.reports = []v1alpha1.FairleadNode{*report("n1", 1, problem("AgentConfig default", "a", "is wrong"))}
+		fake.reports = []v1alpha1.FairleadNode{*reportOf("n1", 1, problem("AgentConfig default", "a", "is wrong"))}
 	})
-	await(reasonProblems)
+	await("Problems")
 	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)

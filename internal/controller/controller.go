@@ -1,6 +1,6 @@
 // Package controller is what needs one writer in a cluster: it puts together what
-// the agents find wrong with an object that all of them read, and writes it as a
-// condition of that object.
+// agents report of an object that all of them read, and writes it as conditions of
+// that object.
 //
 // What is written is a pure function of what is there, as in the agent: whatever
 // happens, the controller looks at everything and writes what differs.
@@ -18,8 +18,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"fairlead.dev/fairlead/api/v1alpha1"
 )
 
 // A Store is where the cluster's objects are: an API server, or directories.
@@ -27,8 +25,8 @@ type Store interface {
 	// Read returns the cluster as it is known; while something is missing, an error
 	// that says what. The objects must not be changed.
 	Read() (*Cluster, error)
-	// Write gives the AgentConfig the condition.
-	Write(ctx context.Context, config *v1alpha1.AgentConfig, condition metav1.Condition) error
+	// Write gives the object the conditions, which are all that the controller makes.
+	Write(ctx context.Context, o Object, conditions []metav1.Condition) error
 	// Silent counts the nodes whose agents have not been heard of for too long, and
 	// returns those of which that is to be written.
 	Silent() (all int, news []Silence)
@@ -53,8 +51,8 @@ type loop struct {
 	store  Store
 	log    *slog.Logger
 	beat   func(error)        // called with every turn, and every write
-	told   map[string]written // what the store may not show yet
-	unread map[string]unread  // objects whose agents are given a little time
+	told   map[string]written // what the store may not show yet, by object
+	unread map[subject]unread // objects whose agents are given a little time
 	count  *metrics
 	said   string // the last error, so that it is logged once
 	failed int    // turns one after the other
@@ -70,16 +68,16 @@ type unread struct {
 	since      time.Time
 }
 
-// written is a condition that was written, and the object that it was added to.
+// written are conditions that were written, and the object that they were added to.
 type written struct {
-	config    *v1alpha1.AgentConfig
-	condition metav1.Condition
+	object     metav1.Object
+	conditions []metav1.Condition
 }
 
 // run takes turns until ctx is done. It remembers nothing of when it last ran:
 // another may have led since.
 func (l *loop) run(ctx context.Context) error {
-	l.told, l.unread = map[string]written{}, map[string]unread{}
+	l.told, l.unread = map[string]written{}, map[subject]unread{}
 	changed := make(chan struct{}, 1)
 	ended := make(chan error, 1)
 	watching, stop := context.WithCancel(ctx)
@@ -146,24 +144,25 @@ func (l *loop) turn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	verdicts := c.Accept()
+	verdicts := c.Verdicts()
 	l.count.look(verdicts)
 	l.forget(c)
-	configs := slices.SortedFunc(slices.Values(c.Configs), func(a, b *v1alpha1.AgentConfig) int { return strings.Compare(a.Name, b.Name) })
-	for _, config := range configs {
-		condition, news := l.news(config, verdicts[config.Name])
+	for _, o := range slices.SortedFunc(slices.Values(c.Objects), func(a, b Object) int { return strings.Compare(a.String(), b.String()) }) {
+		conditions, news := l.news(o, verdicts[o.String()])
 		if !news || ctx.Err() != nil {
 			continue
 		}
-		unwritten := l.store.Write(ctx, config, condition)
+		unwritten := l.store.Write(ctx, o, conditions)
 		l.beat(unwritten)
 		l.count.wrote(unwritten)
 		if unwritten != nil {
 			err = unwritten // the others are no worse for it
 			continue
 		}
-		l.told[config.Name] = written{config, condition}
-		l.log.Info("condition", "config", config.Name, "accepted", condition.Status, "reason", condition.Reason, "message", condition.Message)
+		l.told[o.String()] = written{o.Object, conditions}
+		for _, c := range conditions {
+			l.log.Info("condition", "object", o.String(), "type", c.Type, "status", c.Status, "reason", c.Reason, "message", c.Message)
+		}
 		sleep(ctx, between)
 	}
 	return errors.Join(err, l.listen(ctx))
@@ -191,48 +190,51 @@ func (l *loop) listen(ctx context.Context) error {
 	return err
 }
 
-// news returns the condition with its time, and reports whether it differs from
-// the one that the object has. That nobody has read an object is news only when
-// it lasts: after each change it is so for a moment.
-func (l *loop) news(config *v1alpha1.AgentConfig, verdict metav1.Condition) (metav1.Condition, bool) {
-	if verdict.Reason == reasonUnread {
-		u, known := l.unread[config.Name]
-		if !known || u.generation != config.Generation {
-			u = unread{config.Generation, time.Now()}
-			l.unread[config.Name] = u
+// news returns the conditions with their times, and reports whether they differ from
+// those that the object has. That nobody has read an object is news only when it lasts:
+// after each change it is so for a moment.
+func (l *loop) news(o Object, verdicts []metav1.Condition) (next []metav1.Condition, news bool) {
+	shown := o.Conditions
+	if t, ok := l.told[o.String()]; ok {
+		shown = t.conditions
+	}
+	for _, v := range verdicts {
+		var one []metav1.Condition
+		if has := meta.FindStatusCondition(shown, v.Type); has != nil {
+			one = []metav1.Condition{*has}
 		}
-		if time.Since(u.since) < patience {
-			return verdict, false
+		if !l.early(o, v) && meta.SetStatusCondition(&one, v) {
+			news = true
 		}
-	} else {
-		delete(l.unread, config.Name)
+		next = append(next, one...)
 	}
-	var conditions []metav1.Condition
-	if has := meta.FindStatusCondition(config.Status.Conditions, Accepted); has != nil {
-		conditions = []metav1.Condition{*has}
+	return next, news
+}
+
+// early reports whether agents still have a moment to read the object.
+func (l *loop) early(o Object, verdict metav1.Condition) bool {
+	s := subject{o.String(), verdict.Type}
+	if verdict.Reason != reasonUnread {
+		delete(l.unread, s)
+		return false
 	}
-	if t, ok := l.told[config.Name]; ok {
-		conditions = []metav1.Condition{t.condition}
+	u, known := l.unread[s]
+	if !known || u.generation != o.GetGeneration() {
+		u = unread{o.GetGeneration(), time.Now()}
+		l.unread[s] = u
 	}
-	news := meta.SetStatusCondition(&conditions, verdict)
-	return conditions[0], news
+	return time.Since(u.since) < patience
 }
 
 // forget lets go what was told of objects that have changed since: they show it
 // now, or somebody else has written.
 func (l *loop) forget(c *Cluster) {
-	there := map[*v1alpha1.AgentConfig]bool{}
-	for _, config := range c.Configs {
-		there[config] = true
+	there := make(map[string]metav1.Object, len(c.Objects))
+	for _, o := range c.Objects {
+		there[o.String()] = o.Object
 	}
-	for name, t := range l.told {
-		if !there[t.config] {
-			delete(l.told, name)
-		}
-	}
-	maps.DeleteFunc(l.unread, func(name string, _ unread) bool {
-		return !slices.ContainsFunc(c.Configs, func(config *v1alpha1.AgentConfig) bool { return config.Name == name })
-	})
+	maps.DeleteFunc(l.told, func(name string, t written) bool { return there[name] != t.object })
+	maps.DeleteFunc(l.unread, func(s subject, _ unread) bool { return there[s.object] == nil })
 }
 
 func sleep(ctx context.Context, d time.Duration) {

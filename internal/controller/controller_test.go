@@ -41,17 +41,17 @@ func (m *memory) Watch(ctx context.Context, changed func()) error {
 	return nil
 }
 
-func (m *memory) Write(_ context.Context, config *v1alpha1.AgentConfig, condition metav1.Condition) error {
+func (m *memory) Write(_ context.Context, o Object, conditions []metav1.Condition) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.writes = append(m.writes, condition)
+	m.writes = append(m.writes, conditions...)
 	if m.fails != nil {
 		return m.fails
 	}
 	time.AfterFunc(m.lag, func() {
-		next := config.DeepCopy()
-		meta.SetStatusCondition(&next.Status.Conditions, condition)
-		m.set(func(c *Cluster) { c.Configs = []*v1alpha1.AgentConfig{next} })
+		next := o.Object.(*v1alpha1.AgentConfig).DeepCopy()
+		meta.SetStatusCondition(&next.Status.Conditions, conditions[0])
+		m.set(func(c *Cluster) { c.Objects = []Object{ofConfig(next)} })
 	})
 	return nil
 }
@@ -78,8 +78,8 @@ func (m *memory) written() []metav1.Condition {
 func running(t *testing.T, test func(*memory)) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &memory{lag: 3 * time.Second, cluster: Cluster{
-			Nodes: map[string]bool{"n1": true}, Configs: []*v1alpha1.AgentConfig{config("default", 1)},
-			Reports: []*v1alpha1.FairleadNode{report("n1", 1)},
+			Nodes: map[string]bool{"n1": true}, Objects: []Object{ofConfig(config("default", 1))},
+			Reports: []*v1alpha1.FairleadNode{reportOf("n1", 1)},
 		}}
 		l := newLoop(slog.New(slog.DiscardHandler), func(error) {})
 		l.store = m
@@ -102,7 +102,7 @@ func TestAConditionIsWrittenOnceAndWhenItChanges(t *testing.T) {
 			t.Fatalf("%v", w)
 		}
 		m.set(func(c *Cluster) {
-			c.Reports = []*v1alpha1.FairleadNode{report("n1", 1, problem("AgentConfig default", "a", "is wrong"))}
+			c.Reports = []*v1alpha1.FairleadNode{reportOf("n1", 1, problem("AgentConfig default", "a", "is wrong"))}
 		})
 		time.Sleep(2 * pause)
 		w := m.written()
@@ -116,8 +116,8 @@ func TestAConditionThatSomebodyElseChangedIsPutRight(t *testing.T) {
 	running(t, func(m *memory) {
 		time.Sleep(time.Minute)
 		forged := config("default", 1)
-		forged.Status.Conditions = []metav1.Condition{{Type: Accepted, Status: metav1.ConditionFalse, Reason: "Forged"}}
-		m.set(func(c *Cluster) { c.Configs = []*v1alpha1.AgentConfig{forged} })
+		forged.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionFalse, Reason: "Forged"}}
+		m.set(func(c *Cluster) { c.Objects = []Object{ofConfig(forged)} })
 		time.Sleep(time.Minute)
 		if w := m.written(); len(w) != 2 || w[1].Status != metav1.ConditionTrue {
 			t.Errorf("%v", w)
@@ -130,14 +130,14 @@ func TestAConditionThatSomebodyElseChangedIsPutRight(t *testing.T) {
 func TestAgentsHaveAMomentToReadWhatChanged(t *testing.T) {
 	running(t, func(m *memory) {
 		time.Sleep(time.Minute)
-		m.set(func(c *Cluster) { c.Configs = []*v1alpha1.AgentConfig{config("default", 2)} })
+		m.set(func(c *Cluster) { c.Objects = []Object{ofConfig(config("default", 2))} })
 		time.Sleep(patience / 2)
-		m.set(func(c *Cluster) { c.Reports = []*v1alpha1.FairleadNode{report("n1", 2)} })
+		m.set(func(c *Cluster) { c.Reports = []*v1alpha1.FairleadNode{reportOf("n1", 2)} })
 		time.Sleep(time.Minute)
 		if w := m.written(); len(w) != 2 || w[1].Status != metav1.ConditionTrue || w[1].ObservedGeneration != 2 {
 			t.Errorf("%v", w)
 		}
-		m.set(func(c *Cluster) { c.Configs = []*v1alpha1.AgentConfig{config("default", 3)} })
+		m.set(func(c *Cluster) { c.Objects = []Object{ofConfig(config("default", 3))} })
 		time.Sleep(2*patience + lookAgain)
 		if w := m.written(); len(w) != 3 || w[2].Status != metav1.ConditionUnknown || w[2].ObservedGeneration != 3 {
 			t.Errorf("%v", w)
@@ -153,7 +153,7 @@ func TestWhatChangesAllTheTimeIsWrittenNowAndThen(t *testing.T) {
 		time.Sleep(time.Minute)
 		for i := range 6000 { // ten minutes
 			wrong := problem("AgentConfig default", "a", time.Duration(i).String())
-			m.set(func(c *Cluster) { c.Reports = []*v1alpha1.FairleadNode{report("n1", 1, wrong)} })
+			m.set(func(c *Cluster) { c.Reports = []*v1alpha1.FairleadNode{reportOf("n1", 1, wrong)} })
 			time.Sleep(100 * time.Millisecond)
 		}
 		if n := len(m.written()); n > 610 || n < 100 {

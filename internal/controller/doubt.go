@@ -19,6 +19,10 @@ import (
 	"fairlead.dev/fairlead/internal/status"
 )
 
+// ready is the type of the condition of a FairleadNode that says whether its agent has
+// applied everything.
+const ready = "Ready"
+
 // The reasons of conditions that nobody answers for any more.
 const (
 	reasonSilentNode  = status.ReasonOurs + "Silent"
@@ -81,11 +85,11 @@ func (s *apiServer) doubtReport(ctx context.Context, silence Silence) error {
 	if err != nil {
 		return unlessGone(err)
 	}
-	ready := metav1.Condition{Type: "Ready", Status: metav1.ConditionUnknown, Reason: reasonSilentAgent, Message: silence.said()}
-	if has := meta.FindStatusCondition(report.Status.Conditions, ready.Type); has == nil || has.Status == ready.Status {
+	doubt := metav1.Condition{Type: ready, Status: metav1.ConditionUnknown, Reason: reasonSilentAgent, Message: silence.said()}
+	if has := meta.FindStatusCondition(report.Status.Conditions, ready); has == nil || has.Status == doubt.Status {
 		return nil
 	}
-	meta.SetStatusCondition(&report.Status.Conditions, ready)
+	meta.SetStatusCondition(&report.Status.Conditions, doubt)
 	return s.inItsName(ctx, s.client, "fairleadnodes", map[string]any{"apiVersion": v1alpha1.APIVersion, "kind": "FairleadNode",
 		"metadata": as(report.ObjectMeta), "status": report.Status}) // all of it: what is left out would go
 }

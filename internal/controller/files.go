@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -71,9 +70,9 @@ func (f *files) Read() (*Cluster, error) {
 		c.Nodes[n.Name] = true
 	}
 	for _, written := range objects.Configs {
-		config := *written
-		config.Status = f.told[config.Name]
-		c.Configs = append(c.Configs, &config)
+		config := ofConfig(written)
+		config.Conditions = f.told[written.Name].Conditions
+		c.Objects = append(c.Objects, config)
 	}
 	c.Reports, err = readReports(f.reports)
 	return c, err
@@ -117,22 +116,22 @@ func (f *files) Watch(ctx context.Context, changed func()) error {
 	return errors.Join(<-ended, <-ended)
 }
 
-// Write writes the file with this condition, and the last ones of the other
-// objects that are there.
-func (f *files) Write(_ context.Context, config *v1alpha1.AgentConfig, condition metav1.Condition) error {
+// Write writes the file with these conditions, and the last ones of the other objects
+// that are there.
+func (f *files) Write(_ context.Context, o Object, conditions []metav1.Condition) error {
 	objects, err := f.objects.Read()
 	if err != nil {
 		return err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	next := map[string]v1alpha1.AgentConfigStatus{config.Name: {Conditions: []metav1.Condition{condition}}}
-	for name, status := range f.told {
-		there := slices.ContainsFunc(objects.Configs, func(c *v1alpha1.AgentConfig) bool { return c.Name == name })
-		if there && name != config.Name {
-			next[name] = status
+	next := make(map[string]v1alpha1.AgentConfigStatus, len(objects.Configs))
+	for _, c := range objects.Configs {
+		if status, told := f.told[c.Name]; told {
+			next[c.Name] = status
 		}
 	}
+	next[o.GetName()] = v1alpha1.AgentConfigStatus{Conditions: conditions}
 	content, err := json.MarshalIndent(next, "", "  ")
 	if err == nil {
 		err = replace.File(filepath.Join(f.reports, StatusFile), append(content, '\n'), 0o644)

@@ -45,8 +45,8 @@ func (s *site) configure(name string) {
 
 func (s *site) report(r *v1alpha1.FairleadNode) {
 	r.Kind = "FairleadNode"
-	for i := range r.Status.ObservedConfigs {
-		r.Status.ObservedConfigs[i].Generation = 0 // files have none
+	for i := range r.Status.ObjectReports {
+		r.Status.ObjectReports[i].ObservedGeneration = 0 // files have none
 	}
 	content, err := json.Marshal(r)
 	if err != nil {
@@ -95,16 +95,16 @@ func TestConditionsOfADirectory(t *testing.T) {
 	s.configure("n9")
 	stop := s.start()
 	s.await("n9", reasonNoNode)
-	s.report(report("n1", 0))
-	s.report(report("n2", 0))
+	s.report(reportOf("n1", 0))
+	s.report(reportOf("n2", 0))
 	write(t, filepath.Join(s.reports, "n1.events.json"), `{"kind": "List", "items": []}`)
 	write(t, filepath.Join(s.reports, "n3.json"), `half a rep`)
-	good := s.await("default", reasonAccepted)
+	good := s.await("default", "Accepted")
 	stop()
 
 	stop = s.start() // another goes on from there
-	s.report(report("n2", 0, problem("AgentConfig default", "a", "is wrong")))
-	bad := s.await("default", reasonProblems)
+	s.report(reportOf("n2", 0, problem("AgentConfig default", "a", "is wrong")))
+	bad := s.await("default", "Problems")
 	if bad.Message != "spec.a: is wrong (write another) on 1 of 2 nodes (n2)" || bad.LastTransitionTime.Before(&good.LastTransitionTime) {
 		t.Errorf("%v", bad)
 	}
@@ -112,7 +112,7 @@ func TestConditionsOfADirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.configure("n2")
-	s.await("n2", reasonAccepted)
+	s.await("n2", "Accepted")
 	stop()
 	if status, err := ReadStatus(s.reports); err != nil || len(status) != 2 {
 		t.Errorf("%v %v", status, err)

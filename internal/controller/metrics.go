@@ -3,7 +3,10 @@ package controller
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"fairlead.dev/fairlead/api/v1alpha1"
 )
 
 // metrics are all that the controller counts. Labels are bounded by the code.
@@ -32,10 +35,12 @@ func newMetrics() *metrics {
 }
 
 // look counts verdicts by status.
-func (m *metrics) look(verdicts map[string]metav1.Condition) {
+func (m *metrics) look(verdicts map[string][]metav1.Condition) {
 	n := map[metav1.ConditionStatus]int{metav1.ConditionTrue: 0, metav1.ConditionFalse: 0, metav1.ConditionUnknown: 0}
-	for _, v := range verdicts {
-		n[v.Status]++
+	for _, conditions := range verdicts {
+		if c := meta.FindStatusCondition(conditions, v1alpha1.ConditionAccepted); c != nil {
+			n[c.Status]++
+		}
 	}
 	for status, count := range n {
 		m.configs.WithLabelValues(string(status)).Set(float64(count))

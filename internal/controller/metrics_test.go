@@ -14,6 +14,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"fairlead.dev/fairlead/api/v1alpha1"
 )
 
 func TestMetricsAreWellNamedAndDocumented(t *testing.T) {
@@ -40,10 +42,14 @@ func TestMetricsAreWellNamedAndDocumented(t *testing.T) {
 	}
 }
 
+func accepted(status metav1.ConditionStatus) []metav1.Condition {
+	return []metav1.Condition{{Type: v1alpha1.ConditionAccepted, Status: status}}
+}
+
 func TestAgentConfigsAreCountedByWhatBecameOfThem(t *testing.T) {
 	m := newMetrics()
-	m.look(map[string]metav1.Condition{"a": {Status: metav1.ConditionTrue}, "b": {Status: metav1.ConditionFalse}, "c": {Status: metav1.ConditionFalse}})
-	m.look(map[string]metav1.Condition{"a": {Status: metav1.ConditionTrue}, "b": {Status: metav1.ConditionFalse}})
+	m.look(map[string][]metav1.Condition{"a": accepted(metav1.ConditionTrue), "b": accepted(metav1.ConditionFalse), "c": accepted(metav1.ConditionFalse)})
+	m.look(map[string][]metav1.Condition{"a": accepted(metav1.ConditionTrue), "b": accepted(metav1.ConditionFalse)})
 	for status, want := range map[string]float64{"True": 1, "False": 1, "Unknown": 0} {
 		if got := testutil.ToFloat64(m.configs.WithLabelValues(status)); got != want {
 			t.Errorf("%s: %v, want %v", status, got, want)

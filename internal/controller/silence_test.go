@@ -178,9 +178,10 @@ func TestWhatASilentAgentSaidIsDoubted(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			a := &oneNode{lease: lease("agent-n1", heard.Add(tt.later), 40), writes: map[string]map[string]any{},
 				node:   &corev1.Node{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"}, ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: "u1", ResourceVersion: "7"}, Status: corev1.NodeStatus{Conditions: tt.conditions}},
-				report: report("n1", 1, problem("AgentConfig default", "a", "is wrong"))}
+				report: reportOf("n1", 1, problem("AgentConfig default", "a", "is wrong"))}
 			a.report.TypeMeta = metav1.TypeMeta{APIVersion: v1alpha1.APIVersion, Kind: "FairleadNode"}
 			a.report.ResourceVersion = "8"
+			a.report.Status.Problems = []v1alpha1.Problem{{Object: "AgentConfig default", Field: "spec.a", Reason: "is wrong"}}
 			a.report.Status.Conditions = []metav1.Condition{{Type: "Ready", Status: "True", Reason: "Applied"}, {Type: "Other", Status: "True", Reason: "Other"}}
 			server := httptest.NewServer(a)
 			defer server.Close()
@@ -214,7 +215,7 @@ func TestWhatASilentAgentSaidIsDoubted(t *testing.T) {
 			if tt.report {
 				ready := meta.FindStatusCondition(told.Status.Conditions, "Ready")
 				if ready == nil || ready.Status != metav1.ConditionUnknown || ready.Reason != "AgentSilent" || len(told.Status.Conditions) != 2 ||
-					len(told.Status.Problems) != 1 || told.ResourceVersion != "8" {
+					len(told.Status.Problems) != 1 || len(told.Status.ObjectReports) != 2 || told.ResourceVersion != "8" {
 					t.Errorf("%s", text)
 				}
 			} else if len(a.writes) > 0 {
