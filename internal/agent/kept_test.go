@@ -179,13 +179,21 @@ func TestADowngradeInBetweenCounts(t *testing.T) {
 	}
 }
 
-// A line that is damaged costs its value, which nobody else gets, and is told.
+// A line that is damaged costs its value, which nobody else gets, and is told. The pod's
+// annotation gives a port back.
 func TestADamagedLineOfAllocations(t *testing.T) {
+	for _, annotated := range []bool{false, true} {
+		t.Run(fmt.Sprintf("annotated %v", annotated), func(t *testing.T) { damagedLine(t, annotated) })
+	}
+}
+
+func damagedLine(t *testing.T, annotated bool) {
+	t.Helper()
 	n := newNode(t, nodes, manyKept)
 	n.chained(t, "a", "b", "c")
 	n.mappings(t, map[string]string{"a": "10.244.2.1", "b": "10.244.2.2", "c": "10.244.2.3"})
 	n.mustTurn(t)
-	before := n.led(t)
+	before, told := n.led(t), n.toldOf(t, "b")
 	path := AllocationsFile(n.config.StateDir)
 	content, err := os.ReadFile(path)
 	must(t, err)
@@ -198,11 +206,16 @@ func TestADamagedLineOfAllocations(t *testing.T) {
 	n.restart(t)
 	n.chained(t, "0") // which comes first
 	n.mappings(t, map[string]string{"0": "10.244.2.4", "a": "10.244.2.1", "b": "10.244.2.2", "c": "10.244.2.3"})
+	if annotated {
+		n.write(t, "b.yaml", fmt.Sprintf("apiVersion: v1\nkind: Pod\nmetadata: {name: b, namespace: default, uid: u-b, labels: {all: of}, annotations: {nodeportlocal.antrea.io: %q}}\n"+
+			"spec: {nodeName: n1}\nstatus: {podIP: 10.244.2.2}\n", told))
+		n.mappings(t, map[string]string{"0": "10.244.2.4", "a": "10.244.2.1", "c": "10.244.2.3"})
+	}
 	for range 2 {
 		n.mustTurn(t)
 		after := n.led(t)
 		for key, value := range before {
-			if key != "10.244.2.2" && !strings.HasPrefix(value, "10.244.2.2 ") && after[key] != value {
+			if key != "10.244.2.2" && (annotated || !strings.HasPrefix(value, "10.244.2.2 ")) && after[key] != value {
 				t.Errorf("%s leads to %s, and led to %s", key, after[key], value)
 			}
 		}

@@ -102,8 +102,8 @@ func (d *Decision) allot(last *world.NodePorts, taken []world.Port) {
 	}
 	d.spaces.free(last.Freed)
 	d.spaces.free(d.keep(last.List))
-	if lost && !d.closed {
-		d.recall()
+	if damaged := ofNobody(last.List); (lost || len(damaged) > 0) && !d.closed {
+		d.recall(damaged)
 	}
 	if !d.closed {
 		d.give()
@@ -149,9 +149,21 @@ func (m *Mapping) compare(p world.NodePort) int {
 	return world.NodePort{Port: m.Port, Pod: m.Pod.Key, UID: m.Pod.Local.UID, PodPort: m.PodPort}.Compare(p)
 }
 
-// recall gives mappings the ports that their pods' annotations name: our own record
-// was lost, and with it which ports rest.
-func (d *Decision) recall() {
+// ofNobody are the ports whose holders nobody knows: their values were damaged.
+func ofNobody(list []world.NodePort) (out []world.Port) {
+	for _, n := range list {
+		if n.Pod.Name != "" {
+			break // they come first
+		}
+		out = append(out, n.Port)
+	}
+	return out
+}
+
+// recall gives mappings the ports that their pods' annotations name: of those that were
+// damaged or, where there are none, of all. Then our own record was lost, and with it
+// which ports rest.
+func (d *Decision) recall(damaged []world.Port) {
 	var pod *world.Pod
 	var said []entry
 	for i := range d.Mappings {
@@ -164,7 +176,7 @@ func (d *Decision) recall() {
 			pod, said = m.Pod, parse(text)
 		}
 		for _, e := range said {
-			if e.podPort == m.PodPort && e.port.IPv6 == m.Port.IPv6 && e.port.Protocol == m.Port.Protocol && d.spaces.take(e.port, i) {
+			if (len(damaged) == 0 || slices.Contains(damaged, e.port)) && e.podPort == m.PodPort && e.port.IPv6 == m.Port.IPv6 && e.port.Protocol == m.Port.Protocol && d.spaces.take(e.port, i) {
 				m.Port = e.port
 				break
 			}
