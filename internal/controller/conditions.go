@@ -161,7 +161,7 @@ func (t tally) count(o Object, said []report) tally {
 			t.well = cmp.Or(t.well, r.Reason)
 			continue
 		}
-		f := finding{r.Status, r.Reason, quote.Text(r.Message, mostOfOne)}
+		f := finding{r.Status, r.Reason, r.Message}
 		w := t.found[f]
 		if w == nil {
 			w = &where{example: r.node}
@@ -219,7 +219,7 @@ const (
 // tell puts a finding into words: what it is, on how many nodes, and where to look.
 func (t tally) tell(f finding) string {
 	w := t.found[f]
-	s := fmt.Sprintf("%s on %d of %s", cmp.Or(f.message, f.reason), w.nodes, nodes(t.of))
+	s := fmt.Sprintf("%s on %d of %s", quote.Text(cmp.Or(f.message, f.reason), mostOfOne), w.nodes, nodes(t.of))
 	switch {
 	case w.nodes == t.of:
 		return s
