@@ -220,10 +220,10 @@ const (
 func (t tally) tell(f finding) string {
 	w := t.found[f]
 	s := fmt.Sprintf("%s on %d of %s", quote.Text(cmp.Or(f.message, f.reason), mostOfOne), w.nodes, nodes(t.of))
-	switch {
-	case w.nodes == t.of:
+	switch w.nodes {
+	case t.of:
 		return s
-	case w.nodes == 1:
+	case 1:
 		return fmt.Sprintf("%s (%s)", s, w.example)
 	}
 	return fmt.Sprintf("%s (%s and %d more)", s, w.example, w.nodes-1)

@@ -36,8 +36,8 @@ func reportOf(node string, generation int64, found ...v1alpha1.ObjectReport) *v1
 }
 
 // silentReport is that of a node whose agent is not heard of any more.
-func silentReport(node string, generation int64, found ...v1alpha1.ObjectReport) *v1alpha1.FairleadNode {
-	r := reportOf(node, generation, found...)
+func silentReport(node string, found ...v1alpha1.ObjectReport) *v1alpha1.FairleadNode {
+	r := reportOf(node, 1, found...)
 	r.Status.Conditions = []metav1.Condition{{Type: "Ready", Status: "Unknown", Reason: reasonSilentAgent}}
 	return r
 }
@@ -49,8 +49,8 @@ func problem(object, field, reason string) v1alpha1.ObjectReport {
 }
 
 // unsure is that a node cannot tell.
-func unsure(object string) v1alpha1.ObjectReport {
-	return v1alpha1.ObjectReport{Object: object, Type: "Accepted", Status: "Unknown", Reason: "NotAsked", Message: "nobody asked"}
+func unsure() v1alpha1.ObjectReport {
+	return v1alpha1.ObjectReport{Object: "AgentConfig default", Type: "Accepted", Status: "Unknown", Reason: "NotAsked", Message: "nobody asked"}
 }
 
 func config(name string, generation int64) *v1alpha1.AgentConfig {
@@ -84,20 +84,20 @@ func TestAnAgentConfigIsAcceptedWhenItsNodesSaySo(t *testing.T) {
 		{"of one node", config("n2", 1), []*v1alpha1.FairleadNode{reportOf("n1", 1, own), reportOf("n2", 1)}, "True Accepted read on 1 of 1 node, without a problem"},
 		{"wrong for one node", config("n2", 1), []*v1alpha1.FairleadNode{reportOf("n1", 1), reportOf("n2", 1, own)},
 			"False Problems spec.overlay.vni: 0 is out of range (write another) on 1 of 1 node"},
-		{"wrong on some, and nobody knows of one", config("default", 1), []*v1alpha1.FairleadNode{silentReport("n1", 1), reportOf("n2", 1, wrong), reportOf("n3", 1, wrong)},
+		{"wrong on some, and nobody knows of one", config("default", 1), []*v1alpha1.FairleadNode{silentReport("n1"), reportOf("n2", 1, wrong), reportOf("n3", 1, wrong)},
 			"False Problems spec.nodeSNATPortRange: 60999-32768 runs backwards (write another) on 2 of 3 nodes (n2 and 1 more); unknown on 1 of 3 nodes, whose agents are silent"},
-		{"was wrong on one that is silent", config("default", 1), []*v1alpha1.FairleadNode{reportOf("n1", 1), silentReport("n2", 1, wrong)},
+		{"was wrong on one that is silent", config("default", 1), []*v1alpha1.FairleadNode{reportOf("n1", 1), silentReport("n2", wrong)},
 			"True Accepted read on 1 of 2 nodes, without a problem; unknown on 1 of 2 nodes, whose agents are silent"},
-		{"all are silent", config("default", 1), []*v1alpha1.FairleadNode{silentReport("n1", 1, wrong), silentReport("n2", 1)},
+		{"all are silent", config("default", 1), []*v1alpha1.FairleadNode{silentReport("n1", wrong), silentReport("n2")},
 			"Unknown NotRead no agent has read its current version; unknown on 2 of 2 nodes, whose agents are silent"},
-		{"its only one is silent", config("n2", 1), []*v1alpha1.FairleadNode{reportOf("n1", 1), silentReport("n2", 1, own)},
+		{"its only one is silent", config("n2", 1), []*v1alpha1.FairleadNode{reportOf("n1", 1), silentReport("n2", own)},
 			"Unknown NotRead no agent has read its current version; unknown on 1 of 1 node, whose agents are silent"},
-		{"one cannot tell", config("default", 1), []*v1alpha1.FairleadNode{reportOf("n1", 1), reportOf("n2", 1, unsure("AgentConfig default"))},
+		{"one cannot tell", config("default", 1), []*v1alpha1.FairleadNode{reportOf("n1", 1), reportOf("n2", 1, unsure())},
 			"True Accepted read on 2 of 2 nodes, without a problem; nobody asked on 1 of 2 nodes (n2)"},
-		{"nobody can tell", config("default", 1), []*v1alpha1.FairleadNode{reportOf("n1", 1, unsure("AgentConfig default"))},
+		{"nobody can tell", config("default", 1), []*v1alpha1.FairleadNode{reportOf("n1", 1, unsure())},
 			"Unknown NotAsked nobody asked on 1 of 1 node"},
 		{"one is wrong and one cannot tell", config("default", 1), []*v1alpha1.FairleadNode{
-			reportOf("n1", 1, unsure("AgentConfig default")), reportOf("n2", 1, wrong), reportOf("n3", 1, unsure("AgentConfig default"))},
+			reportOf("n1", 1, unsure()), reportOf("n2", 1, wrong), reportOf("n3", 1, unsure())},
 			"False Problems spec.nodeSNATPortRange: 60999-32768 runs backwards (write another) on 1 of 3 nodes (n2); nobody asked on 2 of 3 nodes (n1 and 1 more)"},
 		{"of no node", config("n9", 1), []*v1alpha1.FairleadNode{reportOf("n1", 1)},
 			"False NoSuchNode there is no Node n9: name an AgentConfig default, or after a Node"},
