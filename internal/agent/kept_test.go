@@ -88,11 +88,10 @@ func (n *node) earlierReads(t *testing.T) (*world.Allocations, error) {
 	return earlierDecode(content)
 }
 
-// From the file of an earlier release to the journal and back, with 1,000 mappings, 200
-// blocks and connections: nothing moves in the kernel, and nobody notices.
-func TestAnUpgradeMovesNothing(t *testing.T) {
-	n := newNode(t, nodes, manyKept)
-	n.far.Address("eth0", "192.168.100.50/24")
+// populate attaches 201 pods, of which the one that is returned answers on port 9000, and
+// maps four ports of 250.
+func (n *node) populate(t *testing.T) *netnstest.Host {
+	t.Helper()
 	pod := netnstest.New(t)
 	pods := map[string]string{"a": n.attach(t, "a", pod).Addresses[0].String()}
 	echo(t, pod, 9000)
@@ -103,6 +102,15 @@ func TestAnUpgradeMovesNothing(t *testing.T) {
 		n.chained(t, fmt.Sprintf("c%d", i))
 	}
 	n.mappings(t, pods)
+	return pod
+}
+
+// From the file of an earlier release to the journal and back, with 1,000 mappings, 200
+// blocks and connections: nothing moves in the kernel, and nobody notices.
+func TestAnUpgradeMovesNothing(t *testing.T) {
+	n := newNode(t, nodes, manyKept)
+	n.far.Address("eth0", "192.168.100.50/24")
+	pod := n.populate(t)
 	n.mustTurn(t)
 	n.book.Detach("c199@eth0") // the 201st rests
 	n.mustTurn(t)

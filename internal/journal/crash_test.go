@@ -134,7 +134,7 @@ func TestACrashCostsNothingThatWasWritten(t *testing.T) {
 			done = maps.Clone(next)
 		}
 		for n, content := range d.found(j.Path) {
-			checkAfter(t, fmt.Sprintf("after %d calls, %d", calls, n), content, done, next)
+			checkAfter(t, fmt.Sprintf("after %d calls, %d", calls, n), content, [2]map[string]string{done, next})
 		}
 	}
 }
@@ -163,8 +163,9 @@ func listed(now map[string]string) (out []journal.Value) {
 	return out
 }
 
-func checkAfter(t *testing.T, when string, content []byte, done, next map[string]string) {
+func checkAfter(t *testing.T, when string, content []byte, may [2]map[string]string) {
 	t.Helper()
+	done, next := may[0], may[1]
 	if content == nil {
 		if len(done) > 0 {
 			t.Fatalf("%s: the file is not there, and %v was written", when, done)
@@ -201,7 +202,7 @@ func TestAFailureIsMadeGood(t *testing.T) {
 			before = len(now)
 		}
 		for _, content := range d.found(j.Path) {
-			checkAfter(t, fmt.Sprintf("after %d calls", calls), content, now, now)
+			checkAfter(t, fmt.Sprintf("after %d calls", calls), content, [2]map[string]string{now, now})
 		}
 	}
 }

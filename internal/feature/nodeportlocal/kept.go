@@ -55,7 +55,7 @@ func changedPorts(last, now *world.Allocations, tell func(journal.Change)) {
 		if n.Pod.Name != "" {
 			kept.Pod = &n.Pod
 		}
-		tell(journal.Change{Key: n.Port.String(), Had: had[n.Port] || resting[n.Port], Value: kept})
+		tell(journal.Change{Key: n.String(), Had: had[n.Port] || resting[n.Port], Value: kept})
 		delete(had, n.Port)
 		delete(resting, n.Port)
 	}

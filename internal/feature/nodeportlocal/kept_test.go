@@ -19,8 +19,8 @@ var kept = nodeportlocal.Feature.Keeps[0]
 // A disk is what a journal of ports says, in the order of lines.
 type disk []journal.Value
 
-// write writes what leads from one record to another, and returns how much that is.
-func (d *disk) write(t *testing.T, last, now *world.NodePorts) (lines int) {
+// write writes what leads from one record to another.
+func (d *disk) write(t *testing.T, last, now *world.NodePorts) {
 	t.Helper()
 	var before *world.Allocations
 	if last != nil {
@@ -31,7 +31,6 @@ func (d *disk) write(t *testing.T, last, now *world.NodePorts) (lines int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		lines++
 		had := len(*d)
 		if *d = slices.DeleteFunc(*d, func(o journal.Value) bool { return o.Key == v.Key }); (len(*d) < had) != c.Had {
 			t.Errorf("%s had a value: %v, and is told as %v", c.Key, len(*d) < had, c.Had)
@@ -40,7 +39,6 @@ func (d *disk) write(t *testing.T, last, now *world.NodePorts) (lines int) {
 			*d = append(*d, v)
 		}
 	})
-	return lines
 }
 
 func (d disk) read(t *testing.T) *world.NodePorts {
