@@ -116,7 +116,7 @@ func New(c Config) (*Agent, error) {
 	}
 	book.Gone = kernel.Gone
 	if n := book.Forgotten(); n > 0 {
-		c.Log.Info("attachments of an earlier boot forgotten", "attachments", n)
+		c.Log.Info("attachments of an earlier boot deleted", "attachments", n)
 	}
 	a := &Agent{
 		config: c, book: book, troubles: book.Troubles(), kernel: &kernel.Observer{Capabilities: kernel.Probe()},

@@ -67,7 +67,7 @@ func (s *strays) work(table *conntrack.Table) {
 			s.failed(err)
 		}
 		if forgotten > 0 {
-			s.log.Info("connections that began while rules were missing were forgotten, and begin anew", "connections", forgotten)
+			s.log.Info("connections that began while rules were missing were deleted from conntrack, and begin anew", "connections", forgotten)
 		}
 	}
 	s.works = false

@@ -244,7 +244,7 @@ func TestAttachmentsSurviveTheAgentAndNotTheMachine(t *testing.T) {
 	}
 	n.boot = "another-boot"
 	n.restart(t)
-	if list := n.book.Attachments().List; len(list) != 0 || !strings.Contains(n.log.String(), "attachments of an earlier boot forgotten") {
+	if list := n.book.Attachments().List; len(list) != 0 || !strings.Contains(n.log.String(), "attachments of an earlier boot deleted") {
 		t.Errorf("after a boot %d attachments are left", len(list))
 	}
 }

@@ -25,7 +25,7 @@ func (a *Agent) check(_ context.Context, q cni.Request) (any, error) {
 		return nil, refuse(types.ErrUnknownContainer, "nothing is known of container %s, interface %s", q.ContainerID, q.Interface)
 	}
 	if at.Wire != "" {
-		return nil, faulty("the record of this pod's attachment is lost; its wire %s stays as it is", at.Wire)
+		return nil, faulty("the record of this pod's attachment is lost; its veth pair %s stays as it is", at.Wire)
 	}
 	if !netns.Is(at.Netns, at.Inode) {
 		return nil, faulty("the pod's network namespace %s is gone", at.Netns)
@@ -47,11 +47,11 @@ func (a *Agent) checkWire(at *world.Attachment) error {
 		return later("%v", err)
 	}
 	if missing := changes.About(name) + changes.About(datapath.IFBLink(name)); missing != "" {
-		return faulty("the pod's wire is not as it was made; missing:\n%s", missing)
+		return faulty("the pod's veth pair is not as it was made; missing:\n%s", missing)
 	}
 	wire := a.snapshot.Load().wire(name)
 	if wire == nil {
-		return faulty("the pod has no wire: it is not part of the node's pod network")
+		return faulty("the pod has no veth pair: it is not part of the node's pod network")
 	}
 	missing, err := wire.MissingInside()
 	if err != nil {

@@ -94,7 +94,7 @@ func (a *Agent) add(ctx context.Context, q cni.Request) (any, error) {
 		return nil, err
 	}
 	if other := feature.Namesake(a.book.Attachments().List, &attachment, feature.LinkName); other != nil && !attachment.Chained {
-		return nil, later("the wire would have the name of the one of pod %s/%s", other.Namespace, other.Pod)
+		return nil, later("the veth pair would have the name of the one of pod %s/%s", other.Namespace, other.Pod)
 	}
 	if old := a.book.Find(attachment.Key()); old != nil && !asWritten(old, &attachment) || a.book.Buried(attachment.Key()) {
 		// The runtime made the sandbox anew without saying so, or said so to a
@@ -116,7 +116,7 @@ func (a *Agent) add(ctx context.Context, q cni.Request) (any, error) {
 		// The runtime will ask again, with this container or another.
 		a.book.Detach(made.Key())
 		if _, serr := a.Sync(ctx); serr != nil {
-			err = fmt.Errorf("%w; and the attempt is not cleared away: %w", err, serr)
+			err = fmt.Errorf("%w; and the attempt could not be undone: %w", err, serr)
 		}
 		return nil, err
 	}
@@ -170,12 +170,12 @@ func (s *Snapshot) place(q cni.Request) (world.Attachment, []netip.Prefix, error
 	switch {
 	case mode != world.None && q.Before != nil:
 		return out, nil, refuse(types.ErrInvalidNetworkConfig,
-			"another plugin has made this pod's network, and overlay.mode is %s: set it to none, or take fairlead out of network %s", mode, q.Network)
+			"another plugin has made this pod's network (CNI chaining), and overlay.mode is %s: set it to none, or take fairlead out of network %s", mode, q.Network)
 	case mode != world.None:
 		return out, s.World.Node.PodCIDRs, nil
 	case q.Before == nil:
 		return out, nil, refuse(types.ErrInvalidNetworkConfig,
-			"overlay.mode is none: write fairlead behind the plugin that makes the pods' network in network %s", q.Network)
+			"overlay.mode is none: CNI chaining needs fairlead behind the plugin that makes the pods' network, in network %s", q.Network)
 	}
 	out.Chained, out.Addresses = true, q.Before
 	out.HostPorts, out.Bandwidth = nil, world.Bandwidth{} // theirs too

@@ -34,8 +34,8 @@ func (a *Agent) adopt() error {
 		return err
 	}
 	for _, at := range a.book.Adopt(wires, feature.LinkName) {
-		a.config.Log.Error("an attachment without a record: its wire and its addresses stay as they are",
-			"wire", at.Wire, "container", at.ContainerID, "addresses", at.Addresses)
+		a.config.Log.Error("an attachment without a record: its veth pair and its addresses stay as they are",
+			"veth", at.Wire, "container", at.ContainerID, "addresses", at.Addresses)
 	}
 	a.adopted = true
 	return nil

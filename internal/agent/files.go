@@ -39,7 +39,7 @@ func takes(stateDir string) error {
 		err = errors.Join(err, f.Close(), os.Remove(f.Name()))
 	}
 	if err != nil {
-		return fmt.Errorf("%s takes nothing, so what is given out is in memory only: %w", stateDir, err)
+		return fmt.Errorf("%s cannot be written, so what is allocated is in memory only: %w", stateDir, err)
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func newMetrics() *metrics {
 		collected: prometheus.NewCounter(prometheus.CounterOpts{Name: "fairlead_attachments_collected_total",
 			Help: "Pods that were detached without a DEL of the runtime."}),
 		problems: prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_problems", Help: "Configuration errors in objects that this node sees."}),
-		ready:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_ready", Help: "1 while the kernel holds what it should."}),
+		ready:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_ready", Help: "1 while the kernel is as desired."}),
 		applied: prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_last_applied_timestamp_seconds",
 			Help: "When a reconcile last succeeded; 0: none did since the agent started."}),
 		condition: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "fairlead_condition",

@@ -119,7 +119,7 @@ func (a *Agent) ofRuntime() []world.Problem {
 		return nil
 	}
 	return []world.Problem{{Object: "Node " + a.config.Node, Field: "container runtime", Reason: "is not shown the pod network: " + *said,
-		Hint: "pods that begin may get no network, or another: correct the file or take it away, and it is written anew within seconds"}}
+		Hint: "pods that begin may get no network, or another: correct or remove the file, and the agent writes it again within seconds"}}
 }
 
 // withdraw removes our configuration. One of our name in which somebody wrote us

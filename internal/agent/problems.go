@@ -57,7 +57,7 @@ func (l *problemLog) tell(problems []world.Problem) {
 		l.log.Warn("problem", "object", p.Object, "field", p.Field, "reason", p.Reason, "hint", p.Hint)
 	}
 	if before == 0 && l.unsaid > 0 {
-		l.log.Warn("and more problems, of which no more is said in this minute", "more", l.unsaid, "hint", "fairlead get problems lists them all")
+		l.log.Warn("more configuration errors: they are not logged one by one in this minute", "more", l.unsaid, "hint", "fairlead get problems lists them all")
 	}
 }
 

@@ -95,7 +95,7 @@ func nodeReport(name string, s *Snapshot) *v1alpha1.FairleadNode {
 		n.Status.Overlay = inForce(s.World)
 	}
 	n.Status.ObservedRevision, n.Status.AppliedRevision = s.Observed, s.Applied
-	ready := metav1.Condition{Type: "Ready", Status: metav1.ConditionTrue, Reason: "Applied", Message: "the kernel holds what it should"}
+	ready := metav1.Condition{Type: "Ready", Status: metav1.ConditionTrue, Reason: "Applied", Message: "the kernel is as desired"}
 	if !s.Ready {
 		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, "NotApplied", short(s.Reason)
 	}

@@ -89,7 +89,7 @@ func (a *Agent) public() http.Handler {
 	mux.Handle("GET /metrics", a.metrics.handler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		if since, stuck := a.loop.stuck(); stuck {
-			http.Error(w, fmt.Sprintf("no turn has ended for %s: the agent hangs and should be started anew", since.Round(time.Second)), http.StatusServiceUnavailable)
+			http.Error(w, fmt.Sprintf("no reconcile has ended for %s: the agent hangs and should be restarted", since.Round(time.Second)), http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintln(w, "ok")

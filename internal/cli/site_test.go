@@ -124,7 +124,7 @@ func (s *site) configure(spec string) {
 	s.write("objects/config.yaml", "apiVersion: fairlead.dev/v1alpha1\nkind: AgentConfig\nmetadata: {name: default}\nspec: "+spec+"\n")
 }
 
-// start starts the agent and waits until the kernel holds what it should.
+// start starts the agent and waits until the kernel is as desired.
 func (s *site) start() {
 	s.t.Helper()
 	s.launch()

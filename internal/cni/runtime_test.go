@@ -311,7 +311,7 @@ func TestBehindAnotherPlugin(t *testing.T) {
 	}
 	pod := netnstest.New(t)
 	rt := sandbox("pod", pod)
-	if _, err := m.runtime.AddNetworkList(t.Context(), alone, rt); code(err) != types.ErrInvalidNetworkConfig || !strings.Contains(err.Error(), "write fairlead behind the plugin") {
+	if _, err := m.runtime.AddNetworkList(t.Context(), alone, rt); code(err) != types.ErrInvalidNetworkConfig || !strings.Contains(err.Error(), "CNI chaining needs fairlead behind the plugin") {
 		t.Errorf("alone: %v", err)
 	}
 	answer, err := m.runtime.AddNetworkList(t.Context(), chained, rt)

@@ -16,7 +16,7 @@ func newMetrics() *metrics {
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fairlead_status_write_failures_total",
 			Help: "Objects of the API server that the agent could not write, or read before."}, []string{"kind", "reason"}),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{Name: "fairlead_events_dropped_total",
-			Help: "Events that were forgotten before the API server was told."}),
+			Help: "Events that were dropped before they were written to the API server."}),
 	}
 	k := newKinds()
 	for _, k := range []*kind{k.report, k.node, k.pod, k.event} {

@@ -93,7 +93,7 @@ func (l *leaver) work(table *conntrack.Table, routes *netlink.Handle) {
 		}
 		maps.DeleteFunc(l.was, func(a netip.Addr, _ bool) bool { return err == nil && l.in == nil && !w.HasAddress(a) })
 		if forgotten > 0 {
-			l.log.Info("connections of pods were forgotten: outside they had an address that pods do not get there any more", "connections", forgotten)
+			l.log.Info("connections of pods were deleted from conntrack: outside they had an address that pods do not get there any more", "connections", forgotten)
 		}
 	}
 	l.works = false

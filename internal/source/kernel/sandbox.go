@@ -28,7 +28,7 @@ type sandbox struct {
 func look(a *world.Attachment) sandbox {
 	if a.Wire != "" {
 		wired, err := hasWire(a)
-		return sandbox{gone: !wired && err == nil, reason: "nothing but its wire is known"}
+		return sandbox{gone: !wired && err == nil, reason: "nothing but its veth pair is known"}
 	}
 	found := netns.Inode(a.Netns)
 	if found != 0 && found == a.Inode {
@@ -38,10 +38,10 @@ func look(a *world.Attachment) sandbox {
 	if !a.Chained {
 		wired, err := hasWire(a)
 		if err != nil {
-			return sandbox{reason: fmt.Sprintf("its wire cannot be looked at: %v", err)}
+			return sandbox{reason: fmt.Sprintf("its veth pair cannot be read: %v", err)}
 		}
 		if wired {
-			return sandbox{reason: why + ", and its wire lives", blind: hidden}
+			return sandbox{reason: why + ", and its veth pair exists", blind: hidden}
 		}
 	}
 	if hidden {

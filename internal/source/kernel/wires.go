@@ -22,13 +22,13 @@ func Wires() ([]*world.Attachment, error) { return link.Whole(wires) }
 func wires() ([]*world.Attachment, error) {
 	links, err := netlink.LinkList()
 	if err != nil {
-		return nil, fmt.Errorf("list wires: %w", err)
+		return nil, fmt.Errorf("list veth pairs: %w", err)
 	}
 	to := map[int][]netip.Addr{}
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
 		routes, err := netlink.RouteListFiltered(family, &netlink.Route{Protocol: datapath.RouteProtocol}, netlink.RT_FILTER_PROTOCOL)
 		if err != nil {
-			return nil, fmt.Errorf("list routes of wires: %w", err)
+			return nil, fmt.Errorf("list routes of veth pairs: %w", err)
 		}
 		for _, r := range routes {
 			if r.Dst == nil {
@@ -42,7 +42,7 @@ func wires() ([]*world.Attachment, error) {
 	at := map[int]world.MAC{}
 	neighbours, err := netlink.NeighList(0, netlink.FAMILY_ALL)
 	if err != nil {
-		return nil, fmt.Errorf("list neighbours on wires: %w", err)
+		return nil, fmt.Errorf("list neighbours on veth pairs: %w", err)
 	}
 	for _, n := range neighbours {
 		if n.State == netlink.NUD_PERMANENT && len(n.HardwareAddr) == len(world.MAC{}) {

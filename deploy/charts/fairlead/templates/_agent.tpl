@@ -45,8 +45,8 @@ containers:
         hostPort: {{ dig "overlay" "port" 4789 .Values.config }}
         protocol: UDP
       {{- end }}
-    # Started once the loop takes turns; then started anew when it hangs. Ready
-    # while the kernel holds what it should.
+    # Started once the agent reconciles; then restarted when it hangs. Ready
+    # while the kernel is as desired.
     startupProbe:
       httpGet: {host: 127.0.0.1, port: metrics, path: /healthz}
       periodSeconds: 1
