@@ -48,7 +48,7 @@ func (m *mapped) program(n int) error {
 	more.Revision++
 	more.Services = append(slices.Clone(more.Services), mappedService("one", "one", mappedPort-1, 1))
 	m.more, m.keeper = &more, reserve.New()
-	m.line = &line{kernel: &kernel.Observer{Capabilities: kernel.Probe()}, builder: source.NewBuilder(peerName(0)), renderer: feature.NewRenderer(all.Features),
+	m.line = &line{kernel: &kernel.Observer{Capabilities: kernel.Probe()}, builder: source.NewBuilder(peerName(0), feature.Switches(all.Features)...), renderer: feature.NewRenderer(all.Features),
 		check: mappingCameOrWent}
 	m.line.in.Attachments = &world.Attachments{}
 	_, err := m.turn(m.less)

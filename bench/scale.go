@@ -171,7 +171,7 @@ func millisOf(d time.Duration) float64 { return float64(d.Microseconds()) / 1000
 // scale is what the process of one size does, on the node that it is in. It
 // prints its result as JSON.
 func (b *bench) scale(peers int, f families) error {
-	l := &line{kernel: &kernel.Observer{Capabilities: kernel.Probe()}, builder: source.NewBuilder(peerName(0)), renderer: feature.NewRenderer(all.Features), check: aPodCameOrWent}
+	l := &line{kernel: &kernel.Observer{Capabilities: kernel.Probe()}, builder: source.NewBuilder(peerName(0), feature.Switches(all.Features)...), renderer: feature.NewRenderer(all.Features), check: aPodCameOrWent}
 	ctx, stop := context.WithCancel(context.Background())
 	watched := make(chan error, 1)
 	go func() { watched <- l.kernel.Watch(ctx, func() {}) }()

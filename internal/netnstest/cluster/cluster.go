@@ -62,7 +62,7 @@ func NewNode(t netnstest.T, n int) *Node {
 			netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}),
 			netip.MustParseAddr(fmt.Sprintf("2001:db8:1::%d", n)),
 		},
-		builder:  source.NewBuilder(name(n)),
+		builder:  source.NewBuilder(name(n), feature.Switches(all.Features)...),
 		renderer: feature.NewRenderer(all.Features),
 	}
 }
