@@ -84,6 +84,7 @@ func newNode(t *testing.T, manifests ...string) *node {
 	if err := os.Mkdir(filepath.Join(n.dir, "objects"), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { n.events.flush() }) // as when a process ends: later there is no directory
 	n.write(t, "objects.yaml", strings.Join(manifests, "\n---\n"))
 	n.restart(t)
 	return n
@@ -119,6 +120,7 @@ func (n *node) restart(t *testing.T) {
 			t.Fatal(err)
 		}
 		n.helpers.close() // as when a process ends
+		n.events.flush()
 	}
 	log := slog.New(slog.NewTextHandler(n.log, nil))
 	a, err := New(Config{
