@@ -34,16 +34,18 @@ func newHistory(seed uint64, netns []string) *history {
 // step changes one thing.
 func (h *history) step() {
 	o := *h.in.Objects
-	switch h.random.IntN(12) {
+	switch h.random.IntN(14) {
+	case 12:
+		h.in.Underlay = h.underlay()
+		h.in.Metrics = pick(h, netip.AddrPort{}, netip.MustParseAddrPort("127.0.0.1:61001"), netip.MustParseAddrPort("0.0.0.0:8081"))
+	case 13:
+		h.in.TCP = h.tcp()
 	case 8, 9:
 		o.Pods = world.SortedPods(h.pods(o.Pods.Slice())...)
 	case 10:
 		o.Services = h.services(o.Services)
 	case 11:
-		h.in.Observed = nil
-		if taken := h.taken(); taken != nil {
-			h.in.Observed = []world.Part{world.PortsTaken.Part(taken)}
-		}
+		h.in.Observed = h.observed()
 	case 0, 1:
 		o.Nodes = h.nodes(o.Nodes)
 	case 2, 6:
@@ -104,12 +106,18 @@ func (h *history) nodes(now []*corev1.Node) []*corev1.Node {
 	case 1:
 		address = "192.168.100.2"
 	}
+	if h.oneIn(20) {
+		address = "203.0.113.1"
+	}
 	n := node(name, address, cidr, fmt.Sprintf("fd00:%d::/64", i))
 	n.CreationTimestamp = made
 	for _, more := range []string{fmt.Sprintf("fd00:100::%d", i), fmt.Sprintf("10.9.0.%d", i)} {
 		if h.random.IntN(2) == 0 {
 			n.Status.Addresses = append(n.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: more})
 		}
+	}
+	if h.oneIn(4) {
+		n.Status.Addresses = append(n.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeExternalIP, Address: fmt.Sprintf("203.0.113.%d", i)})
 	}
 	return append(out, n)
 }
@@ -139,7 +147,7 @@ func (h *history) configs() []*v1alpha1.AgentConfig {
 		c := &v1alpha1.AgentConfig{ObjectMeta: metav1.ObjectMeta{Name: name}}
 		randomize := h.random.IntN(2) == 0
 		ports := []string{"auto", "kernel", "40000-49999", "50000-40000"}[h.random.IntN(4)]
-		block := []int{0, 64, 512, 9000, 20000, 100_000}[h.random.IntN(4)]
+		block := []int{0, 64, 512, 9000, 20000, 100_000}[h.random.IntN(6)]
 		c.Spec.NodeSNATRandomizePorts, c.Spec.NodeSNATPortRange, c.Spec.NodeSNATPortBlock = &randomize, &ports, &block
 		if h.random.IntN(3) == 0 {
 			c.Spec.NonMasqueradeCIDRs = []string{"203.0.113.0/24", "10.0.0.0/8", "fd00::/8", "here"}[h.random.IntN(4):]
@@ -152,6 +160,10 @@ func (h *history) configs() []*v1alpha1.AgentConfig {
 		accept := h.random.IntN(2) == 0
 		c.Spec.AcceptForwarding = &accept
 		h.tcpConfig(&c.Spec)
+		if h.oneIn(3) {
+			exclusive := h.oneIn(2)
+			c.Spec.CNI = &v1alpha1.CNI{Exclusive: &exclusive}
+		}
 		if h.random.IntN(2) == 0 {
 			c.Spec.Overlay = h.overlay()
 		}
@@ -159,7 +171,7 @@ func (h *history) configs() []*v1alpha1.AgentConfig {
 			c.Spec.NodePortLocal = h.nodePortLocal()
 		}
 		if h.random.IntN(6) == 0 {
-			c.Spec.Features = map[string]bool{[]string{"overlay", "pod", "snat", "nodeportlocal", "dns"}[h.random.IntN(5)]: h.random.IntN(2) == 0}
+			c.Spec.Features = map[string]bool{[]string{"overlay", "pod", "snat", "nodeportlocal", "dns", "guard", "hostport", "tcp", "forward", "uplink"}[h.random.IntN(10)]: h.random.IntN(2) == 0}
 		}
 		out = append(out, c)
 	}
@@ -168,11 +180,12 @@ func (h *history) configs() []*v1alpha1.AgentConfig {
 
 func (h *history) overlay() *v1alpha1.Overlay {
 	o := &v1alpha1.Overlay{}
-	vni, mtu := h.random.IntN(3), []int{0, 1400, 9000}[h.random.IntN(3)]
+	vni, mtu, port := h.random.IntN(3), []int{0, 1400, 9000}[h.random.IntN(3)], 4789+h.random.IntN(2)
 	mode := []string{"vxlan", "direct", "hybrid", "none", "carrier pigeon"}[h.random.IntN(5)]
 	choice := []string{"", "eth1", "eth*", "10.9.0.0/16", "fd00:100::/64", "bond0", "[", "10.9.0.0/99"}[h.random.IntN(8)]
 	for _, set := range []func(){
 		func() { o.VNI = &vni }, func() { o.MTU = &mtu }, func() { o.Mode = &mode }, func() { o.Interface = &choice },
+		func() { o.Port = &port },
 	} {
 		if h.random.IntN(2) == 0 {
 			set()
@@ -192,7 +205,8 @@ func (h *history) attachments() *world.Attachments {
 			Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 244, 1, byte(i + 2)})}, Chained: h.random.IntN(5) == 0,
 		}
 		if h.random.IntN(3) == 0 {
-			a.HostPorts = []world.HostPort{{Port: uint16(8080 + i), Protocol: 6, PodPort: 80}}
+			a.HostPorts = []world.HostPort{{Port: uint16(8080 + i), Protocol: []byte{6, 17}[h.random.IntN(2)], PodPort: uint16(80 + h.random.IntN(2)),
+				Address: []netip.Addr{{}, {}, netip.MustParseAddr("192.168.100.1"), netip.MustParseAddr("10.9.0.1")}[h.random.IntN(4)]}}
 		}
 		if h.random.IntN(3) == 0 {
 			a.Bandwidth = world.Bandwidth{IngressRate: 1e6, IngressBurst: 1e6, EgressRate: 1e7, EgressBurst: 1e6}
@@ -226,35 +240,4 @@ func (h *history) tcpConfig(to *v1alpha1.AgentConfigSpec) {
 	if h.random.IntN(2) == 0 {
 		to.HostTCPTimestamps, to.HostTCPReuse = &node, &reuse
 	}
-}
-
-func (h *history) kernel() *world.Kernel {
-	k := source.PlainKernel(&world.Node{Addresses: []netip.Addr{netip.MustParseAddr("192.168.100.1")}})
-	for i := range h.netns {
-		k.Seen = append(k.Seen, fmt.Sprint(i)+"@eth0")
-	}
-	slices.Sort(k.Seen)
-	k.Interfaces = append(k.Interfaces, world.Interface{Name: "eth1", MTU: 1500, Addresses: []netip.Prefix{
-		netip.MustParsePrefix("10.9.0.1/24"), netip.MustParsePrefix("10.9.1.1/24"), netip.MustParsePrefix("fd00:100::1/64"),
-	}})
-	for i := range k.Interfaces {
-		if h.random.IntN(3) == 0 {
-			k.Interfaces[i].MTU = 9000
-		}
-		k.Interfaces[i].Down = h.random.IntN(5) == 0
-	}
-	if h.random.IntN(3) == 0 {
-		k.Interfaces[1].Fleeting = []netip.Addr{netip.MustParseAddr("10.9.0.1")}
-	}
-	if h.random.IntN(2) == 0 {
-		k.Exits = []world.Exit{{Interface: "eth0", Address: netip.MustParseAddr("192.168.100.1")}}
-	}
-	if h.random.IntN(3) == 0 {
-		k.Resolvers = []netip.Addr{netip.MustParseAddr(fmt.Sprintf("10.244.%d.53", h.random.IntN(8)))}
-	}
-	if h.random.IntN(3) == 0 {
-		k.LocalPorts.High = 50000
-	}
-	k.Capabilities.FullyRandomPorts.OK = h.random.IntN(4) > 0
-	return k
 }

@@ -63,6 +63,9 @@ func TestDifferencesAddUp(t *testing.T) {
 		}
 		h.in.Allocations = r.Allocations
 		changes := datapath.DiffStates(held, r.State)
+		if held.Frees(r.State) { // what was kept is in no state
+			changes = diff(host, r.State)
+		}
 		host.Do(func() error { return datapath.Apply(changes) })
 		held = r.State
 		if left := diff(host, held); !left.Empty() {

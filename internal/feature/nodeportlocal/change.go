@@ -66,17 +66,19 @@ func (r *renderer) render(w *world.World) *feature.Result {
 		next.Allocations = w.Allocations.With(result.Allocations)
 	}
 	r.read, r.result = read, result
-	if next.Allocations != w.Allocations && (r.last != nil || settled(&next)) { // a turn that follows for nothing else has nothing to render
+	if next.Allocations != w.Allocations && (r.last != nil || settled(&next, result)) { // a turn that follows for nothing else has nothing to render
 		r.read = readsOf(&next)
 	}
 	return result
 }
 
-// settled reports whether w, which has what was given out for it, is given just that.
-// Where a bound or the range is reached, who lost a port to others comes behind those
-// who never had one, the next time.
-func settled(w *world.World) bool {
-	return Decide(w).Ports == w.Allocations.NodePorts
+// settled reports whether w, which has what was given out for it, is given just that, and
+// the same is said. Where a bound or the range is reached, who lost a port to others
+// comes behind those who never had one, the next time.
+func settled(w *world.World, result *feature.Result) bool {
+	d := Decide(w)
+	return d.Ports == w.Allocations.NodePorts && slices.Equal(d.events(), result.Events) &&
+		slices.Equal(d.problems(w, len(d.Mappings)), result.Problems)
 }
 
 // all decides about all pods.
