@@ -84,7 +84,11 @@ func newNode(t *testing.T, manifests ...string) *node {
 	if err := os.Mkdir(filepath.Join(n.dir, "objects"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { n.events.flush() }) // as when a process ends: later there is no directory
+	t.Cleanup(func() { // as when a process ends: later there is no directory
+		if n.Agent != nil {
+			n.events.flush()
+		}
+	})
 	n.write(t, "objects.yaml", strings.Join(manifests, "\n---\n"))
 	n.restart(t)
 	return n
