@@ -95,6 +95,9 @@ func TestWhatIsNoDumpIsRefused(t *testing.T) {
 		{changed(`"state":[`, `"state":[null,`), "State: element 0 is null"},
 		{changed(`"Links":[{`, `"Links":[null,{`), "State: Links: element 0 is null"},
 		{`{"version": 1, "world": {}}`, "the world has no Peers"},
+		{`{"version": 1, "state": [{"Tables": [{"Name": "t", "Chains": [{"Name": "c"}, {"Name": "c", "Rules": [{}]}]}]}]}`, "State: one thing is told in two ways: nft flush chain inet t c"},
+		{`{"version": 1, "state": [{"Tables": [{"Name": "t", "Sets": [{"Name": "s"}, {"Name": "s", "Elements": [{"key": "AA=="}]}]}]}]}`, "told in two ways"},
+		{`{"version": 1, "state": [{"Links": [{"Name": "a"}]}, {"Links": [{"Name": "a", "MTU": 1400}]}]}`, "told in two ways"},
 		{changed(`"LocalPods":[`, `"LocalPods":[{"Namespace":"a","Name":"b"},`), "pod a/b of LocalPods is not among Pods"},
 		{`{"version": 1, "` + strings.Repeat("x", 100_000) + `": 1}`, "… (of 1000"},
 	} {
@@ -115,6 +118,7 @@ func FuzzRead(f *testing.F) {
 	f.Add(whole)
 	f.Add(write(f, dump.Dump{State: datapath.State{{}}}))
 	f.Add([]byte(`{"version": 1, "state": [{"Tables": [{"Chains": [{"Rules": [{}, null]}], "Sets": [{"Elements": [{"end": "/w=="}, {}]}]}]}]}`))
+	f.Add([]byte(`{"version": 1, "state": [{"Tables": [{"Chains": [{"Rules": [{}, null]}, {}]}]}]}`))
 	f.Add(bytes.ReplaceAll(whole, []byte("{"), []byte("[")))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		d, err := dump.Read(bytes.NewReader(file))
