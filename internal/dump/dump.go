@@ -89,6 +89,9 @@ func Read(r io.Reader) (Dump, error) {
 	if err == nil {
 		err = hollow(reflect.ValueOf(f))
 	}
+	if err == nil {
+		err = agrees(f.State)
+	}
 	out := Dump{State: f.State}
 	if err == nil && f.World != nil {
 		out.World, err = f.World.world()
@@ -154,6 +157,20 @@ func hollow(v reflect.Value) error {
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+// agrees says what s tells in two ways, such as two chains of one name: that differs from
+// itself, whatever a kernel has.
+func agrees(s datapath.State) error {
+	other := make(datapath.State, len(s)) // parts that are not the same in memory are compared
+	for i, p := range s {
+		copied := *p
+		other[i] = &copied
+	}
+	if lines := datapath.DiffStates(s, other).Lines(); len(lines) > 0 {
+		return fmt.Errorf("State: one thing is told in two ways: %s", lines[0])
 	}
 	return nil
 }
