@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -284,15 +285,15 @@ func changeAddress(name string, a netip.Prefix, change func(netlink.Link, *netli
 	return nil
 }
 
-// mostTries bounds how often a list is asked for that changes all the time.
-const mostTries = 20
+// mostTime bounds how long a list is asked for that changes all the time.
+const mostTime = 5 * time.Second
 
 // Whole returns what list returns once the kernel says that nothing changed while
 // it was listed.
 func Whole[T any](list func() (T, error)) (T, error) {
-	for try := 1; ; try++ {
+	for begun := time.Now(); ; {
 		v, err := list()
-		if try == mostTries || !errors.Is(err, netlink.ErrDumpInterrupted) {
+		if !errors.Is(err, netlink.ErrDumpInterrupted) || time.Since(begun) > mostTime {
 			return v, err
 		}
 	}
