@@ -137,13 +137,13 @@ func TestAnswersAreListsForPrograms(t *testing.T) {
 	n := newNode(t, nodes)
 	n.mustTurn(t)
 	var names []string
-	for _, item := range n.nodes().Items {
+	for _, item := range n.snapshot.Load().nodes().Items {
 		names = append(names, item.Name)
 	}
 	if !slices.Equal(names, []string{"n1", "n2"}) {
 		t.Errorf("nodes %v", names)
 	}
-	text, err := json.Marshal(n.pods())
+	text, err := json.Marshal(pods(n.book.Attachments()))
 	if err != nil || string(text) != `{"apiVersion":"fairlead.dev/v1alpha1","kind":"List","items":[]}` {
 		t.Errorf("an empty list is %s, %v", text, err)
 	}

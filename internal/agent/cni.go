@@ -245,7 +245,7 @@ func (a *Agent) ready(context.Context, cni.Request) (any, error) {
 	if !s.Ready {
 		return nil, refuse(types.ErrLimitedConnectivity, "pods would not get what they should: %s", s.Reason)
 	}
-	for _, p := range a.pools(s) {
+	for _, p := range s.pools(a.book.Attachments()) {
 		if p.Used >= p.Size {
 			return nil, refuse(types.ErrPluginNotAvailable, "all %d addresses of pod CIDR %s are in use", p.Size, p.CIDR)
 		}

@@ -30,7 +30,7 @@ func TestAddIsIdempotentAndDelFreesTheAddress(t *testing.T) {
 			t.Fatalf("del: %d %s", code, body)
 		}
 	}
-	if pools := n.book.Pools(n.snapshot.Load().World.Node.PodCIDRs); pools[0].Used+pools[1].Used != 0 {
+	if pools := cni.Pools(n.book.Attachments(), n.snapshot.Load().World.Node.PodCIDRs); pools[0].Used+pools[1].Used != 0 {
 		t.Errorf("addresses stay taken: %+v", pools)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"fairlead.dev/fairlead/internal/cni"
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/doctor"
 	"fairlead.dev/fairlead/internal/feature"
@@ -36,7 +37,7 @@ func (a *Agent) status(s *Snapshot) Status {
 	return Status{a.config.Node, os.Getpid(), s.Ready, s.Reason, s.Observed, s.Applied, len(s.Problems), a.config.MetricsAddress}
 }
 
-func (a *Agent) problems() List[world.Problem] { return list(a.snapshot.Load().Problems) }
+func (s *Snapshot) problems() List[world.Problem] { return list(s.Problems) }
 
 // Pod is a pod that is wired to this node.
 type Pod struct {
@@ -49,9 +50,9 @@ type Pod struct {
 	ContainerID string       `json:"containerID"`
 }
 
-func (a *Agent) pods() List[Pod] {
+func pods(attachments *world.Attachments) List[Pod] {
 	var out []Pod
-	for _, at := range a.book.Attachments().List {
+	for _, at := range attachments.List {
 		out = append(out, Pod{at.Namespace, at.Pod, at.Addresses, at.Interface,
 			feature.Wire(at), at.Netns, at.ContainerID})
 	}
@@ -66,9 +67,9 @@ type Node struct {
 	PodCIDRs  []netip.Prefix `json:"podCIDRs"`
 }
 
-func (a *Agent) nodes() List[Node] {
-	w := a.snapshot.Load().World
-	if w == nil || w.Node == nil {
+func (s *Snapshot) nodes() List[Node] {
+	w := s.World
+	if !s.known() {
 		return list[Node](nil)
 	}
 	out := []Node{{w.Node.Name, true, w.Node.Addresses, w.Node.PodCIDRs}}
@@ -86,9 +87,9 @@ type Rendered struct {
 	Reports []world.Report `json:"reports"`
 }
 
-func (a *Agent) serveRender(w http.ResponseWriter, _ *http.Request) {
-	r := a.snapshot.Load().Rendered
-	answer(w, Rendered{r.State.NFT(), r.State.IP(), r.Reports})
+func (s *Snapshot) rendered() Rendered {
+	r := s.Rendered
+	return Rendered{r.State.NFT(), r.State.IP(), r.Reports}
 }
 
 // Diff is what the kernel lacks, as commands.
@@ -111,7 +112,7 @@ func (a *Agent) diff() (datapath.Changes, error) {
 	a.turning.Lock()
 	defer a.turning.Unlock()
 	s := a.snapshot.Load()
-	if s.World == nil || s.World.Node == nil {
+	if !s.known() {
 		return datapath.Changes{}, fmt.Errorf("the agent is not ready: %s", s.Reason)
 	}
 	want := s.Rendered.State
@@ -129,28 +130,39 @@ type Findings struct {
 
 func (a *Agent) serveDoctor(w http.ResponseWriter, r *http.Request) {
 	s := a.snapshot.Load()
-	if s.World == nil || s.World.Node == nil {
+	if !s.known() {
 		answer(w, Findings{[]doctor.Finding{{ID: "agent", Status: doctor.Fail, Node: a.config.Node, Message: "the agent is not ready: " + s.Reason,
 			Evidence: map[string]any{}, Hint: "see its log"}}})
 		return
 	}
-	checks := slices.Clone(doctor.Checks)
-	for _, f := range a.config.Features {
+	n := doctor.Node{Subject: s.subject(a.book.Attachments()), Diff: a.diff, Probe: r.URL.Query().Has("probe")}
+	n.Pod.Namespace, n.Pod.Name, _ = strings.Cut(r.URL.Query().Get("pod"), "/")
+	answer(w, Findings{doctor.Run(r.Context(), n, s.checks(a.config.Features, a.helpers))})
+}
+
+// known reports whether s has a node.
+func (s *Snapshot) known() bool { return s.World != nil && s.World.Node != nil }
+
+// checks are all questions to the node.
+func (s *Snapshot) checks(features []feature.Feature, running helpers) []doctor.Check {
+	out := slices.Clone(doctor.Checks)
+	for _, f := range features {
 		if s.World.Config.Enabled(f.Name) {
-			checks = append(checks, f.Checks...)
+			out = append(out, f.Checks...)
 		}
 	}
-	checks = append(checks, a.helpers.checks(s)...)
-	namespace, name, _ := strings.Cut(r.URL.Query().Get("pod"), "/")
-	subject := doctor.Subject{World: s.World, Problems: s.Problems, Diff: a.diff, Pod: world.Key{Namespace: namespace, Name: name},
-		Probe: r.URL.Query().Has("probe"), Pools: a.pools(s)}
-	answer(w, Findings{doctor.Run(r.Context(), subject, checks)})
+	return append(out, running.checks(s)...)
+}
+
+// subject is what s and the pods that are attached tell of the node.
+func (s *Snapshot) subject(attachments *world.Attachments) doctor.Subject {
+	return doctor.Subject{World: s.World, Problems: s.Problems, Pools: s.pools(attachments)}
 }
 
 // pools are the node's pod addresses, where they are ours to give.
-func (a *Agent) pools(s *Snapshot) []doctor.Pool {
-	if s.World == nil || s.World.Node == nil || s.World.Config.Overlay.Mode == world.None {
+func (s *Snapshot) pools(attachments *world.Attachments) []doctor.Pool {
+	if !s.known() || s.World.Config.Overlay.Mode == world.None {
 		return nil
 	}
-	return a.book.Pools(s.World.Node.PodCIDRs)
+	return cni.Pools(attachments, s.World.Node.PodCIDRs)
 }

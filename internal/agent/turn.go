@@ -47,7 +47,7 @@ func (a *Agent) turn() error {
 	a.tell(last, s)
 	a.metrics.turn(s, changes, time.Since(began))
 	a.metrics.hold(s.Rendered.Reports, a.isOwn)
-	a.metrics.addresses.set(a.pools(s))
+	a.metrics.addresses.set(s.pools(a.book.Attachments()))
 	if err == nil && !changes.Empty() {
 		a.config.Log.Info("applied", "changes", changes.Len(), "revision", s.Observed, "took", time.Since(began).Round(time.Microsecond))
 	}

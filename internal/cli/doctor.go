@@ -47,7 +47,7 @@ The exit code is 0 if nothing fails, 1 otherwise.`,
 		if err := printFindings(cmd.OutOrStdout(), *output, found); err != nil {
 			return err
 		}
-		if doctor.Worst(found.Findings) == doctor.Fail {
+		if doctor.Count(found.Findings)[doctor.Fail] > 0 {
 			return exitCode(1)
 		}
 		return nil

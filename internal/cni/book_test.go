@@ -133,7 +133,7 @@ func TestBookGivesEveryoneAddressesOfHisOwn(t *testing.T) {
 	if len(owner) != 200 {
 		t.Errorf("%d addresses given, want 200", len(owner))
 	}
-	if pools := b.Pools(cidrs); pools[0].Used != 100 || pools[0].Size != 253 {
+	if pools := Pools(b.Attachments(), cidrs); pools[0].Used != 100 || pools[0].Size != 253 {
 		t.Errorf("pools %+v", pools)
 	}
 }
@@ -172,7 +172,7 @@ func TestBookWhenThePoolIsEmpty(t *testing.T) {
 			t.Errorf("pod %d: %v, want %q", i, err, want)
 		}
 	}
-	if pools := b.Pools(small); pools[0].Used != 1 {
+	if pools := Pools(b.Attachments(), small); pools[0].Used != 1 {
 		t.Errorf("the pod that got nothing holds an address: %+v", pools)
 	}
 	b.Detach("c0@eth0")
@@ -248,7 +248,7 @@ func TestBookForgetsWhatWasBeforeTheBoot(t *testing.T) {
 	if n := len(after.Attachments().List); n != 0 || after.Forgotten() != 3 {
 		t.Errorf("%d attachments left, %d forgotten", n, after.Forgotten())
 	}
-	if pools := after.Pools(cidrs); pools[0].Used != 0 {
+	if pools := Pools(after.Attachments(), cidrs); pools[0].Used != 0 {
 		t.Errorf("addresses stay taken: %+v", pools)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/doctor"
 	"fairlead.dev/fairlead/internal/replace"
+	"fairlead.dev/fairlead/internal/world"
 )
 
 // given is the address that was given last of each pod CIDR. The next one is
@@ -103,11 +104,14 @@ func (b *Book) taken() map[netip.Addr]bool {
 	return out
 }
 
-// Pools counts the addresses of each CIDR that are taken.
-func (b *Book) Pools(cidrs []netip.Prefix) []doctor.Pool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	taken := b.taken()
+// Pools counts the addresses of each CIDR that attachments have.
+func Pools(at *world.Attachments, cidrs []netip.Prefix) []doctor.Pool {
+	taken := map[netip.Addr]bool{}
+	for _, a := range at.List {
+		for _, addr := range a.Addresses {
+			taken[addr] = true
+		}
+	}
 	var out []doctor.Pool
 	for _, c := range cidrs {
 		p := doctor.Pool{CIDR: c.String(), Size: poolSize(c)}

@@ -13,8 +13,9 @@ var Checks = []Check{kernelState, capabilities, objects, switchedOff}
 
 var kernelState = Check{
 	ID: "kernel-state", Ask: "Does the kernel hold what it should?",
-	Run: func(_ context.Context, s Subject) []Finding {
-		changes, err := s.Diff()
+	Needs: "what its kernel holds",
+	Look: func(_ context.Context, n Node) []Finding {
+		changes, err := n.Diff()
 		if err != nil {
 			return []Finding{{Status: Fail, Message: fmt.Sprintf("cannot read the kernel: %v", err),
 				Hint: "the agent needs CAP_NET_ADMIN in the node's network namespace"}}
@@ -30,7 +31,7 @@ var kernelState = Check{
 
 var capabilities = Check{
 	ID: "kernel-capabilities", Ask: "Does the kernel support what is configured?",
-	Run: func(_ context.Context, s Subject) []Finding {
+	Read: func(s Subject) []Finding {
 		c := s.World.Kernel.Capabilities
 		return []Finding{fullyRandom(s), programs("entrance", c.TCX), programs("exit", c.TCXEgress)}
 	},
@@ -60,7 +61,7 @@ func programs(side string, c world.Capability) Finding {
 
 var objects = Check{
 	ID: "objects", Ask: "Are there configuration errors in the objects?",
-	Run: func(_ context.Context, s Subject) []Finding {
+	Read: func(s Subject) []Finding {
 		var out []Finding
 		for _, p := range s.Problems {
 			message := p.Reason
@@ -79,7 +80,7 @@ var objects = Check{
 
 var switchedOff = Check{
 	ID: "features", Ask: "Is everything switched on?",
-	Run: func(_ context.Context, s Subject) []Finding {
+	Read: func(s Subject) []Finding {
 		off := s.World.Config.DisabledFeatures
 		if len(off) == 0 {
 			message := "all features are switched on"

@@ -40,7 +40,8 @@ type Feature struct {
 	// Refuses says why an attachment cannot be made with what it asks for, and the way
 	// out; "": it can. nil: nothing is refused.
 	Refuses func(*world.World, *world.Attachment) (reason, hint string)
-	// Start makes what runs beside the agent's loop; nil where nothing does.
+	// Start makes what runs beside the agent's loop; nil where nothing does. It looks at
+	// nothing and changes nothing: that begins with what the helper is asked.
 	Start func(Host) Helper
 }
 

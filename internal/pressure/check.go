@@ -11,10 +11,12 @@ import (
 func (w *Watch) Checks() []doctor.Check {
 	return []doctor.Check{{
 		ID: "snat-pressure", Ask: "Are there enough source ports, and is there room in the connection table?",
-		Run: func(ctx context.Context, _ doctor.Subject) []doctor.Finding { return diagnose(w.Look(ctx)) },
+		Needs: "its connection table",
+		Look:  func(ctx context.Context, _ doctor.Node) []doctor.Finding { return diagnose(w.Look(ctx)) },
 	}, {
 		ID: "snat-reuse", Ask: "Do new connections wait, since their source ports are reused too soon?",
-		Run: func(context.Context, doctor.Subject) []doctor.Finding {
+		Needs: "the connections that begin there",
+		Look: func(context.Context, doctor.Node) []doctor.Finding {
 			return w.Status().Waits.diagnose(*w.config.Load(), kernelOffsets)
 		},
 	}}

@@ -1,14 +1,12 @@
 package forward
 
 import (
-	"context"
-
 	"fairlead.dev/fairlead/internal/doctor"
 )
 
 var forwarding = doctor.Check{
 	ID: "forwarding", Ask: "Do the node's packet filters let pods' packets pass?",
-	Run: func(_ context.Context, s doctor.Subject) []doctor.Finding {
+	Read: func(s doctor.Subject) []doctor.Finding {
 		var out []doctor.Finding
 		for _, d := range droppers(s.World) {
 			f := doctor.Finding{Status: doctor.Warn, Object: d.name(), Message: d.does(), Hint: d.cure(s.World),

@@ -42,7 +42,7 @@ func TestFindingsAndEvents(t *testing.T) {
 		{world.Hybrid, drops[2:], []doctor.Status{doctor.Fail}, 1},
 	} {
 		w := droppedBy(c.mode, c.drops...)
-		findings := doctor.Run(t.Context(), doctor.Subject{World: w}, forward.Feature.Checks)
+		findings := doctor.Run(t.Context(), doctor.Node{Subject: doctor.Subject{World: w}}, forward.Feature.Checks)
 		var got []doctor.Status
 		for _, f := range findings {
 			got = append(got, f.Status)

@@ -18,10 +18,14 @@ const mostNamed = 20
 
 var refusedPackets = doctor.Check{
 	ID: "guard", Ask: "Do pods send packets from addresses that are not theirs?",
-	Run: func(_ context.Context, s doctor.Subject) []doctor.Finding {
+	Read: func(s doctor.Subject) []doctor.Finding {
 		if !s.World.Config.Enabled("guard") {
 			return []doctor.Finding{{Status: doctor.OK, Message: "pods' links are not guarded here"}}
 		}
+		return nil
+	},
+	Needs: "the counters of dropped packets",
+	Look: func(_ context.Context, s doctor.Node) []doctor.Finding {
 		counts, err := refusals(s.World)
 		if err != nil {
 			return []doctor.Finding{{Status: doctor.Fail, Message: fmt.Sprintf("cannot read the counters of dropped packets: %v", err)}}

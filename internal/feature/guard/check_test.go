@@ -17,7 +17,7 @@ func TestForgersAreNamed(t *testing.T) {
 		w := s.n1.Apply(v1alpha1.AgentConfigSpec{}, s.n2)
 		ask := func() (found []doctor.Finding) {
 			s.n1.Do(func() error {
-				found = doctor.Run(context.Background(), doctor.Subject{World: w}, guard.Feature.Checks)
+				found = doctor.Run(context.Background(), doctor.Node{Subject: doctor.Subject{World: w}}, guard.Feature.Checks)
 				return nil
 			})
 			return found

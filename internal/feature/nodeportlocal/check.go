@@ -28,20 +28,24 @@ const (
 func (p *holder) check(s feature.Seen) doctor.Check {
 	return doctor.Check{
 		ID: "nodeportlocal", Ask: "Are ports of the node DNATed to pods, and reserved?",
-		Run: func(ctx context.Context, subject doctor.Subject) []doctor.Finding {
-			d := cmp.Or(decided(s), &Decision{Ports: &world.NodePorts{}})
-			if len(d.Mappings) == 0 && subject.Pod == (world.Key{}) {
+		Read: func(subject doctor.Subject) []doctor.Finding {
+			if len(mapped(s).Mappings) == 0 && subject.Pod == (world.Key{}) {
 				return []doctor.Finding{{Status: doctor.OK, Message: "no Service selects pods of this node for NodePortLocal"}}
 			}
+			return nil
+		},
+		Needs: "the agent's sockets, and connections to the ports",
+		Look: func(ctx context.Context, n doctor.Node) []doctor.Finding {
+			d := mapped(s)
 			var out []doctor.Finding
 			out = append(out, p.checkHeld(d)...)
 			out = append(out, p.checkTold(s)...)
-			some := chosen(d, subject)
-			if len(some) == 0 && subject.Pod != (world.Key{}) {
-				return append(out, doctor.Finding{Status: doctor.Warn, Object: "Pod " + subject.Pod.Namespace + "/" + subject.Pod.Name,
+			some := chosen(d, n.Subject)
+			if len(some) == 0 && n.Pod != (world.Key{}) {
+				return append(out, doctor.Finding{Status: doctor.Warn, Object: "Pod " + n.Pod.Namespace + "/" + n.Pod.Name,
 					Message: "no TCP port of this node leads to it", Hint: "fairlead get nodeportlocal lists the pods of this node that have one"})
 			}
-			tried, failed := tryMappings(ctx, subject.World, some)
+			tried, failed := tryMappings(ctx, n.World, some)
 			out = append(out, failed...)
 			if len(out) == 0 {
 				out = append(out, doctor.Finding{Status: doctor.OK, Evidence: map[string]any{"tried": tried},
@@ -50,6 +54,11 @@ func (p *holder) check(s feature.Seen) doctor.Check {
 			return out
 		},
 	}
+}
+
+// mapped is what was decided; nothing where the feature is switched off.
+func mapped(s feature.Seen) *Decision {
+	return cmp.Or(decided(s), &Decision{Ports: &world.NodePorts{}})
 }
 
 // checkHeld compares the sockets with the ports that lead to pods.

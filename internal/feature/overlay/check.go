@@ -31,7 +31,8 @@ const (
 
 var fullSizePackets = doctor.Check{
 	ID: "overlay-mtu", Ask: "Does a full-size packet reach every peer?",
-	Run: func(ctx context.Context, s doctor.Subject) []doctor.Finding {
+	Needs: "it sends packets to peers",
+	Look: func(ctx context.Context, s doctor.Node) []doctor.Finding {
 		all := Paths(s.World)
 		rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 		errs := askInTurn(ctx, all, fullSize(s.World))
@@ -77,11 +78,15 @@ func askInTurn(ctx context.Context, all []reach.Path, ask func(context.Context, 
 
 var reversePath = doctor.Check{
 	ID: "overlay-reverse-path", Ask: "Does the reverse-path filter accept packets that are answered by another interface?",
-	Run: func(_ context.Context, s doctor.Subject) []doctor.Finding {
-		e, ok := usable(s.World.Ends(), netip.IPv4Unspecified())
-		if !ok || !hasFamily(s.World.Node.PodCIDRs, netip.IPv4Unspecified()) {
+	Read: func(s doctor.Subject) []doctor.Finding {
+		if _, ok := usable(s.World.Ends(), netip.IPv4Unspecified()); !ok || !hasFamily(s.World.Node.PodCIDRs, netip.IPv4Unspecified()) {
 			return []doctor.Finding{{Status: doctor.OK, Message: "there are no IPv4 pods behind an IPv4 address of the node"}}
 		}
+		return nil
+	},
+	Needs: "its rp_filter",
+	Look: func(_ context.Context, s doctor.Node) []doctor.Finding {
+		e, _ := usable(s.World.Ends(), netip.IPv4Unspecified())
 		own, err := sysctl.Read(datapath.ReversePathFilter(e.Interface.Name))
 		all, more := sysctl.Read(datapath.ReversePathFilter("all"))
 		if err := errors.Join(err, more); err != nil {

@@ -59,7 +59,7 @@ func TestAStrictReversePathFilterIsWarnedOf(t *testing.T) {
 			Kernel: &world.Kernel{Interfaces: []world.Interface{{Name: "eth0", MTU: 1500, Addresses: []netip.Prefix{netip.PrefixFrom(address, 24)}}}},
 		}
 		h.Do(func() error {
-			found := reversePath.Run(t.Context(), doctor.Subject{World: w})
+			found := reversePath.Look(t.Context(), doctor.Node{Subject: doctor.Subject{World: w}})
 			if len(found) != 1 || found[0].Status != tt.want || tt.want == doctor.Warn && !strings.Contains(found[0].Hint, "eth0") {
 				t.Errorf("%+v: %+v", tt, found)
 			}

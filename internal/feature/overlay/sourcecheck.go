@@ -18,7 +18,8 @@ import (
 // whoever means to change the mode can ask beforehand.
 var sourceCheck = doctor.Check{
 	ID: "overlay-source-check", Ask: "Does the network between the nodes let pods' addresses pass?",
-	Run: func(ctx context.Context, s doctor.Subject) []doctor.Finding {
+	Needs: "it sends packets with pods' addresses to peers",
+	Look: func(ctx context.Context, s doctor.Node) []doctor.Finding {
 		all := crossings(s.World, s.Probe)
 		rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 		paths := make([]reach.Path, len(all))

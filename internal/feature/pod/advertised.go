@@ -55,27 +55,42 @@ func forwards6(w *world.World) bool { return slices.ContainsFunc(families(w), ne
 
 var routerAdvertisements = doctor.Check{
 	ID: "router-advertisements", Ask: "Do interfaces that need router advertisements still accept them?",
-	Run: func(_ context.Context, s doctor.Subject) []doctor.Finding {
-		var out []doctor.Finding
+	Read: func(s doctor.Subject) []doctor.Finding {
 		for _, i := range s.World.Kernel.Interfaces {
-			if f, ok := advertised(s.World, i); ok {
-				f.Object = "interface " + i.Name
-				out = append(out, f)
+			if s.World.Kernel.AcceptRA[i.Name] == unlessRouter && takesRA(s.World, i) {
+				return nil // it is about to be set, or has been since
 			}
 		}
-		if len(out) == 0 {
-			out = append(out, doctor.Finding{Status: doctor.OK, Message: "the kernel accepts none on any interface, and none needs them"})
-		}
-		return out
+		return advertised(s.World, func(i world.Interface) string { return s.World.Kernel.AcceptRA[i.Name] })
+	},
+	Needs: "accept_ra of interfaces that had 1 before the agent sets 2",
+	Look: func(_ context.Context, n doctor.Node) []doctor.Finding {
+		return advertised(n.World, func(i world.Interface) string {
+			now := n.World.Kernel.AcceptRA[i.Name]
+			if v, err := sysctl.Read(datapath.AcceptRA(i.Name)); err == nil && now == unlessRouter {
+				now = v // it was set meanwhile
+			}
+			return now
+		})
 	},
 }
 
-func advertised(w *world.World, i world.Interface) (doctor.Finding, bool) {
-	key := datapath.AcceptRA(i.Name)
-	now := w.Kernel.AcceptRA[i.Name]
-	if v, err := sysctl.Read(key); err == nil && now == unlessRouter {
-		now = v // it was set meanwhile
+// advertised says how it is with each interface, of which acceptRA has the setting.
+func advertised(w *world.World, acceptRA func(world.Interface) string) (out []doctor.Finding) {
+	for _, i := range w.Kernel.Interfaces {
+		if f, ok := advertisedTo(w, i, acceptRA(i)); ok {
+			f.Object = "interface " + i.Name
+			out = append(out, f)
+		}
 	}
+	if len(out) == 0 {
+		out = append(out, doctor.Finding{Status: doctor.OK, Message: "the kernel accepts none on any interface, and none needs them"})
+	}
+	return out
+}
+
+func advertisedTo(w *world.World, i world.Interface, now string) (doctor.Finding, bool) {
+	key := datapath.AcceptRA(i.Name)
 	switch {
 	case !forwards6(w):
 		return doctor.Finding{}, false

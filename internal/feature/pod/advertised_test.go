@@ -64,7 +64,7 @@ func TestWhoTakesAdvertisements(t *testing.T) {
 				h.Sysctl("net/ipv6/conf/eth0/accept_ra", tt.now)
 			}
 			h.Do(func() error {
-				f := routerAdvertisements.Run(t.Context(), doctor.Subject{World: w})[0]
+				f := doctor.Run(t.Context(), doctor.Node{Subject: doctor.Subject{World: w}}, []doctor.Check{routerAdvertisements})[0]
 				said := strings.ToUpper(string(f.Status)) + " " + f.Message
 				if tt.says == "" && f.Object != "" || !strings.HasPrefix(said, tt.says) {
 					t.Errorf("said is %+v", f)

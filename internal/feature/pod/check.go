@@ -1,7 +1,6 @@
 package pod
 
 import (
-	"context"
 	"fmt"
 
 	"fairlead.dev/fairlead/internal/doctor"
@@ -12,7 +11,7 @@ const poolTight = 90
 
 var addressPools = doctor.Check{
 	ID: "address-pools", Ask: "Are there addresses left for pods?",
-	Run: func(_ context.Context, s doctor.Subject) []doctor.Finding {
+	Read: func(s doctor.Subject) []doctor.Finding {
 		if len(s.Pools) == 0 {
 			return []doctor.Finding{{Status: doctor.Fail, Object: "Node " + s.World.Node.Name, Message: "the node has no pod CIDR",
 				Hint: "let the controller manager allocate them, or write spec.podCIDRs"}}

@@ -119,10 +119,10 @@ func TestTheWayOut(t *testing.T) {
 // said not to be asked for.
 func TestBlocksThatDoNotFitAreNotCalledNone(t *testing.T) {
 	s := doctor.Subject{World: aWorld(40000, 1)}
-	if found := portBlocks.Run(t.Context(), s); len(found) != 0 {
+	if found := portBlocks.Read(s); len(found) != 0 {
 		t.Errorf("%s finds %+v", portBlocks.ID, found)
 	}
-	if found := portRanges.Run(t.Context(), s); len(found) != 1 || found[0].Status != doctor.Warn {
+	if found := portRanges.Read(s); len(found) != 1 || found[0].Status != doctor.Warn {
 		t.Errorf("%s finds %+v", portRanges.ID, found)
 	}
 }

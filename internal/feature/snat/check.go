@@ -11,7 +11,7 @@ import (
 
 var portRanges = doctor.Check{
 	ID: "snat-ports", Ask: "Do source ports come from a range that replies can reach?",
-	Run: func(_ context.Context, s doctor.Subject) []doctor.Finding {
+	Read: func(s doctor.Subject) []doctor.Finding {
 		p := InForce(s.World)
 		evidence := map[string]any{
 			"choice": p.Choice.String(), "range": p.String(), "randomized": p.Randomized,
@@ -43,7 +43,7 @@ var portRanges = doctor.Check{
 
 var portBlocks = doctor.Check{
 	ID: "snat-port-blocks", Ask: "Does every pod have source ports to itself?",
-	Run: func(_ context.Context, s doctor.Subject) []doctor.Finding {
+	Read: func(s doctor.Subject) []doctor.Finding {
 		p, a := InForce(s.World), Allot(s.World)
 		if p.tooWide > 0 {
 			return nil // snat-ports tells
@@ -80,16 +80,19 @@ var portBlocks = doctor.Check{
 
 var leaking = doctor.Check{
 	ID: "snat-leaks", Ask: "Do packets try to leave the cluster with a pod's address?",
-	Run: func(_ context.Context, s doctor.Subject) []doctor.Finding {
-		watched := exits(s.World)
+	Read: func(s doctor.Subject) []doctor.Finding {
 		switch {
 		case !s.World.Config.Enabled("snat"):
 			return []doctor.Finding{{Status: doctor.OK, Message: "pods keep their addresses here: the feature snat is off"}}
-		case len(watched) == 0:
+		case len(exits(s.World)) == 0:
 			return []doctor.Finding{{Status: doctor.OK, Message: "rules drop what is untracked; nft list chain inet fairlead-snat untranslated counts it"}}
 		}
+		return nil
+	},
+	Needs: "the counters of programs at its interfaces",
+	Look: func(_ context.Context, n doctor.Node) []doctor.Finding {
 		var out []doctor.Finding
-		for _, name := range watched {
+		for _, name := range exits(n.World) {
 			counts, err := gate.Refused(name, true)
 			if err != nil {
 				out = append(out, doctor.Finding{Status: doctor.Warn, Object: "interface " + name, Message: fmt.Sprintf("its egress is not watched: %v", err),

@@ -68,7 +68,7 @@ func TestNothingLeavesWithAPodsAddress(t *testing.T) {
 			return
 		}
 		n.Do(func() error {
-			for _, f := range doctor.Run(context.Background(), doctor.Subject{World: w}, snat.Feature.Checks) {
+			for _, f := range doctor.Run(context.Background(), doctor.Node{Subject: doctor.Subject{World: w}}, snat.Feature.Checks) {
 				if f.Object == "interface eth0" && f.Evidence["packets"].(uint64) > 0 {
 					return nil
 				}

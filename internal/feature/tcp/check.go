@@ -1,7 +1,6 @@
 package tcp
 
 import (
-	"context"
 	"fmt"
 	"strings"
 
@@ -14,7 +13,7 @@ const named = 3
 
 var podTCP = doctor.Check{
 	ID: "pod-tcp", Ask: "Does TCP in pods behave as AgentConfigs say?",
-	Run: func(_ context.Context, s doctor.Subject) []doctor.Finding {
+	Read: func(s doctor.Subject) []doctor.Finding {
 		w := s.World
 		own, lacks := []string{}, []string{}
 		for _, a := range w.Attachments.List {
