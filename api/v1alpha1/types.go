@@ -91,7 +91,7 @@ type AgentConfigSpec struct {
 	// ports are kept where they are free.
 	// +optional
 	NodeSNATRandomizePorts *bool `json:"nodeSNATRandomizePorts,omitempty"`
-	// NodeSNATPortRange is the range of these ports: "auto" (default; the node's
+	// NodeSNATPortRange is the range of pods' source ports: "auto" (default; the node's
 	// ip_local_port_range without NodePort, NodePortLocal and
 	// ip_local_reserved_ports), LOW-HIGH, or "kernel" (1024-65535).
 	// +optional
@@ -119,7 +119,7 @@ type AgentConfigSpec struct {
 	// NodePortLocal allocates ports of the node to pods that Services select.
 	// +optional
 	NodePortLocal *NodePortLocal `json:"nodePortLocal,omitempty"`
-	// NodeSNATPortBlock is the number of ports of that range that each pod has to
+	// NodeSNATPortBlock is the number of ports of nodeSNATPortRange that each pod has to
 	// itself, 1 to 32768; 0 (default): all pods share the range.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
@@ -150,7 +150,7 @@ type AgentConfigSpec struct {
 	// Default false: as the kernel and each pod have it.
 	// +optional
 	PodTCPReuse *bool `json:"podTCPReuse,omitempty"`
-	// HostTCPTimestamps is the same for connections of the node itself: "monotonic",
+	// HostTCPTimestamps is PodTCPTimestamps for connections of the node: "monotonic",
 	// "random" or "keep" (default).
 	// +optional
 	// +kubebuilder:validation:Enum=monotonic;random;keep
@@ -191,7 +191,7 @@ type CNI struct {
 //
 // +kubebuilder:validation:MaxLength=11
 // +kubebuilder:validation:XValidation:rule="!self.matches('^[0-9]{1,5}-[0-9]{1,5}$') || self.split('-').all(p, int(p) >= 1 && int(p) <= 65535)",message="invalid port range: ports are 1 to 65535"
-// +kubebuilder:validation:XValidation:rule="!self.matches('^[0-9]{1,5}-[0-9]{1,5}$') || int(self.split('-')[0]) <= int(self.split('-')[1])",message="runs backwards: write the lower port first"
+// +kubebuilder:validation:XValidation:rule="!self.matches('^[0-9]{1,5}-[0-9]{1,5}$') || int(self.split('-')[0]) <= int(self.split('-')[1])",message="invalid port range: write the lower port first"
 type PortRange = string
 
 // Overlay says how packets travel between nodes.

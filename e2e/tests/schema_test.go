@@ -21,7 +21,7 @@ var malformed = []struct{ spec, want string }{
 	{`overlay: {tunnel: x}`, `unknown field "spec.overlay.tunnel"`},
 	{`nodeSNATRandomisePorts: true`, `unknown field "spec.nodeSNATRandomisePorts"`},
 	{`nodeSNATRandomizePorts: "yes"`, `spec.nodeSNATRandomizePorts: Invalid value: "string"`},
-	{`nodeSNATPortRange: 60999-32768`, `spec.nodeSNATPortRange: Invalid value: "60999-32768": runs backwards: write the lower port first`},
+	{`nodeSNATPortRange: 60999-32768`, `spec.nodeSNATPortRange: Invalid value: "60999-32768": invalid port range: write the lower port first`},
 	{`nodeSNATPortRange: 32768`, `spec.nodeSNATPortRange: Invalid value: "integer"`},
 	{`nodeSNATPortRange: Auto`, `spec.nodeSNATPortRange: Invalid value: "Auto": invalid port range: write LOW-HIGH, such as 32768-60999, or auto, or kernel`},
 	{`nodeSNATPortRange: 32768-99999`, `spec.nodeSNATPortRange: Invalid value: "32768-99999": invalid port range: ports are 1 to 65535`},

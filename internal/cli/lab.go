@@ -114,7 +114,7 @@ func upWithProgress(ctx context.Context, l lab.Lab, config []byte, to io.Writer)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(to, "lab %s is up after %.1f s; next: %s\n", l.Name, time.Since(began).Seconds(), l.Command("demo"))
+	fmt.Fprintf(to, "the lab %q is up after %.1f s; next: %s\n", l.Name, time.Since(began).Seconds(), l.Command("demo"))
 	return nil
 }
 

@@ -25,7 +25,7 @@ func labChange(open opener, verb string) *cobra.Command {
 	var noWait bool
 	var timeout time.Duration
 	c := &cobra.Command{
-		Use:     verb + " -f FILE|DIR",
+		Use:     verb + " -f FILE|DIR|-",
 		Short:   map[string]string{"apply": "Store objects and wait until they are applied", "delete": "Delete objects and wait until they are gone"}[verb],
 		Example: "  fairlead lab " + verb + " -f pods.yaml",
 		RunE: func(c *cobra.Command, _ []string) error {

@@ -280,7 +280,7 @@ func TestMistakesExitWith2(t *testing.T) {
 		"apply", "-f", "-"); r.code != 1 || !strings.Contains(r.stderr, "spec.nodeSNATPortRange") {
 		t.Errorf("apply of a backward range: exit code %d, %s", r.code, r.stderr)
 	}
-	const told = "spec.nodeSNATPortRange: 9-1 runs backwards (write the lower port first: 1-9, or auto, or kernel) on 1 of 1 node"
+	const told = "spec.nodeSNATPortRange: invalid port range 9-1 (write the lower port first: 1-9, or auto, or kernel) on 1 of 1 node"
 	for deadline := time.Now().Add(time.Minute); !strings.Contains(l.must("get", "agentconfig", "default", "-o", "json"), told); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the object does not say %s: %s", told, l.must("get", "agentconfig", "default", "-o", "json"))

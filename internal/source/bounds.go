@@ -113,7 +113,7 @@ func (b bouncer) outside(p netip.Prefix) (reason, hint string) {
 	if p.IsSingleIP() {
 		what = p.Addr().String()
 	}
-	return what + " is not inside clusterCIDRs", "add what has it to clusterCIDRs of the AgentConfig, if it is meant to be there"
+	return what + " is not inside clusterCIDRs", "if it belongs to the cluster, add its network to clusterCIDRs of the AgentConfig"
 }
 
 // podCIDR says why p is no pod CIDR of a peer.
@@ -130,7 +130,7 @@ func (b bouncer) podCIDR(p netip.Prefix) (reason, hint string) {
 		switch {
 		case !u.of.Overlaps(p) || b.carved(u.of, p):
 		case u.of.IsSingleIP():
-			return fmt.Sprintf("%s holds %s, %s of %s", p, u.of.Addr(), u.what, name), apart
+			return fmt.Sprintf("%s contains %s, %s of %s", p, u.of.Addr(), u.what, name), apart
 		default:
 			return fmt.Sprintf("%s overlaps %s, %s of %s", p, u.of, u.what, name), apart
 		}
@@ -138,7 +138,7 @@ func (b bouncer) podCIDR(p netip.Prefix) (reason, hint string) {
 	if b.own != nil {
 		for _, a := range b.own.Addresses { // no interface may have it yet
 			if p.Contains(a) {
-				return fmt.Sprintf("%s holds %s, an address of %s", p, a, name), apart
+				return fmt.Sprintf("%s contains %s, an address of %s", p, a, name), apart
 			}
 		}
 	}

@@ -100,15 +100,15 @@ func TestAPeersPodCIDRLeavesAloneWhatTheNodeNeeds(t *testing.T) {
 		name, cidr, want string
 		change           func(*world.Kernel)
 	}{
-		{"a resolver", "198.51.100.0/24", "holds 198.51.100.53, a resolver of Node n1", func(k *world.Kernel) { k.Resolvers = []netip.Addr{netip.MustParseAddr("198.51.100.53")} }},
-		{"the gateway", "203.0.113.0/24", "holds 203.0.113.1, the default gateway of Node n1", func(k *world.Kernel) { k.Exits = []world.Exit{{Gateway: netip.MustParseAddr("203.0.113.1")}} }},
-		{"the API server", "10.96.0.0/12", "holds 10.96.0.1, the API server of Node n1", func(*world.Kernel) {}},
-		{"an address without a network", "198.51.0.0/16", "holds 198.51.100.1, an address of Node n1", func(k *world.Kernel) {
+		{"a resolver", "198.51.100.0/24", "contains 198.51.100.53, a resolver of Node n1", func(k *world.Kernel) { k.Resolvers = []netip.Addr{netip.MustParseAddr("198.51.100.53")} }},
+		{"the gateway", "203.0.113.0/24", "contains 203.0.113.1, the default gateway of Node n1", func(k *world.Kernel) { k.Exits = []world.Exit{{Gateway: netip.MustParseAddr("203.0.113.1")}} }},
+		{"the API server", "10.96.0.0/12", "contains 10.96.0.1, the API server of Node n1", func(*world.Kernel) {}},
+		{"an address without a network", "198.51.0.0/16", "contains 198.51.100.1, an address of Node n1", func(k *world.Kernel) {
 			k.Interfaces = append(k.Interfaces, world.Interface{Name: "tun0", Addresses: []netip.Prefix{netip.MustParsePrefix("198.51.100.1/32")}})
 		}},
 		{"a part of a network where pods are", "10.244.3.0/24", "", flat},
 		{"all of a network where pods are", "10.0.0.0/8", "overlaps 10.0.0.0/8, the network of eth1", flat},
-		{"the node in a network where pods are", "10.0.0.0/24", "holds 10.0.0.1, an address of Node n1", flat},
+		{"the node in a network where pods are", "10.0.0.0/24", "contains 10.0.0.1, an address of Node n1", flat},
 		{"the bridge of this node's pods", "10.244.3.0/24", "", func(k *world.Kernel) {
 			k.Interfaces = append(k.Interfaces, world.Interface{Name: "cni0", Addresses: []netip.Prefix{netip.MustParsePrefix("10.244.1.1/24")}})
 		}},

@@ -303,9 +303,9 @@ func ParsePortRange(s string) (r world.PortRange, reason, hint string) {
 	case !found || errLow != nil || errHigh != nil || max(len(low), len(high)) > len("65535"):
 		return r, "invalid port range " + quote.Of(s), form
 	case l == 0:
-		return r, fmt.Sprintf("%s begins with port 0, which is none", s), "begin with 1 or more"
+		return r, "invalid port range " + s, "begin with port 1 or higher"
 	case l > h:
-		return r, fmt.Sprintf("%s runs backwards", s), fmt.Sprintf("write the lower port first: %d-%d", h, l)
+		return r, "invalid port range " + s, fmt.Sprintf("write the lower port first: %d-%d", h, l)
 	}
 	return world.PortRange{Low: uint16(l), High: uint16(h)}, "", ""
 }

@@ -45,7 +45,7 @@ func ownAddresses(nodes []meaning, own string, before *world.Peers) []world.Prob
 			continue
 		}
 		problems = append(problems, world.Problem{Object: "Node " + n.Name, Field: "metadata.name",
-			Reason: fmt.Sprintf("leads to the hardware address of Node %s, which keeps it: nothing is sent to Node %s in the tunnel", owner[n.MAC], n.Name),
+			Reason: fmt.Sprintf("gives the MAC address that Node %s has already: nothing is sent to Node %s in the tunnel", owner[n.MAC], n.Name),
 			Hint:   "give the node another name"})
 		n.MAC = world.MAC{}
 		nodes[i].node = &n

@@ -101,7 +101,7 @@ func sharedAddresses(nodes []meaning) []world.Problem {
 				problems = append(problems, world.Problem{
 					Object: "Node " + n.Name, Field: "status.addresses",
 					Reason: fmt.Sprintf("%s is an address of Node %s too", a, owner.Name),
-					Hint:   "give every node an address of its own, and delete the Node that is no more",
+					Hint:   "give every node an address of its own, and delete Nodes that no longer exist",
 				})
 			}
 		}
@@ -118,7 +118,7 @@ func addressesInPods(nodes []meaning, claims []claim) []world.Problem {
 			if c := around(claims, a); c != nil {
 				problems = append(problems, world.Problem{
 					Object: "Node " + n.node.Name, Field: "status.addresses",
-					Reason: fmt.Sprintf("%s is inside %s, the pod CIDR of Node %s: what is for the node may be sent to pods", a, c.CIDR, c.Node),
+					Reason: fmt.Sprintf("%s is inside %s, the pod CIDR of Node %s: packets to the node may be sent to pods", a, c.CIDR, c.Node),
 					Hint:   "keep pod CIDRs apart from the nodes' networks",
 				})
 			}

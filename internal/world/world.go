@@ -170,7 +170,7 @@ type Attachments struct{ List []*Attachment }
 type Problem struct {
 	Object string `json:"object"`           // "AgentConfig default"
 	Field  string `json:"field"`            // "spec.nodeSNATPortRange"
-	Reason string `json:"reason"`           // "60999-32768 runs backwards"
+	Reason string `json:"reason"`           // "invalid port range 60999-32768"
 	Hint   string `json:"hint,omitempty"`   // "write the lower port first: 32768-60999"
 	Source string `json:"source,omitempty"` // the file it came from, if any
 }

@@ -94,7 +94,7 @@ func reachEvent(node string, was, now reach.Verdict) (world.Event, bool) {
 }
 
 var peerCount = prometheus.NewDesc("fairlead_peers",
-	"Other nodes that packets of full size reach and come back from, do not, or that were not asked yet.", []string{"state"}, nil)
+	"Other nodes by the result of the last full-size packet to them.", []string{"state"}, nil)
 
 func (w *watcher) collect(_ feature.Seen, ch chan<- prometheus.Metric) {
 	s := w.reach.Status()

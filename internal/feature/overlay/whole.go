@@ -39,9 +39,9 @@ type cutError struct {
 
 func (e cutError) Error() string {
 	if e.lost {
-		return fmt.Sprintf("of what goes whole from %s to %s, small packets are answered and %d bytes are not", e.From, e.To, e.size)
+		return fmt.Sprintf("from %s to %s small packets are answered, and unfragmented ones of %d bytes are not", e.From, e.To, e.size)
 	}
-	return fmt.Sprintf("%d bytes do not go whole from %s to %s", e.size, e.From, e.To)
+	return fmt.Sprintf("%d bytes do not pass unfragmented from %s to %s", e.size, e.From, e.To)
 }
 
 // How long a peer itself has to answer, beside what was asked through the tunnel.

@@ -118,7 +118,7 @@ func TestTheDoctorSeesFragments(t *testing.T) {
 		t.Fatalf("the doctor finds %+v", found)
 	}
 	for _, f := range found {
-		if f.Status != doctor.Warn || f.Object != "Node n2" || !strings.Contains(f.Message, "fragmented: 1500 bytes do not go whole from 192.0.2.1 to 192.0.2.2") {
+		if f.Status != doctor.Warn || f.Object != "Node n2" || !strings.Contains(f.Message, "fragmented: 1500 bytes do not pass unfragmented from 192.0.2.1 to 192.0.2.2") {
 			t.Errorf("the doctor finds %+v", f)
 		}
 	}

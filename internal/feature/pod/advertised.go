@@ -84,7 +84,7 @@ func advertised(w *world.World, acceptRA func(world.Interface) string) (out []do
 		}
 	}
 	if len(out) == 0 {
-		out = append(out, doctor.Finding{Status: doctor.OK, Message: "the kernel accepts none on any interface, and none needs them"})
+		out = append(out, doctor.Finding{Status: doctor.OK, Message: "no interface accepts router advertisements, and none needs them"})
 	}
 	return out
 }
@@ -95,15 +95,15 @@ func advertisedTo(w *world.World, i world.Interface, now string) (doctor.Finding
 	case !forwards6(w):
 		return doctor.Finding{}, false
 	case now == always:
-		return doctor.Finding{Status: doctor.OK, Message: "it accepts them although the node forwards (accept_ra is 2)"}, true
+		return doctor.Finding{Status: doctor.OK, Message: "it accepts router advertisements although the node forwards (accept_ra is 2)"}, true
 	case now == unlessRouter && takesRA(w, i):
 		return doctor.Finding{Status: doctor.Fail, Message: "what it has from router advertisements will expire: the node forwards, and accept_ra is 1",
 			Hint: fmt.Sprintf("the agent sets %s=2; see its log if that stays", key)}, true
 	case now == unlessRouter && i.Hardware && !i.Down:
-		return doctor.Finding{Status: doctor.OK, Message: "it accepts none: the node forwarded IPv6 before Fairlead did, and accept_ra is 1",
+		return doctor.Finding{Status: doctor.OK, Message: "it accepts no router advertisements: the node forwarded IPv6 before Fairlead did, and accept_ra is 1",
 			Hint: fmt.Sprintf("if it should get addresses and routes from routers: sysctl -w %s=2", key)}, true
 	case now == ignored && i.Advertised:
-		return doctor.Finding{Status: doctor.OK, Message: "the kernel accepts none (accept_ra is 0); a daemon, such as systemd-networkd or NetworkManager, keeps its addresses"}, true
+		return doctor.Finding{Status: doctor.OK, Message: "the kernel accepts no router advertisements (accept_ra is 0); a daemon, such as systemd-networkd or NetworkManager, keeps its addresses"}, true
 	}
 	return doctor.Finding{}, false
 }

@@ -32,7 +32,7 @@ var portRanges = doctor.Check{
 				"set nodeSNATPortRange: auto, or the range that the firewall accepts")
 		}
 		if taken := overlap(p.Range, nodePorts); p.Choice.Mode == world.PortsFixed && taken {
-			add(doctor.Warn, fmt.Sprintf("range %s reaches into NodePorts %s", p.Range, nodePorts), "begin at 32768 or above")
+			add(doctor.Warn, fmt.Sprintf("range %s shares ports with NodePort Services (%s)", p.Range, nodePorts), "begin at 32768 or above")
 		}
 		if len(out) == 0 {
 			add(doctor.OK, fmt.Sprintf("source ports come from %s, %s", p, chosen(p)), "")

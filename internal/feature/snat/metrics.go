@@ -49,12 +49,12 @@ var readings = []reading{
 	counter("fairlead_conntrack_drop_total", "Packets dropped because their connection could not be tracked.", func(s pressure.Status) float64 { return float64(s.Conntrack.Drop) }),
 	counter("fairlead_conntrack_early_drop_total", "Connections evicted early from a full conntrack table.", func(s pressure.Status) float64 { return float64(s.Conntrack.EarlyDrop) }),
 	counter("fairlead_conntrack_clash_resolve_total", "Clashes that turned out to be of one connection.", func(s pressure.Status) float64 { return float64(s.Conntrack.ClashResolve) }),
-	counter("fairlead_conntrack_search_restart_total", "Lookups that had to begin again.", func(s pressure.Status) float64 { return float64(s.Conntrack.SearchRestart) }),
-	counter("fairlead_pressure_cpu_seconds_total", "CPU time taken to watch the conntrack table.", func(s pressure.Status) float64 { return s.CPU.Counting + s.CPU.Listing + s.CPU.Waits }),
+	counter("fairlead_conntrack_search_restart_total", "Lookups that had to restart.", func(s pressure.Status) float64 { return float64(s.Conntrack.SearchRestart) }),
+	counter("fairlead_pressure_cpu_seconds_total", "CPU time spent watching the conntrack table.", func(s pressure.Status) float64 { return s.CPU.Counting + s.CPU.Listing + s.CPU.Waits }),
 }
 
 var portFill = prometheus.NewDesc("fairlead_snat_port_fill_ratio",
-	"Part of the source ports that the fullest destination of a protocol takes.", []string{"protocol"}, nil)
+	"Share of the source ports in use towards the fullest destination of a protocol.", []string{"protocol"}, nil)
 
 // Connections that begin are followed in samples, so that what waited has a
 // meaning only beside what was followed.
@@ -62,7 +62,7 @@ var (
 	followed = prometheus.NewDesc("fairlead_snat_connections_followed_total",
 		"New translated TCP connections that were followed until they were answered, a sample of all.", nil, nil)
 	waited = prometheus.NewDesc("fairlead_snat_connections_waited_total",
-		"Of them, those that had to ask again: the far end still held their port, or gave no answer.", []string{"reason"}, nil)
+		"Followed connections whose SYN was not answered normally: the far end still held their port, or gave no answer.", []string{"reason"}, nil)
 )
 
 // Blocks of source ports; where all pods share the range there are none.

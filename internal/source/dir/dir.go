@@ -194,7 +194,7 @@ func collect(out *source.Objects, o object) {
 	name := o.document.Object()
 	if first, twice := out.Files[name]; twice {
 		out.Problems = append(out.Problems, world.Problem{
-			Object: name, Source: o.document.Source, Reason: "is there twice; the one in " + first + " counts", Hint: "remove one of them",
+			Object: name, Source: o.document.Source, Reason: "is defined twice; the one in " + first + " counts", Hint: "remove one of them",
 		})
 		return
 	}

@@ -70,7 +70,7 @@ func TestMistakesInFilesAreTold(t *testing.T) {
 		got = append(got, strings.ReplaceAll(p.String(), path+"/", ""))
 	}
 	slices.Sort(got)
-	want := []string{"2.yaml: Node : metadata.name: is missing", "2.yaml: Node a: is there twice; the one in 1.yaml counts",
+	want := []string{"2.yaml: Node : metadata.name: is missing", "2.yaml: Node a: is defined twice; the one in 1.yaml counts",
 		"2.yaml: Wish x: kind: v2 Wish is not known here", "2.yaml: document 2: is not YAML"}
 	for i := range max(len(got), len(want)) {
 		if i >= len(got) || i >= len(want) || !strings.HasPrefix(got[i], want[i]) {

@@ -218,7 +218,7 @@ func (s *said) keep(path string, before *said) {
 	}
 	if kept > 0 {
 		s.problems = append(s.problems, world.Problem{Object: "file " + filepath.Base(path), Source: path,
-			Reason: fmt.Sprintf("objects that it told of cannot be read any more: %d count as they were", kept), Hint: "correct the file, or remove it"})
+			Reason: fmt.Sprintf("%d of its objects cannot be read any more, and count as they were", kept), Hint: "correct the file, or remove it"})
 	}
 }
 

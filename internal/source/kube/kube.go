@@ -188,8 +188,8 @@ func (s *Source) Read() (*source.Objects, error) {
 	}
 	if s.unkept != nil {
 		out.Problems = append(slices.Clip(out.Problems), world.Problem{Object: "Node " + s.config.Node,
-			Reason: fmt.Sprintf("what is known of the cluster cannot be kept on disk: %s", s.unkept),
-			Hint:   "mend that, or the next start without API server goes by what was known before"})
+			Reason: fmt.Sprintf("the cluster's objects cannot be cached on disk: %s", s.unkept),
+			Hint:   "correct that; until then an agent that starts without the API server uses older objects"})
 	}
 	s.last, s.news = out, false
 	return out, nil

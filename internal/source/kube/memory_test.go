@@ -139,7 +139,7 @@ func TestADiskThatTakesNothingIsAProblem(t *testing.T) {
 	s.put("nodes", anode("n1", "192.0.2.1"))
 	r := read(t, s, hurried(dir, world.Needs{}))
 	o := r.until("all is there", whatever)
-	if len(o.Nodes) != 1 || !strings.Contains(problems(o), "cannot be kept on disk") {
+	if len(o.Nodes) != 1 || !strings.Contains(problems(o), "cannot be cached on disk") {
 		t.Errorf("nodes %v, problems %v", o.Nodes, o.Problems)
 	}
 	if err := os.Remove(dir); err != nil {

@@ -4,9 +4,9 @@ import "github.com/prometheus/client_golang/prometheus"
 
 var (
 	syncedDesc = prometheus.NewDesc("fairlead_source_synced",
-		"1 while the objects of a kind are those of the API server.", []string{"kind"}, nil)
+		"1 while the objects of a kind are in sync with the API server.", []string{"kind"}, nil)
 	objectsDesc = prometheus.NewDesc("fairlead_source_objects",
-		"Objects of a kind that are known.", []string{"kind"}, nil)
+		"Known objects of a kind.", []string{"kind"}, nil)
 )
 
 // Describe tells which metrics there are.
