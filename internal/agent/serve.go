@@ -114,6 +114,7 @@ func (a *Agent) api() http.Handler {
 	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.events.all()) })
 	mux.HandleFunc("GET /v1/render", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.snapshot.Load().rendered()) })
 	mux.HandleFunc("GET /v1/diff", a.serveDiff)
+	mux.HandleFunc("GET /v1/dump", a.serveDump)
 	mux.HandleFunc("GET /v1/doctor", a.serveDoctor)
 	mux.HandleFunc("POST /v1/cni/add", a.serveCNI("ADD", about(a.add)))
 	mux.HandleFunc("POST /v1/cni/del", a.serveCNI("DEL", about(a.del)))

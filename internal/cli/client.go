@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -16,7 +17,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"fairlead.dev/fairlead/internal/agent"
 	"fairlead.dev/fairlead/internal/cni"
+	"fairlead.dev/fairlead/internal/dump"
+	"fairlead.dev/fairlead/internal/feature/all"
 )
 
 // socketFlag adds --socket to a command that asks the node's agent.
@@ -30,6 +34,77 @@ func fromEnvironment(variable, usual string) string {
 		return v
 	}
 	return usual
+}
+
+// asked is who answers about the node: its agent, or a file that this wrote.
+type asked struct {
+	socket, from *string
+	recorded     *agent.Recorded // what is in the file, once it was read
+}
+
+// askedFlags adds --socket and --from to a command that a file can answer, too.
+func askedFlags(c *cobra.Command) *asked {
+	s := &asked{socket: socketFlag(c)}
+	s.from = c.Flags().String("from", "", "ask a `FILE` that fairlead dump wrote, and no agent; - is standard input")
+	return s
+}
+
+// file reports whether a file is asked.
+func (s *asked) file() bool { return *s.from != "" }
+
+// ask fills answer in.
+func (s *asked) ask(cmd *cobra.Command, path string, answer any) error {
+	if !s.file() {
+		return ask(cmd.Context(), *s.socket, path, answer)
+	}
+	if cmd.Flags().Changed("socket") {
+		return misuse{errors.New("--socket asks an agent, --from a file: choose one")}
+	}
+	if err := s.recall(cmd); err != nil {
+		return misuse{fmt.Errorf("--from %s: %w", *s.from, err)}
+	}
+	v, err := s.recorded.Answer(path)
+	if err != nil {
+		return misuse{fmt.Errorf("--from %s: %w", *s.from, err)}
+	}
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, answer)
+}
+
+// recall reads the file, once.
+func (s *asked) recall(cmd *cobra.Command) error {
+	if s.recorded != nil {
+		return nil
+	}
+	in := cmd.InOrStdin()
+	if *s.from != "-" {
+		f, err := os.Open(*s.from)
+		if err != nil {
+			return plain(err)
+		}
+		defer f.Close()
+		if info, err := f.Stat(); err == nil && info.IsDir() {
+			return errors.New("it is a directory: name the file in it")
+		}
+		in = f
+	}
+	d, err := dump.Read(in)
+	if err != nil {
+		return err
+	}
+	s.recorded, err = agent.Recall(d, all.Features)
+	return err
+}
+
+// plain is err without the path, which the caller names.
+func plain(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	return err
 }
 
 // outputFlag adds -o to a command that can answer a program.
@@ -50,29 +125,39 @@ const patience = 30 * time.Second
 
 // ask fills answer in from the agent behind the socket.
 func ask(ctx context.Context, socket, path string, answer any) error {
+	response, err := request(ctx, socket, path)
+	if err != nil {
+		return err
+	}
+	defer response.Close()
+	return json.NewDecoder(response).Decode(answer)
+}
+
+// request returns what the agent behind the socket answers.
+func request(ctx context.Context, socket, path string) (io.ReadCloser, error) {
 	client := &http.Client{Transport: &http.Transport{
 		ResponseHeaderTimeout: patience,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		},
 	}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent"+path, nil)
+	question, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent"+path, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	response, err := client.Do(request)
+	response, err := client.Do(question)
 	if err != nil {
 		if wrong, ok := errors.AsType[*url.Error](err); ok {
 			err = wrong.Err // the URL is nothing that a user could look up
 		}
-		return fmt.Errorf("the agent does not answer on %s (is it running? see --socket): %w", socket, err)
+		return nil, fmt.Errorf("the agent does not answer on %s (is it running? see --socket): %w", socket, err)
 	}
-	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
+		defer response.Body.Close()
 		message, _ := io.ReadAll(io.LimitReader(response.Body, 1<<16))
-		return fmt.Errorf("the agent answers: %s", strings.TrimSpace(string(message)))
+		return nil, fmt.Errorf("the agent answers: %s", strings.TrimSpace(string(message)))
 	}
-	return json.NewDecoder(response.Body).Decode(answer)
+	return response.Body, nil
 }
 
 // printJSON writes v for a program.

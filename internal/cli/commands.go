@@ -12,6 +12,7 @@ func commands() []*cobra.Command {
 		diffCommand(),
 		doctorCommand(),
 		getCommand(),
+		dumpCommand(),
 		uninstallCommand(),
 		versionCommand(),
 	}

@@ -13,16 +13,20 @@ func diffCommand() *cobra.Command {
 		Use:   "diff",
 		Short: "Print how this node's kernel differs from the desired state",
 		Long: `Print how this node's kernel differs from the desired state, as the commands that
-would repair it. The exit code is 0 if there is no difference, 1 otherwise.`,
-		Example: "  fairlead diff",
+would repair it. The exit code is 0 if there is no difference, 1 otherwise.
+
+With --from it prints how the desired state in the file differs from the one that this
+version of fairlead makes of the same node: what an upgrade would change. No kernel is looked at.`,
+		Example: `  fairlead diff
+  fairlead diff --from node.json`,
 	}
-	socket, output := socketFlag(cmd), outputFlag(cmd)
+	from, output := askedFlags(cmd), outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := checkOutput(*output); err != nil {
 			return err
 		}
 		var d agent.Diff
-		if err := ask(cmd.Context(), *socket, "/v1/diff", &d); err != nil {
+		if err := from.ask(cmd, "/v1/diff", &d); err != nil {
 			return err
 		}
 		if *output == "json" {

@@ -13,12 +13,13 @@ import (
 
 // getFlags say in what form an answer is shown.
 type getFlags struct {
-	socket, output *string
-	watch, events  bool
+	from          *asked
+	output        *string
+	watch, events bool
 }
 
 func (g *getFlags) add(cmd *cobra.Command) {
-	g.socket, g.output = socketFlag(cmd), outputFlag(cmd)
+	g.from, g.output = askedFlags(cmd), outputFlag(cmd)
 	cmd.Flags().Lookup("output").Usage = "text, json, yaml, name, or wide (of snat)"
 	cmd.Flags().BoolVarP(&g.watch, "watch", "w", false, "ask again every second, and print rows that are new, changed or gone; a row that is gone is printed as it was")
 	cmd.Flags().BoolVar(&g.events, "output-watch-events", false, "with --watch, say ADDED, MODIFIED or DELETED of each row")
@@ -34,6 +35,9 @@ func (g *getFlags) check(of view.View) error {
 	}
 	if g.watch && *g.output == "wide" {
 		return misuse{errors.New("--watch prints rows, and -o wide is more than rows: use one of them")}
+	}
+	if g.watch && g.from.file() {
+		return misuse{errors.New("--watch asks again and again, and a file never changes: leave out one of --watch and --from")}
 	}
 	if g.events && !g.watch {
 		return misuse{errors.New("--output-watch-events needs --watch")}

@@ -30,7 +30,8 @@ func getCommand() *cobra.Command {
   fairlead get pods -o name
   fairlead get nodeportlocal --watch
   fairlead get snat -o wide
-  fairlead get snat --who 192.0.2.1:40000`,
+  fairlead get snat --who 192.0.2.1:40000
+  fairlead get pods --from node.json`,
 		ValidArgs: names,
 	}
 	cmd.Args = func(c *cobra.Command, args []string) error {
@@ -60,7 +61,7 @@ func getCommand() *cobra.Command {
 			if err != nil {
 				return nil, misuse{err}
 			}
-			return answer, ask(cmd.Context(), *g.socket, "/v1/"+path, answer.Into())
+			return answer, g.from.ask(cmd, "/v1/"+path, answer.Into())
 		}
 		if g.watch {
 			return g.follow(cmd, get)

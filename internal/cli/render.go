@@ -24,11 +24,13 @@ func renderCommand() *cobra.Command {
 		Long: `Print a node's desired state: rules, links, routes.
 
 With -f it reads manifests, for any node, on any machine and without privileges, and
-assumes an ordinary kernel. Without -f it asks this node's agent.`,
+assumes an ordinary kernel. With --from it renders the node in a file of fairlead dump, with
+all that its kernel showed and the agent had allocated. Without either it asks this node's agent.`,
 		Example: `  fairlead render
-  fairlead render -f ./manifests --node n1`,
+  fairlead render -f ./manifests --node n1
+  fairlead render --from node.json`,
 	}
-	socket, output := socketFlag(cmd), outputFlag(cmd)
+	from, output := askedFlags(cmd), outputFlag(cmd)
 	path := cmd.Flags().StringP("filename", "f", "", "a file or directory of manifests")
 	node := cmd.Flags().String("node", "", "the node to render for, with -f; may be left out if there is only one")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -38,11 +40,14 @@ assumes an ordinary kernel. Without -f it asks this node's agent.`,
 		if *node != "" && *path == "" {
 			return misuse{errors.New("--node needs -f: an agent knows its own node only")}
 		}
+		if from.file() && *path != "" {
+			return misuse{errors.New("-f reads manifests, --from a file of fairlead dump: choose one")}
+		}
 		var r agent.Rendered
 		var problems []world.Problem
 		var err error
 		if *path == "" {
-			err = ask(cmd.Context(), *socket, "/v1/render", &r)
+			err = from.ask(cmd, "/v1/render", &r)
 		} else {
 			r, problems, err = renderFiles(*path, *node)
 		}

@@ -3,9 +3,9 @@
 //
 // A file is one JSON object:
 //
-//	{"version": 1, "world": {…}, "state": […]}
+//	{"version": 1, "world": {…}, "problems": […], "state": […]}
 //
-// World or state may be missing. They have the fields of [world.World] and
+// World or state may be missing; problems are those of the world, and go with it. They have the fields of [world.World] and
 // [datapath.State], as encoding/json has them, but for four things: the pods are a plain
 // list; the node's own are only named, since they are some of these; elements of sets are
 // bytes in base64; and rules are their text and bytecode (package nft says why). A file
@@ -34,16 +34,18 @@ import (
 
 const version = 1
 
-// A Dump is what a file holds: either may be nil.
+// A Dump is what a file holds: World or State may be nil.
 type Dump struct {
-	World *world.World
-	State datapath.State
+	World    *world.World
+	Problems []world.Problem // mistakes in the objects, as the node saw them
+	State    datapath.State
 }
 
 type file struct {
-	Version int            `json:"version"`
-	World   *worldFile     `json:"world,omitempty"`
-	State   datapath.State `json:"state,omitempty"`
+	Version  int             `json:"version"`
+	World    *worldFile      `json:"world,omitempty"`
+	Problems []world.Problem `json:"problems,omitzero"`
+	State    datapath.State  `json:"state,omitempty"`
 }
 
 // worldFile is a world whose pods JSON can tell: its own fields stand before those of the
@@ -56,8 +58,11 @@ type worldFile struct {
 
 // Write writes d. Its world has all its parts, as package source builds it.
 func Write(w io.Writer, d Dump) error {
-	f := file{Version: version, State: d.State}
+	f := file{Version: version, Problems: d.Problems, State: d.State}
 	if d.World != nil {
+		if f.Problems == nil {
+			f.Problems = []world.Problem{} // there are none, and that is known
+		}
 		if err := whole(d.World); err != nil {
 			return err
 		}
@@ -92,7 +97,10 @@ func Read(r io.Reader) (Dump, error) {
 	if err == nil {
 		err = agrees(f.State)
 	}
-	out := Dump{State: f.State}
+	if err == nil && f.World != nil && f.Problems == nil {
+		err = errors.New("it has a world, and no problems")
+	}
+	out := Dump{Problems: f.Problems, State: f.State}
 	if err == nil && f.World != nil {
 		out.World, err = f.World.world()
 	}

@@ -54,7 +54,7 @@ func write(tb testing.TB, d dump.Dump) []byte {
 func TestEveryFieldReadsBack(t *testing.T) {
 	t.Parallel()
 	d := filled(t)
-	for name, some := range map[string]dump.Dump{"both": d, "world": {World: d.World}, "state": {State: d.State}, "none": {}} {
+	for name, some := range map[string]dump.Dump{"both": d, "world": {World: d.World, Problems: d.Problems}, "state": {State: d.State}, "none": {}} {
 		back, err := dump.Read(bytes.NewReader(write(t, some)))
 		if err != nil || !reflect.DeepEqual(back, some) {
 			t.Errorf("%s: %v\n%s\ncame back as\n%s", name, err, write(t, some), write(t, back))
@@ -94,7 +94,8 @@ func TestWhatIsNoDumpIsRefused(t *testing.T) {
 		{changed(`"Pods":[{"Namespace"`, `"Pods":[null,{"Namespace"`), "Pods: element 0 is null"},
 		{changed(`"state":[`, `"state":[null,`), "State: element 0 is null"},
 		{changed(`"Links":[{`, `"Links":[null,{`), "State: Links: element 0 is null"},
-		{`{"version": 1, "world": {}}`, "the world has no Peers"},
+		{`{"version": 1, "world": {}}`, "it has a world, and no problems"},
+		{`{"version": 1, "world": {}, "problems": []}`, "the world has no Peers"},
 		{`{"version": 1, "state": [{"Tables": [{"Name": "t", "Chains": [{"Name": "c"}, {"Name": "c", "Rules": [{}]}]}]}]}`, "State: one thing is told in two ways: nft flush chain inet t c"},
 		{`{"version": 1, "state": [{"Tables": [{"Name": "t", "Sets": [{"Name": "s"}, {"Name": "s", "Elements": [{"key": "AA=="}]}]}]}]}`, "told in two ways"},
 		{`{"version": 1, "state": [{"Links": [{"Name": "a"}]}, {"Links": [{"Name": "a", "MTU": 1400}]}]}`, "told in two ways"},

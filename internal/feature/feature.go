@@ -37,6 +37,9 @@ type Feature struct {
 	Checks []doctor.Check
 	// Views are what people get of the feature; its helper answers them.
 	Views []view.View
+	// Recorded answers those of them, by name, that can be told without a helper: of a
+	// node that was written to a file. What the file does not say, the answer leaves open.
+	Recorded map[string]func(Seen) any
 	// Refuses says why an attachment cannot be made with what it asks for, and the way
 	// out; "": it can. nil: nothing is refused.
 	Refuses func(*world.World, *world.Attachment) (reason, hint string)

@@ -32,14 +32,15 @@ import (
 
 // Feature is NodePortLocal.
 var Feature = feature.Feature{
-	Name:   "nodeportlocal",
-	Render: newRenderer,
-	Astray: astray,
-	Start:  start,
-	Off:    func(w *world.World) []world.Note { return (&Decision{}).notes(w) },
-	Views:  []view.View{{Name: "nodeportlocal", New: newView}},
-	Needs:  world.Needs{Pods: world.NodePods, Services: true},
-	Keeps:  []journal.Kind{keptPorts},
+	Name:     "nodeportlocal",
+	Render:   newRenderer,
+	Astray:   astray,
+	Start:    start,
+	Off:      func(w *world.World) []world.Note { return (&Decision{}).notes(w) },
+	Views:    []view.View{{Name: "nodeportlocal", New: newView}},
+	Recorded: map[string]func(feature.Seen) any{"nodeportlocal": recorded},
+	Needs:    world.Needs{Pods: world.NodePods, Services: true},
+	Keeps:    []journal.Kind{keptPorts},
 }
 
 // reads is all that a render looks at.

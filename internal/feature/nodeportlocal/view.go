@@ -27,7 +27,7 @@ type Shown struct {
 	NodePort  uint16     `json:"nodePort,omitempty"` // none while the pod waits
 	Protocol  string     `json:"protocol"`
 	IPFamily  string     `json:"ipFamily"`
-	State     string     `json:"state"`            // reserved, unreserved, hostPort or waiting
+	State     string     `json:"state"`            // reserved, unreserved, hostPort or waiting; of a file allocated, whatever the socket
 	Reason    string     `json:"reason,omitempty"` // why it is unreserved
 	Services  []string   `json:"services"`
 }
@@ -54,36 +54,46 @@ func decided(s feature.Seen) *Decision {
 }
 
 func (p *holder) show(_ context.Context, s feature.Seen, _ url.Values) (any, error) {
-	d := decided(s)
-	if d == nil {
-		return view.Of[Shown](), nil
-	}
 	unreserved := map[world.Port]reserve.Why{}
 	for _, f := range p.inHand().Unreserved {
 		unreserved[world.Port(f.Port)] = f.Why
 	}
+	return shown(s, func(port world.Port) (state, reason string) {
+		if why, without := unreserved[port]; without {
+			return "unreserved", string(why)
+		}
+		return "reserved", ""
+	}), nil
+}
+
+// recorded shows what was allocated. Of the sockets a file says nothing.
+func recorded(s feature.Seen) any {
+	return shown(s, func(world.Port) (state, reason string) { return "allocated", "" })
+}
+
+// shown are all mappings; held says how it is with the socket of an allocated port.
+func shown(s feature.Seen, held func(world.Port) (state, reason string)) view.List[Shown] {
 	var out []Shown
-	for _, m := range d.Mappings {
+	for _, m := range mapped(s).Mappings {
 		n := Shown{Namespace: m.Pod.Namespace, Pod: m.Pod.Name, PodIP: m.Address, PodPort: m.PodPort, NodeIP: m.NodeIP, NodePort: m.Port.Number,
-			Protocol: world.ProtocolName(m.Port.Protocol), IPFamily: "IPv4", State: "reserved"}
+			Protocol: world.ProtocolName(m.Port.Protocol), IPFamily: "IPv4"}
 		if m.Port.IPv6 {
 			n.IPFamily = "IPv6"
 		}
-		why, without := unreserved[m.Port]
 		switch {
 		case m.HostPort:
 			n.State = "hostPort"
 		case m.Port.Number == 0:
 			n.State = "waiting"
-		case without:
-			n.State, n.Reason = "unreserved", string(why)
+		default:
+			n.State, n.Reason = held(m.Port)
 		}
 		for _, k := range m.Services {
 			n.Services = append(n.Services, path.Join(k.Namespace, k.Name))
 		}
 		out = append(out, n)
 	}
-	return view.Of(out...), nil
+	return view.Of(out...)
 }
 
 // inHand is what came of holding the ports last.

@@ -127,9 +127,18 @@ type Shown struct {
 }
 
 func (w *watcher) show(ctx context.Context, s feature.Seen, _ url.Values) (any, error) {
+	return shown(s, func() pressure.Status { return w.pressure.Examine(ctx) }), nil
+}
+
+// recorded shows what is known without the connection table.
+func recorded(s feature.Seen) any {
+	return shown(s, func() pressure.Status { return pressure.Status{} })
+}
+
+func shown(s feature.Seen, examine func() pressure.Status) view.List[Shown] {
 	if s.Result == nil {
-		return view.Of[Shown](), nil
+		return view.Of[Shown]()
 	}
 	p := InForce(s.World)
-	return view.Of(Shown{s.World.Node.Name, p.Choice.String(), p.String(), p.Wanted, p.Randomized, p.Missing, shownBlocks(s), w.pressure.Examine(ctx)}), nil
+	return view.Of(Shown{s.World.Node.Name, p.Choice.String(), p.String(), p.Wanted, p.Randomized, p.Missing, shownBlocks(s), examine()})
 }

@@ -46,13 +46,14 @@ import (
 
 // Feature is source NAT at the node.
 var Feature = feature.Feature{
-	Name:   "snat",
-	Render: func() feature.Render { return feature.Memo(readsOf, new(renderer).render) },
-	Astray: astray,
-	Checks: []doctor.Check{portRanges, portBlocks, leaking},
-	Start:  start,
-	Keeps:  []journal.Kind{keptBlocks},
-	Views:  []view.View{{Name: "snat", New: newView, Wide: printWide, Flags: whoFlags, Ask: ask}},
+	Name:     "snat",
+	Render:   func() feature.Render { return feature.Memo(readsOf, new(renderer).render) },
+	Astray:   astray,
+	Checks:   []doctor.Check{portRanges, portBlocks, leaking},
+	Start:    start,
+	Keeps:    []journal.Kind{keptBlocks},
+	Views:    []view.View{{Name: "snat", New: newView, Wide: printWide, Flags: whoFlags, Ask: ask}},
+	Recorded: map[string]func(feature.Seen) any{"snat": recorded},
 }
 
 // reads is all that render looks at.

@@ -21,8 +21,11 @@ func newView() view.Answer {
 			if s.Wanted && !s.Randomized {
 				random = "MISSING"
 			}
-			return []string{s.Node, s.Choice, s.Range, random, blocksOf(s), fmt.Sprintf("%d of %d", s.Conntrack.Entries, s.Conntrack.Max),
-				fmt.Sprint(s.Conntrack.InsertFailed), fmt.Sprint(s.Conntrack.Drop)}
+			cells := []string{s.Node, s.Choice, s.Range, random, blocksOf(s)}
+			if s.At.IsZero() { // nobody read the counters
+				return append(cells, "-", "-", "-")
+			}
+			return append(cells, fmt.Sprintf("%d of %d", s.Conntrack.Entries, s.Conntrack.Max), fmt.Sprint(s.Conntrack.InsertFailed), fmt.Sprint(s.Conntrack.Drop))
 		}}
 }
 
@@ -37,6 +40,10 @@ func printWide(w io.Writer, a view.Answer) error {
 }
 
 func printPressure(w io.Writer, s pressure.Status) error {
+	if s.At.IsZero() {
+		_, err := fmt.Fprintln(w, "\nthe connection table was not read")
+		return err
+	}
 	c, m := s.Conntrack, s.LastMinute
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(tw, "\nCOUNTER\tIN ALL\tLAST MINUTE\tPER SECOND")
