@@ -19,7 +19,6 @@
 package dump
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -75,30 +74,26 @@ func Write(w io.Writer, d Dump) error {
 }
 
 // Read reads what Write wrote. Its errors are sentences for people.
-func Read(r io.Reader) (Dump, error) {
+func Read(from io.Reader) (Dump, error) {
 	var f file
-	d := json.NewDecoder(&bounded{from: r})
-	d.DisallowUnknownFields()
-	err := d.Decode(&f)
+	r := newReader(from)
+	_, err := r.read(reflect.ValueOf(&f).Elem())
 	if f.Version != 0 && f.Version != version {
 		return Dump{}, fmt.Errorf("the file is of version %d, and this is for version %d: read it with the fairlead that wrote it", f.Version, version)
 	}
 	if err == nil {
-		if _, end := d.Token(); !errors.Is(end, io.EOF) {
+		if _, end := r.Token(); !errors.Is(end, io.EOF) {
 			err = errors.New("something follows the object")
 		}
 	}
 	if err == nil && f.Version == 0 {
 		err = errors.New("it has no version")
 	}
-	if err == nil {
-		err = hollow(reflect.ValueOf(f))
+	if err == nil && f.World != nil && f.Problems == nil {
+		err = errors.New("it has a world, and no problems")
 	}
 	if err == nil {
 		err = agrees(f.State)
-	}
-	if err == nil && f.World != nil && f.Problems == nil {
-		err = errors.New("it has a world, and no problems")
 	}
 	out := Dump{Problems: f.Problems, State: f.State}
 	if err == nil && f.World != nil {
@@ -139,36 +134,6 @@ func whole(w *world.World) error {
 	return nil
 }
 
-// hollow says where in v a list has null for an element: inside there are none.
-func hollow(v reflect.Value) error {
-	switch v.Kind() {
-	case reflect.Pointer:
-		if !v.IsNil() {
-			return hollow(v.Elem())
-		}
-	case reflect.Struct:
-		for field, at := range v.Fields() {
-			if !field.IsExported() {
-				continue
-			}
-			if err := hollow(at); err != nil {
-				return fmt.Errorf("%s: %w", field.Name, err)
-			}
-		}
-	case reflect.Slice:
-		for i := range v.Len() {
-			at := v.Index(i)
-			if at.Kind() == reflect.Pointer && at.IsNil() {
-				return fmt.Errorf("element %d is null", i)
-			}
-			if err := hollow(at); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 // agrees says what s tells in two ways, such as two chains of one name: that differs from
 // itself, whatever a kernel has.
 func agrees(s datapath.State) error {
@@ -178,31 +143,7 @@ func agrees(s datapath.State) error {
 		other[i] = &copied
 	}
 	if lines := datapath.DiffStates(s, other).Lines(); len(lines) > 0 {
-		return fmt.Errorf("State: one thing is told in two ways: %s", lines[0])
+		return fmt.Errorf("state: one thing is told in two ways: %s", lines[0])
 	}
 	return nil
-}
-
-// How much is read at most: 100,000 pods with ten labels each are 64 MiB and 1.5 million
-// values. Of {} where a Service is expected a hundred times as much is made, so values
-// have a bound too: 1.5 GB, at the worst. Each but the first of a list is behind a comma.
-const (
-	mostBytes  = 256 << 20
-	mostValues = 4 << 20
-)
-
-// bounded refuses what is too much while nothing is made of it yet.
-type bounded struct {
-	from          io.Reader
-	bytes, values int
-}
-
-func (b *bounded) Read(p []byte) (int, error) {
-	n, err := b.from.Read(p)
-	b.bytes += n
-	b.values += bytes.Count(p[:n], []byte(","))
-	if b.bytes > mostBytes || b.values > mostValues {
-		return 0, fmt.Errorf("it has more than %d MiB, or more than %d values", mostBytes>>20, mostValues)
-	}
-	return n, err
 }

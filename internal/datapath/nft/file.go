@@ -39,6 +39,9 @@ func (r *Rule) UnmarshalJSON(text []byte) error {
 	if err := strictly(text, &f); err != nil {
 		return err
 	}
+	if len(f.Code) > mostCode {
+		return errors.New("the code of a rule is longer than a kernel takes")
+	}
 	w := written{words: f.Text}
 	exprs, ok := attributes(f.Code)
 	for _, e := range exprs {
@@ -54,6 +57,10 @@ func (r *Rule) UnmarshalJSON(text []byte) error {
 	*r = Rule{w}
 	return nil
 }
+
+// mostCode is the size of the attribute that has a rule's expressions (Linux
+// include/uapi/linux/netlink.h, struct nlattr).
+const mostCode = 1<<16 - 1
 
 // attributes are those that encode laid out.
 func attributes(b []byte) (out []attr, ok bool) {
@@ -90,14 +97,33 @@ func (e Elements) MarshalJSON() ([]byte, error) {
 	return json.Marshal(out)
 }
 
-// UnmarshalJSON reads elements.
+// shortest is the size of the shortest element with a key, and of what stands before the next.
+const shortest = len(`{"key":"AA=="},`)
+
+// UnmarshalJSON reads elements, one by one: there may be many, and what is made of them
+// before they are sorted should not be more. At most one has no key.
 func (e *Elements) UnmarshalJSON(text []byte) error {
-	var in []fileElement
-	if err := strictly(text, &in); err != nil {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if begin, err := d.Token(); err != nil {
 		return err
+	} else if begin != json.Delim('[') {
+		return errors.New("elements are no array")
 	}
-	out := make([]Element, 0, len(in))
-	for _, x := range in {
+	out := make([]Element, 0, min(bytes.Count(text, []byte("{")), len(text)/shortest+1))
+	var x fileElement
+	keyless := 0
+	for d.More() {
+		x.Key, x.End, x.Data = x.Key[:0], x.End[:0], x.Data[:0]
+		if err := d.Decode(&x); err != nil {
+			return err
+		}
+		if len(x.Key) == 0 {
+			keyless++
+		}
+		if keyless > 1 {
+			return errors.New("two elements have no key")
+		}
 		out = append(out, Element{string(x.Key), string(x.End), string(x.Data)})
 	}
 	*e = Sorted(out)
