@@ -197,7 +197,7 @@ func TestASettingThatSomebodyChangedIsSetAgainAtTheNextLook(t *testing.T) {
 	n := newNode(t, nodes)
 	n.mustTurn(t)
 	n.host.Sysctl("net/ipv4/ip_forward", "0")
-	n.loop.drift.Store(false) // sysctls announce nothing
+	n.loop.setDrift(false) // sysctls announce nothing
 	n.mustTurn(t)
 	if v := strings.TrimSpace(n.host.Run("cat", "/proc/sys/net/ipv4/ip_forward")); v != "1" {
 		t.Errorf("ip_forward is %s: nothing is forwarded", v)
@@ -240,7 +240,7 @@ func TestDriftIsCountedByKind(t *testing.T) {
 		return out
 	}
 	n.write(t, "config.yaml", randomize)
-	n.loop.drift.Store(true)
+	n.loop.setDrift(true)
 	n.mustTurn(t)
 	if got := counted(); len(got) > 0 {
 		t.Errorf("new settings are counted as drift: %v", got)
@@ -248,7 +248,7 @@ func TestDriftIsCountedByKind(t *testing.T) {
 	n.host.Run("ip", "route", "del", "10.244.2.0/24")
 	n.host.Run("ip", "neigh", "del", "10.244.2.1", "dev", "fl-vxlan")
 	for range 2 {
-		n.loop.drift.Store(true)
+		n.loop.setDrift(true)
 		n.mustTurn(t)
 	}
 	if got, want := counted(), map[string]string{"route": "1", "neighbour": "1"}; !maps.Equal(got, want) {

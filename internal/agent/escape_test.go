@@ -173,7 +173,7 @@ func (e *escape) flush() {
 	e.t.Helper()
 	e.check()
 	e.host.Run("nft", "flush ruleset")
-	e.loop.drift.Store(true)
+	e.loop.setDrift(true)
 	eventually(e.t, "the rules are back", func() bool {
 		e.sync()
 		e.turning.Lock()

@@ -2,121 +2,59 @@ package agent
 
 import (
 	"context"
-	"sync/atomic"
+	"sync"
 	"time"
 )
 
-// How often the loop looks by itself, and how soon again after a failure.
-const (
-	peekEvery    = time.Second            // at what announces nothing: settings, the clock
-	pollEvery    = 5 * time.Second        // at all inputs
-	fullEvery    = 60 * time.Second       // at all that is ours, whatever was announced
-	settle       = 50 * time.Millisecond  // the kernel's announcements come in crowds
-	settleAtMost = 900 * time.Millisecond // repairs come within a second
-	settleFailed = time.Second            // they may be the failed turn's own
-	retryAtFirst = 100 * time.Millisecond
-	retryAtMost  = 10 * time.Second
-)
-
-// verifyShare bounds the time spent reading the kernel after announcements, most
-// of which tell of our own changes: one part in so many.
-const verifyShare = 20
-
-// Objects come in bursts, and where they are many a turn costs much for each of
-// them. Turns that follow on one another for changed objects take one part in so
-// many of the time, as long as none waits longer than this.
-const (
-	changeShare  = 8
-	changeAtMost = 50 * time.Millisecond
-)
-
-// A loop decides when to take a turn. Whatever is announced while one is taken
-// leads to one more.
+// A loop takes turns when its schedule says so. Whatever is announced while one is
+// taken leads to one more.
 type loop struct {
 	turn  func() error
-	peek  func() bool   // looks at what announces nothing; true: something is not as it should be
-	audit func() bool   // the same of all that is ours, which may take long: turns go on
-	wake  chan struct{} // something changed; holds at most one
-	noted atomic.Bool   // announcements came; an audit is on its way
-	drift atomic.Bool   // the next turn reads the kernel
-	fails atomic.Bool   // the last turn did not apply everything
-	cost  atomic.Int64  // nanoseconds that reading the kernel took last
-	read  atomic.Int64  // when that ended, in nanoseconds since start
+	peek  func() bool // looks at what announces nothing; true: something is not as it should be
+	audit func() bool // the same of all that is ours, which may take long: turns go on
 	start time.Time
-	ended atomic.Int64 // when the last turn ended, in nanoseconds since start
-	began atomic.Int64 // when the last turn, or the present one, began
-	took  atomic.Int64 // nanoseconds that the last took
-	later atomic.Bool  // a turn for changed objects is on its way
-	looks atomic.Bool  // an audit is going on
+	poke  chan struct{} // the schedule changed; holds at most one
+
+	mu       sync.Mutex
+	schedule schedule
 }
 
 func newLoop(turn func() error, peek, audit func() bool) *loop {
-	l := &loop{turn: turn, peek: peek, audit: audit, wake: make(chan struct{}, 1), start: time.Now()}
-	l.drift.Store(true)
-	return l
+	return &loop{turn: turn, peek: peek, audit: audit, start: time.Now(), poke: make(chan struct{}, 1), schedule: newSchedule()}
+}
+
+// change changes the schedule.
+func (l *loop) change(how func(s *schedule, now time.Duration)) {
+	l.mu.Lock()
+	how(&l.schedule, time.Since(l.start))
+	l.mu.Unlock()
+	select {
+	case l.poke <- struct{}{}:
+	default: // it will be looked at
+	}
 }
 
 // Wake asks for a turn.
-func (l *loop) Wake() {
-	select {
-	case l.wake <- struct{}{}:
-	default: // one is asked for already
-	}
-}
+func (l *loop) Wake() { l.change((*schedule).wake) }
 
 // Changed asks for a turn because objects changed.
-func (l *loop) Changed() {
-	since := time.Since(l.start) - time.Duration(max(l.began.Load(), l.ended.Load()))
-	wait := min(changeShare*time.Duration(l.took.Load()), changeAtMost) - since
-	if wait <= 0 {
-		l.Wake()
-		return
-	}
-	if l.later.Swap(true) {
-		return
-	}
-	time.AfterFunc(wait, func() {
-		l.later.Store(false)
-		l.Wake()
-	})
-}
+func (l *loop) Changed() { l.change((*schedule).changed) }
+
+// Drifted notes that the kernel changed by somebody's hand, maybe ours.
+func (l *loop) Drifted() { l.change((*schedule).drifted) }
 
 // looked notes how long reading the kernel took.
 func (l *loop) looked(took time.Duration) {
-	l.cost.Store(int64(took))
-	l.read.Store(int64(time.Since(l.start)))
+	l.change(func(s *schedule, now time.Duration) { s.read, s.cost = now, took })
 }
 
-// Drifted notes that the kernel changed by somebody's hand, maybe ours. A turn and
-// an audit follow soon.
-func (l *loop) Drifted() {
-	if l.noted.Swap(true) {
-		return
-	}
-	since := time.Since(l.start) - time.Duration(l.read.Load())
-	wait := max(settle, min(verifyShare*time.Duration(l.cost.Load()), settleAtMost)-since)
-	if l.fails.Load() {
-		wait = settleFailed
-	}
-	time.AfterFunc(wait, func() {
-		l.Wake() // for what is not ours, such as interfaces
-		l.lookAtAll()
-	})
-}
-
-// lookAtAll audits, and asks for a turn that reads the kernel itself where that
-// finds a reason. One audit follows on the other.
-func (l *loop) lookAtAll() {
-	if l.looks.Swap(true) {
-		time.AfterFunc(settle, l.lookAtAll)
-		return
-	}
-	l.noted.Store(false)
-	if l.audit() {
-		l.drift.Store(true)
-		l.Wake()
-	}
-	l.looks.Store(false)
+// takeDrift reports whether the present turn has to read the kernel.
+func (l *loop) takeDrift() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	was := l.schedule.drift
+	l.schedule.drift = false
+	return was
 }
 
 // stuckAfter is how long a loop that polls every few seconds, and tries again
@@ -125,47 +63,56 @@ const stuckAfter = 90 * time.Second
 
 // stuck reports for how long no turn has ended, if that is too long.
 func (l *loop) stuck() (time.Duration, bool) {
-	since := time.Since(l.start) - time.Duration(l.ended.Load())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	since := time.Since(l.start) - l.schedule.ended
 	return since, since > stuckAfter
+}
+
+// next is what is due next, and in how long.
+func (l *loop) next() (task, time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.schedule.next(time.Since(l.start))
 }
 
 // run takes turns until ctx is done.
 func (l *loop) run(ctx context.Context) error {
-	peek, poll, full := time.NewTicker(peekEvery), time.NewTicker(pollEvery), time.NewTicker(fullEvery)
-	defer peek.Stop()
-	defer poll.Stop()
-	defer full.Stop()
-	var again <-chan time.Time // the one retry to come, if the last turn failed
-	retry := retryAtFirst
+	l.change((*schedule).restart)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
+		what, in := l.next()
+		timer.Reset(in)
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-l.wake:
-		case <-again:
-		case <-peek.C:
-			if again != nil || !l.peek() {
-				continue
-			}
-			l.drift.Store(true)
-		case <-poll.C:
-		case <-full.C:
-			go l.lookAtAll() // ends with the reading
+		case <-l.poke:
 			continue
+		case <-timer.C:
 		}
-		began := time.Since(l.start)
-		l.began.Store(int64(began))
+		l.do(what)
+	}
+}
+
+func (l *loop) do(what task) {
+	switch what {
+	case follow:
+		l.change((*schedule).follow)
+	case anAudit:
+		l.change((*schedule).audits)
+		go func() { // ends with the reading
+			found := l.audit()
+			l.change(func(s *schedule, now time.Duration) { s.auditEnds(now, found) })
+		}()
+	case aPeek:
+		l.change((*schedule).peeked)
+		if l.peek() {
+			l.change((*schedule).distrust)
+		}
+	default:
+		l.change((*schedule).begin)
 		err := l.turn()
-		ended := time.Since(l.start)
-		l.ended.Store(int64(ended))
-		l.took.Store(int64(ended - began))
-		l.fails.Store(err != nil)
-		if err != nil {
-			l.drift.Store(true)
-			again = time.After(retry)
-			retry = min(2*retry, retryAtMost)
-			continue
-		}
-		again, retry = nil, retryAtFirst
+		l.change(func(s *schedule, now time.Duration) { s.end(now, err) })
 	}
 }

@@ -85,7 +85,7 @@ func TestLoopTriesAgainEverMoreSlowly(t *testing.T) {
 				t.Fatalf("%d turns after try %d, want %d", turns.Load(), i, i+1)
 			}
 		}
-		if l.drift.Load() != true {
+		if l.drifts() != true {
 			t.Error("after a failure the kernel must be read again")
 		}
 	})
@@ -95,18 +95,18 @@ func TestLoopReadsTheKernelAfterAnnouncements(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		audits := 0
 		l, turns := runLooking(t, fine, no, func() bool { audits++; return audits > 1 })
-		l.drift.Store(false)
+		l.setDrift(false)
 		for range 1000 { // a crowd of announcements
 			l.Drifted()
 		}
 		pass(settle)
-		if turns.Load() != 1 || audits != 1 || l.drift.Load() {
-			t.Errorf("%d turns, %d audits, drift %t, want one turn and one audit that finds nothing", turns.Load(), audits, l.drift.Load())
+		if turns.Load() != 1 || audits != 1 || l.drifts() {
+			t.Errorf("%d turns, %d audits, drift %t, want one turn and one audit that finds nothing", turns.Load(), audits, l.drifts())
 		}
 		l.Drifted()
 		pass(settle)
-		if turns.Load() < 2 || audits != 2 || !l.drift.Load() {
-			t.Errorf("%d turns, %d audits, drift %t, want a turn that reads the kernel", turns.Load(), audits, l.drift.Load())
+		if turns.Load() < 2 || audits != 2 || !l.drifts() {
+			t.Errorf("%d turns, %d audits, drift %t, want a turn that reads the kernel", turns.Load(), audits, l.drifts())
 		}
 	})
 }
@@ -123,7 +123,7 @@ func TestLoopReadsADearKernelSeldom(t *testing.T) {
 			return false
 		})
 		looked = l.looked
-		l.drift.Store(false)
+		l.setDrift(false)
 		looked(20 * time.Millisecond)
 		for range 100 { // a pod comes every 20 ms, and each is announced
 			l.Drifted()
@@ -140,12 +140,12 @@ func TestLoopReadsADearKernelSeldom(t *testing.T) {
 func TestLoopReadsADearKernelSoonAfterQuiet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, _ := runLooking(t, fine, no, yes)
-		l.drift.Store(false)
+		l.setDrift(false)
 		l.looked(time.Second)
 		pass(time.Second)
 		l.Drifted()
 		pass(settle)
-		if !l.drift.Load() {
+		if !l.drifts() {
 			t.Error("the kernel is not looked at")
 		}
 	})
@@ -154,10 +154,10 @@ func TestLoopReadsADearKernelSoonAfterQuiet(t *testing.T) {
 func TestLoopLooksAtWhatAnnouncesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, turns := runLooking(t, fine, yes, no)
-		l.drift.Store(false)
+		l.setDrift(false)
 		pass(peekEvery + time.Millisecond)
-		if turns.Load() != 1 || !l.drift.Load() {
-			t.Errorf("%d turns, drift %v, want one that reads the kernel", turns.Load(), l.drift.Load())
+		if turns.Load() != 1 || !l.drifts() {
+			t.Errorf("%d turns, drift %v, want one that reads the kernel", turns.Load(), l.drifts())
 		}
 	})
 }
@@ -168,12 +168,12 @@ func TestLoopGoesOnDuringAnAudit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		proceed := make(chan bool)
 		l, turns := runLooking(t, fine, no, func() bool { return <-proceed })
-		l.drift.Store(false)
+		l.setDrift(false)
 		pass(fullEvery + time.Millisecond)
 		before := turns.Load()
 		pass(fullEvery) // and no second audit begins
-		if turns.Load() <= before || l.drift.Load() {
-			t.Errorf("%d turns during the audit, drift %t", turns.Load()-before, l.drift.Load())
+		if turns.Load() <= before || l.drifts() {
+			t.Errorf("%d turns during the audit, drift %t", turns.Load()-before, l.drifts())
 		}
 		before = turns.Load()
 		proceed <- false
@@ -185,8 +185,8 @@ func TestLoopGoesOnDuringAnAudit(t *testing.T) {
 		before = turns.Load()
 		proceed <- true
 		synctest.Wait()
-		if turns.Load() != before+1 || !l.drift.Load() {
-			t.Errorf("%d turns for what was found, drift %t", turns.Load()-before, l.drift.Load())
+		if turns.Load() != before+1 || !l.drifts() {
+			t.Errorf("%d turns for what was found, drift %t", turns.Load()-before, l.drifts())
 		}
 	})
 }
@@ -255,4 +255,14 @@ func TestLoopTakesFewTurnsForManyChanges(t *testing.T) {
 			t.Error("a change waits for long")
 		}
 	})
+}
+
+func (l *loop) setDrift(drift bool) {
+	l.change(func(s *schedule, _ time.Duration) { s.drift = drift })
+}
+
+func (l *loop) drifts() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.schedule.drift
 }

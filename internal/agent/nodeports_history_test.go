@@ -77,7 +77,7 @@ func (c *npl) step() {
 			"nft add element inet fairlead-nodeportlocal ports6 '{ tcp . 61003 : [fd00::1] . 1 }'", "nft flush chain inet fairlead-nodeportlocal ports",
 		}
 		c.host.Run("sh", "-c", vandalism[c.random.IntN(len(vandalism))]+" 2>/dev/null || true")
-		c.loop.drift.Store(true)
+		c.loop.setDrift(true)
 	case 11:
 		c.other()
 	}

@@ -70,7 +70,7 @@ func TestWhatFindsNoMappingIsRefused(t *testing.T) {
 		}
 		return nil
 	})
-	n.loop.drift.Store(true)
+	n.loop.setDrift(true)
 	n.mustTurn(t)
 	if got, want := n.mapped(t), "17 . 61000 : 10.244.1.9 . 5353, 6 . 61000 : 10.244.1.9 . 80"; got != want {
 		t.Errorf("mapped are %q, want %q", got, want)

@@ -191,7 +191,7 @@ func TestAnAgentSeesAgain(t *testing.T) {
 	n.turns(t)
 	link := feature.LinkName("a", "eth0")
 	n.host.Run("ip", "link", "del", link)
-	n.loop.drift.Store(true)
+	n.loop.setDrift(true)
 	n.turns(t)
 	if n.count() != 1 {
 		t.Fatal("a wire that somebody deleted is no proof for an agent that sees no namespaces")
@@ -223,7 +223,7 @@ func TestAnAgentSeesAgain(t *testing.T) {
 func TestADeletedWireIsNoGonePod(t *testing.T) {
 	n, _, s := seeing(t)
 	n.host.Run("ip", "link", "del", feature.LinkName("a", "eth0"))
-	n.loop.drift.Store(true)
+	n.loop.setDrift(true)
 	n.turns(t)
 	if n.count() != 1 || !reaches(t, s) {
 		t.Errorf("the wire was not repaired:\n%s", n.log)

@@ -70,14 +70,14 @@ func TestAPodThatReplacesItsInterfaceIsItsOwnProblem(t *testing.T) {
 			}
 			n.serves(t, dir, "b")
 			if fails {
-				n.loop.drift.Store(true)
+				n.loop.setDrift(true)
 				n.running(t, func() {
 					before := n.turnsTaken()
 					time.Sleep(3 * time.Second)
 					t.Logf("%s: %d turns in 3 s", what, n.turnsTaken()-before)
 				})
 				s.pod.Run("ip", "link", "del", "eth0")
-				n.loop.drift.Store(true)
+				n.loop.setDrift(true)
 				n.mustTurn(t)
 				if problem := n.problemOf("Pod default/a"); problem != "" || !reaches(t, s) {
 					t.Errorf("once its interface can be made the problem stays: %q", problem)
@@ -91,7 +91,7 @@ func TestAPodThatReplacesItsInterfaceIsItsOwnProblem(t *testing.T) {
 func (n *node) tries(t *testing.T) {
 	t.Helper()
 	for range 4 {
-		n.loop.drift.Store(true)
+		n.loop.setDrift(true)
 		n.host.Do(func() error { _ = n.turn(); return nil })
 	}
 }

@@ -165,7 +165,7 @@ func (s *Snapshot) rulesHold() bool {
 // did happen.
 func (a *Agent) apply(want datapath.State) (datapath.Changes, error) {
 	settled, err := a.held.Settled()
-	if a.loop.drift.Swap(false) || err != nil || !settled || a.held.Frees(want) {
+	if a.loop.takeDrift() || err != nil || !settled || a.held.Frees(want) {
 		return a.verify(want)
 	}
 	changes := datapath.DiffStates(a.held, want)
