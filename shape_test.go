@@ -211,7 +211,7 @@ func TestEveryFeatureHasItsFilesScenariosAndPage(t *testing.T) {
 
 // nameless are the packages that know no feature by name: what is asked of one goes
 // through what package feature says it has.
-var nameless = []string{"internal/agent", "internal/doctor", "internal/lab", "internal/lab/", "internal/status", "internal/controller", "internal/cni", "internal/cli",
+var nameless = []string{"internal/agent", "internal/settings", "internal/doctor", "internal/lab", "internal/lab/", "internal/status", "internal/controller", "internal/cni", "internal/cli",
 	"internal/source", "internal/source/", "internal/scenario", "internal/dump", "internal/view", "internal/kube", "internal/netnstest", "internal/netnstest/", "cmd/"}
 
 func TestNobodyKnowsAFeatureByName(t *testing.T) {

@@ -22,6 +22,7 @@ import (
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/feature/all"
+	"fairlead.dev/fairlead/internal/feature/nodeportlocal"
 	"fairlead.dev/fairlead/internal/netnstest/cluster"
 	"fairlead.dev/fairlead/internal/reserve"
 	"fairlead.dev/fairlead/internal/source"
@@ -77,7 +78,7 @@ func (m *mapped) turn(o *source.Objects) (time.Duration, error) {
 	took := time.Duration(t.apply * float64(time.Millisecond))
 	if m.reserves && err == nil {
 		var ports []reserve.Port
-		for _, p := range m.line.in.Allocations.NodePorts.List {
+		for _, p := range nodeportlocal.Allocated.Of(m.line.in.Allocations).List {
 			ports = append(ports, reserve.Port(p.Port))
 		}
 		slices.SortFunc(ports, reserve.Port.Compare)
@@ -128,7 +129,7 @@ func (m *mapped) finish(r *mappingResult) error {
 	var s runtime.MemStats
 	runtime.ReadMemStats(&s)
 	r.Heap, r.Reserved = s.HeapAlloc, m.held.Reserved
-	for _, p := range m.line.in.Allocations.NodePorts.List {
+	for _, p := range nodeportlocal.Allocated.Of(m.line.in.Allocations).List {
 		if p.PodPort == mappedPort {
 			r.Doors = append(r.Doors, p.Number)
 		}

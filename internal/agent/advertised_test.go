@@ -194,7 +194,7 @@ func TestSettingsOfIPv6GoWithIt(t *testing.T) {
 		n := newNode(t, nodes)
 		n.host.Sysctl("net/ipv6/conf/all/forwarding", "0", "net/ipv4/ip_forward", "0")
 		n.plug(t, "eth1")
-		before := settings(n.host)
+		before := sysctls(n.host)
 		n.mustTurn(t)
 		if v := n.acceptRA("eth1"); v != "2" {
 			t.Fatalf("accept_ra is %s", v)
@@ -204,7 +204,7 @@ func TestSettingsOfIPv6GoWithIt(t *testing.T) {
 			n.restart(t)
 		}
 		n.mustTurn(t)
-		now := settings(n.host)
+		now := sysctls(n.host)
 		if now["net/ipv4/ip_forward"] != "1" {
 			t.Error("IPv4 is not forwarded any more")
 		}

@@ -22,9 +22,11 @@ import (
 
 	"fairlead.dev/fairlead/internal/cni"
 	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/datapath/sysctl"
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/feature/all"
 	"fairlead.dev/fairlead/internal/journal"
+	"fairlead.dev/fairlead/internal/settings"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/kernel"
 	"fairlead.dev/fairlead/internal/status"
@@ -80,18 +82,18 @@ type Agent struct {
 	held     datapath.State // what the kernel holds, as far as we know; the loop's own
 	flows    *redirector
 	strays   *strays
-	asksFor  []string // settings of the node, when they were last put back; nil: never yet; the loop's own
-	unruled  bool     // connections may have begun while rules were missing; the loop's own
+	unruled  bool // connections may have begun while rules were missing; the loop's own
 	// repairs that were begun, and are not known to be done; the loop's own
 	repairing map[datapath.Repair]bool
 	repaired  int64 // in all; the loop's own
 
-	given *world.Allocations // until now; the loop's own
-	kept  *kept              // of it; the loop's own
+	given *world.Parts // what was allocated until now; the loop's own
+	kept  *kept        // of it; the loop's own
 
-	podSettings settingsFile // of it; the loop's own
-	unconfirmed bool         // settings of pods' namespaces were set; the loop's own
-	notes       notes        // of the last report; the loop's own
+	settings    *settings.Node // what they were before; the loop's own
+	podSettings *settings.Pods // of pods' namespaces; the loop's own
+	unconfirmed bool           // some of these were set; the loop's own
+	notes       notes          // of the last report; the loop's own
 
 	problemLog problemLog // the loop's own
 }
@@ -100,7 +102,7 @@ type Agent struct {
 func New(c Config) (*Agent, error) {
 	if c.BootID == "" {
 		var err error
-		if c.BootID, err = cni.BootID(); err != nil {
+		if c.BootID, err = sysctl.BootID(); err != nil {
 			return nil, err
 		}
 	}
@@ -130,13 +132,13 @@ func New(c Config) (*Agent, error) {
 	for _, err := range lost {
 		a.troubles = append(a.troubles, fmt.Errorf("pods may be given other ports: %w", err))
 	}
-	settings, err := readPodSettings(c.StateDir, c.BootID)
-	if err != nil {
+	var before *settings.List
+	if a.podSettings, before, err = settings.OpenPods(c.StateDir, c.BootID); err != nil {
 		a.troubles = append(a.troubles, fmt.Errorf("settings of pods that are changed may stay so: %w", err))
 	}
-	a.given = a.kept.onDisk.With(&world.Allocations{Settings: settings})
+	a.given = a.kept.onDisk.With(settings.Kept.Only(before))
 	a.problemLog = problemLog{log: c.Log, now: time.Now}
-	if err := saveSettings(c.StateDir); err != nil {
+	if a.settings, err = settings.OpenNode(c.StateDir); err != nil {
 		a.troubles = append(a.troubles, fmt.Errorf("settings may stay after uninstall: %w", err))
 	}
 	if err := takes(c.StateDir); err != nil {

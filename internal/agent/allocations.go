@@ -11,6 +11,7 @@ import (
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/journal"
 	"fairlead.dev/fairlead/internal/replace"
+	"fairlead.dev/fairlead/internal/settings"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -25,11 +26,11 @@ type kept struct {
 	kinds    []journal.Kind
 	stateDir string
 	file     *journal.Journal
-	others   []journal.Value    // of kinds that nobody here knows, such as a later release's
-	onDisk   *world.Allocations // what the file says
-	stale    bool               // the file says something else, or what it says was damaged
-	marked   bool               // an earlier release finds nothing that is outdated
-	lost     []journal.Damage   // when it was opened
+	others   []journal.Value  // of kinds that nobody here knows, such as a later release's
+	onDisk   *world.Parts     // what the file says
+	stale    bool             // the file says something else, or what it says was damaged
+	marked   bool             // an earlier release finds nothing that is outdated
+	lost     []journal.Damage // when it was opened
 	dates    dates
 }
 
@@ -61,7 +62,7 @@ func kindsOf(features []feature.Feature) []journal.Kind {
 // Of a later release's journal nothing is known, and it is an error: whoever began anew
 // would give to others what pods have.
 func openKept(stateDir string, kinds []journal.Kind, disk journal.Disk) (_ *kept, troubles []error, err error) {
-	k := &kept{kinds: kinds, stateDir: stateDir, onDisk: &world.Allocations{}, dates: dates{of: map[string]map[string]time.Time{}}}
+	k := &kept{kinds: kinds, stateDir: stateDir, onDisk: &world.Parts{}, dates: dates{of: map[string]map[string]time.Time{}}}
 	path := AllocationsFile(stateDir)
 	file, found, err := journal.Open(path, disk)
 	if errors.Is(err, journal.ErrVersion) {
@@ -139,7 +140,7 @@ func (k *kept) problem(node string) []world.Problem {
 }
 
 // allocate notes when what differs between two turns' allocations came to be.
-func (k *kept) allocate(last, now *world.Allocations, at time.Time) {
+func (k *kept) allocate(last, now *world.Parts, at time.Time) {
 	k.dates.mu.Lock()
 	defer k.dates.mu.Unlock()
 	for _, kind := range k.kinds {
@@ -156,7 +157,7 @@ func (k *kept) allocate(last, now *world.Allocations, at time.Time) {
 }
 
 // write puts on the disk what it has otherwise.
-func (k *kept) write(now *world.Allocations) error {
+func (k *kept) write(now *world.Parts) error {
 	changed, more, err := k.changed(k.onDisk, now)
 	if err != nil || len(changed) == 0 && !k.stale {
 		return err
@@ -188,7 +189,7 @@ func (k *kept) write(now *world.Allocations) error {
 }
 
 // changed are the values that lead from last to now, and how many there are more.
-func (k *kept) changed(last, now *world.Allocations) (out []journal.Value, more int, err error) {
+func (k *kept) changed(last, now *world.Parts) (out []journal.Value, more int, err error) {
 	for _, kind := range k.kinds {
 		kind.Changed(last, now, func(c journal.Change) {
 			switch {
@@ -208,12 +209,12 @@ func (k *kept) changed(last, now *world.Allocations) (out []journal.Value, more 
 // giveOut puts what a turn allocates on the disk, before the kernel holds it. Where
 // that fails it holds all the same, and every turn tries again: a full disk must
 // not keep a node from following its cluster.
-func (a *Agent) giveOut(now *world.Allocations) error {
+func (a *Agent) giveOut(now *world.Parts) error {
 	if now != a.given {
 		a.kept.allocate(a.given, now, time.Now())
 		a.given = now
 	}
-	unwritten := a.writePodSettings()
+	unwritten := a.podSettings.Write(settings.Kept.Of(now))
 	if err := a.kept.write(now); err != nil {
 		return errors.Join(unwritten, fmt.Errorf("what was given out is not on the disk: %w", err))
 	}

@@ -7,26 +7,29 @@ import (
 	"slices"
 	"time"
 
+	"fairlead.dev/fairlead/internal/feature/nodeportlocal"
+	"fairlead.dev/fairlead/internal/feature/snat"
+	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/world"
 )
 
 // earlier is what releases before the journal wrote and read, as they did: an upgrade
 // begins with what encode writes, and a downgrade with what decode makes of ours.
 type earlier struct {
-	Blocks    []earlierBlock   `json:"blocks,omitempty"`
-	NodePorts *world.NodePorts `json:"nodePorts,omitempty"`
-	Claims    []world.Claim    `json:"claims,omitempty"`
+	Blocks    []earlierBlock           `json:"blocks,omitempty"`
+	NodePorts *nodeportlocal.NodePorts `json:"nodePorts,omitempty"`
+	Claims    []source.Claim           `json:"claims,omitempty"`
 }
 
 type earlierBlock struct {
-	world.Block
+	snat.Block
 	FreedAt time.Time `json:"freedAt,omitzero"`
 }
 
-func earlierEncode(a *world.Allocations, freedAt time.Time) ([]byte, error) {
-	file := earlier{NodePorts: a.NodePorts}
-	if a.Blocks != nil {
-		for _, b := range a.Blocks.List {
+func earlierEncode(a *world.Parts, freedAt time.Time) ([]byte, error) {
+	file := earlier{NodePorts: nodeportlocal.Allocated.Of(a)}
+	if blocks := snat.Allocated.Of(a); blocks != nil {
+		for _, b := range blocks.List {
 			out := earlierBlock{Block: b}
 			if b.Freed != 0 {
 				out.FreedAt = freedAt
@@ -34,34 +37,34 @@ func earlierEncode(a *world.Allocations, freedAt time.Time) ([]byte, error) {
 			file.Blocks = append(file.Blocks, out)
 		}
 	}
-	if a.Claims != nil {
-		file.Claims = a.Claims.List
+	if claims := source.Contested.Of(a); claims != nil {
+		file.Claims = claims.List
 	}
 	return json.Marshal(file)
 }
 
-func earlierDecode(content []byte) (*world.Allocations, error) {
-	out := &world.Allocations{}
+func earlierDecode(content []byte) (*world.Parts, error) {
+	out := &world.Parts{}
 	var file earlier
 	if err := json.Unmarshal(content, &file); err != nil {
 		return out, err
 	}
-	if file.NodePorts != nil && !slices.IsSortedFunc(file.NodePorts.List, world.NodePort.Compare) {
+	if file.NodePorts != nil && !slices.IsSortedFunc(file.NodePorts.List, nodeportlocal.NodePort.Compare) {
 		return out, errors.New("the ports of the node are out of order, which nobody wrote")
 	}
-	out.NodePorts = file.NodePorts
+	out = out.With(nodeportlocal.Allocated.Only(file.NodePorts))
 	if file.Claims != nil {
-		out.Claims = &world.Claims{List: file.Claims}
+		out = out.With(source.Contested.Only(&source.Claims{List: file.Claims}))
 	}
 	if file.Blocks == nil {
 		return out, nil
 	}
-	out.Blocks = &world.Blocks{}
+	blocks := &snat.BlockList{}
 	for i, b := range file.Blocks {
 		if b.Number < 0 || b.Freed < 0 || b.Holder == "" || i > 0 && b.Number <= file.Blocks[i-1].Number {
 			return out, fmt.Errorf("block %d is %+v, which nobody wrote", i, b.Block)
 		}
-		out.Blocks.List = append(out.Blocks.List, b.Block)
+		blocks.List = append(blocks.List, b.Block)
 	}
-	return out, nil
+	return out.With(snat.Allocated.Only(blocks)), nil
 }

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"fairlead.dev/fairlead/internal/cni"
 	"fairlead.dev/fairlead/internal/journal"
 	"fairlead.dev/fairlead/internal/replace"
+	"fairlead.dev/fairlead/internal/settings"
 )
 
 // ObjectsDir is where what the API server told is kept for a start without it.
@@ -17,7 +19,7 @@ func ObjectsDir(stateDir string) string { return filepath.Join(stateDir, "object
 // StateFiles lists what agents may have left in the state directory, some of it
 // half written.
 func StateFiles(stateDir string) []string {
-	files := append(cni.Files(stateDir), settingsPath(stateDir), podSettingsPath(stateDir), AllocationsFile(stateDir), olderPath(stateDir), ObjectsDir(stateDir))
+	files := append(slices.Concat(cni.Files(stateDir), settings.Files(stateDir)), AllocationsFile(stateDir), olderPath(stateDir), ObjectsDir(stateDir))
 	out := append([]string{journal.Unfinished(AllocationsFile(stateDir)), journal.Unfinished(olderPath(stateDir))}, files...)
 	tries, _ := filepath.Glob(filepath.Join(stateDir, tryPattern)) // fails for patterns in stateDir only
 	out = append(out, tries...)

@@ -28,7 +28,7 @@ func (a *Agent) startHelpers() (out helpers) {
 	h := feature.Host{
 		Node: a.config.Node, Log: a.config.Log, Tell: a.events.record, ShowsNotes: shows, Earlier: a.given,
 		Wake:   func() { a.loop.Wake() },
-		Before: func(key string) (string, bool, error) { return settingBefore(a.config.StateDir, key) },
+		Before: a.settings.Before,
 	}
 	for _, f := range a.config.Features {
 		if f.Start != nil {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/feature/all"
+	"fairlead.dev/fairlead/internal/feature/nodeportlocal"
+	"fairlead.dev/fairlead/internal/feature/snat"
 	"fairlead.dev/fairlead/internal/journal"
 	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/netnstest"
@@ -72,7 +74,7 @@ func (n *node) led(t *testing.T) map[string]string {
 
 // asEarlier leaves what the given allocations are as a release before the journal does,
 // which wrote none.
-func (n *node) asEarlier(t *testing.T, a *world.Allocations, freedAt time.Time) {
+func (n *node) asEarlier(t *testing.T, a *world.Parts, freedAt time.Time) {
 	t.Helper()
 	content, err := earlierEncode(a, freedAt)
 	must(t, err)
@@ -81,7 +83,7 @@ func (n *node) asEarlier(t *testing.T, a *world.Allocations, freedAt time.Time) 
 }
 
 // earlierReads is what a release before the journal reads.
-func (n *node) earlierReads(t *testing.T) (*world.Allocations, error) {
+func (n *node) earlierReads(t *testing.T) (*world.Parts, error) {
 	t.Helper()
 	content, err := os.ReadFile(olderPath(n.config.StateDir))
 	must(t, err)
@@ -124,8 +126,8 @@ func TestAnUpgradeMovesNothing(t *testing.T) {
 	for range 20 {
 		open = append(open, dial(t, pod, "192.168.100.50:7"))
 	}
-	i := slices.IndexFunc(kept.NodePorts.List, func(p world.NodePort) bool { return p.Pod.Name == "a" && p.PodPort == 9000 })
-	open = append(open, dial(t, n.far, fmt.Sprintf("192.168.100.1:%d", kept.NodePorts.List[i].Number)))
+	i := slices.IndexFunc(nodeportlocal.Allocated.Of(kept).List, func(p nodeportlocal.NodePort) bool { return p.Pod.Name == "a" && p.PodPort == 9000 })
+	open = append(open, dial(t, n.far, fmt.Sprintf("192.168.100.1:%d", nodeportlocal.Allocated.Of(kept).List[i].Number)))
 	check := func(when string) {
 		t.Helper()
 		n.log.b.Reset()
@@ -134,7 +136,7 @@ func TestAnUpgradeMovesNothing(t *testing.T) {
 		if log := n.log.String(); strings.Contains(log, "msg=applied") || strings.Contains(log, "level=WARN") {
 			t.Errorf("%s: the log:\n%s", when, log)
 		}
-		if !kept.Blocks.Equal(n.given.Blocks) || !kept.NodePorts.Equal(n.given.NodePorts) {
+		if !snat.Allocated.Of(kept).Equal(snat.Allocated.Of(n.given)) || !nodeportlocal.Allocated.Of(kept).Equal(nodeportlocal.Allocated.Of(n.given)) {
 			t.Errorf("%s: other things are allocated", when)
 		}
 		if !reflect.DeepEqual(n.led(t), led) {
@@ -150,14 +152,14 @@ func TestAnUpgradeMovesNothing(t *testing.T) {
 	if _, err := n.earlierReads(t); err == nil || !strings.Contains(err.Error(), "allocations of this node are in allocations.journal") {
 		t.Errorf("an earlier release that comes without notice says %v", err)
 	}
-	rests := kept.Blocks.List[slices.IndexFunc(kept.Blocks.List, func(b world.Block) bool { return b.Freed != 0 })]
+	rests := snat.Allocated.Of(kept).List[slices.IndexFunc(snat.Allocated.Of(kept).List, func(b snat.Block) bool { return b.Freed != 0 })]
 	if at := n.kept.dates.since("snat/blocks", fmt.Sprint(rests.Number)); at != freedAt {
 		t.Errorf("the block that rests does so since %s", at)
 	}
 	check("after another restart")
 	n.leave()
 	back, err := n.earlierReads(t)
-	if err != nil || !back.Blocks.Equal(kept.Blocks) || !back.NodePorts.Equal(kept.NodePorts) {
+	if err != nil || !snat.Allocated.Of(back).Equal(snat.Allocated.Of(kept)) || !nodeportlocal.Allocated.Of(back).Equal(nodeportlocal.Allocated.Of(kept)) {
 		t.Errorf("a downgrade finds something else, or %v", err)
 	}
 	check("after an end without a downgrade")
@@ -176,14 +178,14 @@ func TestADowngradeInBetweenCounts(t *testing.T) {
 	n.leave()
 	then, err := n.earlierReads(t)
 	must(t, err)
-	then.Blocks.List[0].Number, then.Blocks.List[1].Number = 7, 9 // as if a settings change had come and gone
+	snat.Allocated.Of(then).List[0].Number, snat.Allocated.Of(then).List[1].Number = 7, 9 // as if a settings change had come and gone
 	content, err := earlierEncode(then, time.Time{})
 	must(t, err)
 	must(t, os.WriteFile(olderPath(n.config.StateDir), content, 0o600))
 	n.restart(t)
 	n.mustTurn(t)
-	if !n.given.Blocks.Equal(then.Blocks) {
-		t.Errorf("what is allocated is %+v, want %+v", n.given.Blocks, then.Blocks)
+	if !snat.Allocated.Of(n.given).Equal(snat.Allocated.Of(then)) {
+		t.Errorf("what is allocated is %+v, want %+v", snat.Allocated.Of(n.given), snat.Allocated.Of(then))
 	}
 }
 
@@ -243,8 +245,8 @@ func damagedLine(t *testing.T, annotated bool) {
 	}
 	n.restart(t)
 	n.mustTurn(t)
-	if problem := n.problemOf("Node n1"); problem != "" || len(n.given.Blocks.List) != 5 {
-		t.Errorf("after another restart: %q, %+v", problem, n.given.Blocks)
+	if problem := n.problemOf("Node n1"); problem != "" || len(snat.Allocated.Of(n.given).List) != 5 {
+		t.Errorf("after another restart: %q, %+v", problem, snat.Allocated.Of(n.given))
 	}
 }
 
@@ -273,7 +275,7 @@ func TestUnknownKindsStay(t *testing.T) {
 		t.Fatal(err, troubles)
 	}
 	k.others = []journal.Value{{Kind: "later", Key: "x", JSON: []byte("[1]")}}
-	now := &world.Allocations{NodePorts: &world.NodePorts{}}
+	now := nodeportlocal.Allocated.Only(&nodeportlocal.NodePorts{})
 	must(t, k.write(now))
 	k, troubles, err = openKept(dir, kindsOf(all.Features), journal.Local{})
 	if err != nil || len(troubles) > 0 || len(k.others) != 1 || string(k.others[0].JSON) != "[1]" {

@@ -15,7 +15,7 @@ func TestAScrapeDecidesNothing(t *testing.T) {
 	n.write(t, "npl.yaml", documents(podObject("a", "10.244.1.9", ""), service("a", "a", "9000", "TCP")))
 	n.mustTurn(t)
 	counted := n.snapshot.Load().Rendered.Results
-	n.snapshot.Store(&Snapshot{World: &world.World{Node: &world.Node{}}, Rendered: feature.Rendered{Results: counted, Allocations: &world.Allocations{}}})
+	n.snapshot.Store(&Snapshot{World: &world.World{Node: &world.Node{}}, Rendered: feature.Rendered{Results: counted, Allocations: &world.Parts{}}})
 	text := n.metricsText()
 	for _, want := range []string{`{state="allocated"} 1`, `{state="waiting"} 0`, `{state="overLimit"} 0`, `{state="free"} 1000`} {
 		if !strings.Contains(text, "fairlead_nodeportlocal_ports"+want) {

@@ -16,6 +16,7 @@ import (
 	"fairlead.dev/fairlead/internal/cni"
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
 	"fairlead.dev/fairlead/internal/netnstest"
+	"fairlead.dev/fairlead/internal/settings"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -47,7 +48,7 @@ func (n *node) looks(t *testing.T) {
 
 func (n *node) podSettings(t *testing.T) string {
 	t.Helper()
-	content, err := os.ReadFile(podSettingsPath(n.config.StateDir))
+	content, err := os.ReadFile(settings.Files(n.config.StateDir)[1])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,8 +74,8 @@ func TestAddSetsTCPAndThePodsOwnValueStays(t *testing.T) {
 	_, own := attach(t, n, "own")
 	has(t, plain, world.TCPTimestamps, "2")
 	has(t, own, world.TCPTimestamps, "2")
-	onDisk, _, err := readJournal(n.config.StateDir)
-	if err != nil || len(onDisk.List) != 2 || slices.ContainsFunc(onDisk.List, func(s world.Setting) bool { return s.From != "" || s.Value != "2" }) {
+	_, onDisk, err := settings.OpenPods(n.config.StateDir, n.config.BootID)
+	if err != nil || len(onDisk.List) != 2 || slices.ContainsFunc(onDisk.List, func(s settings.Setting) bool { return s.From != "" || s.Value != "2" }) {
 		t.Errorf("not written down as done: %+v, %v", onDisk, err)
 	}
 	own.Sysctl(world.TCPTimestamps, "1") // as runtimes do it, after ADD, even with the kernel's own value
@@ -153,11 +154,11 @@ func TestTCPIsSetByTheNextAgent(t *testing.T) {
 		{strings.Replace(done, `"boot":"`, `"boot":"another `, 1), "1", "{}", "2"},
 	} {
 		pod.Sysctl(world.TCPTimestamps, c.now)
-		if err := os.WriteFile(podSettingsPath(n.config.StateDir), []byte(c.file), 0o600); err != nil {
+		if err := os.WriteFile(settings.Files(n.config.StateDir)[1], []byte(c.file), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if c.file == "" {
-			_ = os.Remove(podSettingsPath(n.config.StateDir))
+			_ = os.Remove(settings.Files(n.config.StateDir)[1])
 		}
 		n.write(t, "objects.yaml", nodes+"\n---\n"+tcpConfig(c.spec))
 		n.restart(t)
@@ -178,7 +179,7 @@ func TestUninstallSetsPodsTCPBack(t *testing.T) {
 	_, plain := attach(t, n, "plain")
 	_, own := attach(t, n, "own")
 	own.Sysctl(world.TCPTimestamps, "0")
-	back, err := PodSettingsBefore(n.config.StateDir)
+	_, back, err := settings.Before(n.config.StateDir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +192,7 @@ func TestUninstallSetsPodsTCPBack(t *testing.T) {
 	has(t, plain, world.TCPReuse, "2")
 	has(t, own, world.TCPTimestamps, "0")
 	has(t, own, world.TCPReuse, "2")
-	if again, err := PodSettingsBefore(n.config.StateDir); len(again) > 0 || err != nil {
+	if _, again, err := settings.Before(n.config.StateDir); len(again) > 0 || err != nil {
 		t.Errorf("the second time there is to do: %v, %v", again, err)
 	}
 }
@@ -270,47 +271,4 @@ func TestInMountsOfItsOwn(t *testing.T) {
 	if again := n.snapshot.Load(); len(again.Problems) != 0 {
 		t.Errorf("problems stay: %v", again.Problems)
 	}
-}
-
-// The journal of settings says what was written last, whatever came to an end in the
-// middle, and does not grow for ever.
-func TestTheJournalOfSettingsKeepsUp(t *testing.T) {
-	n := newNode(t, nodes)
-	n.mustTurn(t)
-	now := &world.Settings{}
-	give := func() {
-		t.Helper()
-		n.given = n.given.With(&world.Allocations{Settings: &world.Settings{List: slices.Clone(now.List)}})
-		if err := n.writePodSettings(); err != nil {
-			t.Fatal(err)
-		}
-		got, err := readPodSettings(n.config.StateDir, n.config.BootID)
-		if err != nil || !got.Equal(now) {
-			t.Fatalf("the journal says %+v, %v, want %+v:\n%s", got, err, now, n.podSettings(t))
-		}
-	}
-	for i := range 3 * mostLines {
-		s := world.Setting{Holder: string(rune('a' + i%7)), Key: world.TCPTimestamps, Before: "1", Value: "2", From: strings.Repeat("1", i%2)}
-		now.List = slices.DeleteFunc(now.List, func(o world.Setting) bool { return o.Compare(s) == 0 })
-		if i%3 > 0 {
-			now.List = append(now.List, s)
-			slices.SortFunc(now.List, world.Setting.Compare)
-		}
-		give()
-	}
-	if lines := strings.Count(n.podSettings(t), "\n"); lines > mostLines+mostLinesEach*7+1 {
-		t.Errorf("it has %d lines for at most 7 settings", lines)
-	}
-	whole := n.podSettings(t)
-	if err := os.WriteFile(podSettingsPath(n.config.StateDir), []byte(whole+`{"holder":"x@eth0","key":"ne`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := readPodSettings(n.config.StateDir, n.config.BootID); err != nil || !got.Equal(now) {
-		t.Errorf("with a line that was cut it says %+v, %v", got, err)
-	}
-	if err := os.Remove(podSettingsPath(n.config.StateDir)); err != nil {
-		t.Fatal(err)
-	}
-	now.List = append(now.List, world.Setting{Holder: "z", Key: world.TCPReuse, Before: "2", Value: "1"})
-	give()
 }

@@ -11,11 +11,12 @@ import (
 
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
 	"fairlead.dev/fairlead/internal/netnstest"
+	"fairlead.dev/fairlead/internal/settings"
 )
 
 // settings reads every setting of the host's network, but for what counts by
 // itself.
-func settings(h *netnstest.Host) map[string]string {
+func sysctls(h *netnstest.Host) map[string]string {
 	out := map[string]string{}
 	h.Do(func() error {
 		return filepath.WalkDir("/proc/sys/net", func(path string, d fs.DirEntry, err error) error {
@@ -37,7 +38,7 @@ func (n *node) setBack(t *testing.T) string {
 	t.Helper()
 	var said strings.Builder
 	n.host.Do(func() error {
-		back, err := SettingsBefore(n.config.StateDir)
+		back, _, err := settings.Before(n.config.StateDir)
 		for _, s := range back {
 			said.WriteString(s.String() + "\n")
 			if err := sysctl.Apply(s); err != nil {
@@ -68,7 +69,7 @@ func TestSettingsBecomeWhatTheyWereBeforeTheFirstAgent(t *testing.T) {
 	netnstest.Wire(n.host, "eth1", netnstest.New(t), "eth0")
 	n.host.Sysctl("net/ipv4/ip_forward", "0", "net/ipv4/conf/eth1/forwarding", "1", "net/ipv6/conf/all/forwarding", "0")
 	n.host.Run("ip", "-6", "route", "add", "default", "via", "fe80::1", "dev", "eth0", "proto", "ra")
-	before := settings(n.host)
+	before := sysctls(n.host)
 	n.mustTurn(t)
 	n.restart(t)
 	n.host.Sysctl("net/ipv4/ip_forward", "0") // no agent may take this for what was before
@@ -81,7 +82,7 @@ func TestSettingsBecomeWhatTheyWereBeforeTheFirstAgent(t *testing.T) {
 	if forwards < 0 || takes < forwards {
 		t.Errorf("set back is, in this order,\n%sbut a node that forwards takes no routes from advertisements", back)
 	}
-	same(t, before, settings(n.host))
+	same(t, before, sysctls(n.host))
 	if again := n.setBack(t); again != "" {
 		t.Errorf("the second time there is to do:\n%s", again)
 	}
@@ -90,12 +91,12 @@ func TestSettingsBecomeWhatTheyWereBeforeTheFirstAgent(t *testing.T) {
 func TestWhatSomebodySetSinceStays(t *testing.T) {
 	n := newNode(t, nodes)
 	n.host.Sysctl("net/ipv4/ip_forward", "0", "net/ipv6/conf/all/forwarding", "0")
-	before := settings(n.host)
+	before := sysctls(n.host)
 	n.mustTurn(t)
 	n.host.Sysctl("net/ipv4/conf/all/accept_redirects", "1", "net/ipv6/conf/all/forwarding", "0", "net/ipv6/conf/eth0/forwarding", "1")
 	before["net/ipv6/conf/eth0/forwarding"] = "1"
 	n.setBack(t)
-	same(t, before, settings(n.host))
+	same(t, before, sysctls(n.host))
 }
 
 // A boot begins with other settings, and so does another network namespace: what
@@ -113,7 +114,7 @@ func TestTheRecordIsOfItsBootAndNamespace(t *testing.T) {
 	}
 	n.host = here
 	for _, content := range []string{strings.Replace(n.record(t), "boot ", "boot x", 1), "", "{"} {
-		if err := os.WriteFile(settingsPath(n.config.StateDir), []byte(content), 0o600); err != nil {
+		if err := os.WriteFile(settings.Files(n.config.StateDir)[0], []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if back := n.setBack(t); back != "" {
@@ -129,7 +130,7 @@ func TestTheRecordIsOfItsBootAndNamespace(t *testing.T) {
 
 func (n *node) record(t *testing.T) string {
 	t.Helper()
-	content, err := os.ReadFile(settingsPath(n.config.StateDir))
+	content, err := os.ReadFile(settings.Files(n.config.StateDir)[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +140,7 @@ func (n *node) record(t *testing.T) string {
 func TestSettingsAreSetEvenIfTheyCannotBeWrittenDown(t *testing.T) {
 	n := newNode(t, nodes)
 	n.host.Sysctl("net/ipv4/ip_forward", "0")
-	if err := os.Mkdir(settingsPath(n.config.StateDir), 0o700); err != nil {
+	if err := os.Mkdir(settings.Files(n.config.StateDir)[0], 0o700); err != nil {
 		t.Fatal(err)
 	}
 	n.mustTurn(t)

@@ -61,7 +61,7 @@ func TestWhoHasAPort(t *testing.T) {
 	}
 	all := seen.await(t, talkers*calls*4, everybody)
 	blocks := map[string]world.PortRange{}
-	for _, b := range n.snapshot.Load().Rendered.Allocations.Blocks.List {
+	for _, b := range snat.Allocated.Of(n.snapshot.Load().Rendered.Allocations).List {
 		low := uint16(32768 + b.Number*512)
 		blocks[strings.TrimPrefix(b.Pod, "default/")] = world.PortRange{Low: low, High: low + 511}
 	}

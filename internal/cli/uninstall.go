@@ -23,6 +23,7 @@ import (
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
 	"fairlead.dev/fairlead/internal/replace"
+	"fairlead.dev/fairlead/internal/settings"
 )
 
 func uninstallCommand() *cobra.Command {
@@ -194,16 +195,11 @@ func (u *uninstall) planKernel() error {
 	if changes := datapath.Diff(have, nil); !changes.Empty() {
 		u.step(strings.TrimSpace(changes.String()), func() error { return datapath.Apply(changes) })
 	}
-	settings, err := agent.SettingsBefore(u.stateDir)
+	node, pods, err := settings.Before(u.stateDir)
 	if err != nil {
 		return err
 	}
-	pods, err := agent.PodSettingsBefore(u.stateDir)
-	if err != nil {
-		return err
-	}
-	settings = append(settings, pods...)
-	for _, s := range settings {
+	for _, s := range slices.Concat(node, pods) {
 		u.step(s.String(), func() error { return sysctl.Apply(s) })
 	}
 	return nil

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -41,15 +40,6 @@ type Book struct {
 	owed    map[string]bool                         // keys of records that are on the disk otherwise than here
 	wire    func(containerID, ifname string) string // see Adopt
 	view    *world.Attachments                      // what Attachments returns; a new pointer after every change
-}
-
-// bootIDFile is the kernel's name for the time since it was started (random(4)).
-const bootIDFile = "/proc/sys/kernel/random/boot_id"
-
-// BootID names the time since the kernel was started.
-func BootID() (string, error) {
-	content, err := os.ReadFile(bootIDFile)
-	return strings.TrimSpace(string(content)), err
 }
 
 // OpenBook opens the address book in the state directory. What was written in

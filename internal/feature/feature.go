@@ -56,7 +56,7 @@ type Result struct {
 	// Allocations are what the feature gives out, of the kinds that are its own;
 	// nil where it gives out nothing. Given back as the world's, they stay, pointer
 	// and all, and so does the rest of the result.
-	Allocations *world.Allocations
+	Allocations *world.Parts
 	// Notes are what annotations of this node's pods should say.
 	Notes []world.Note
 	// Events are of what holds now: each is told once, when it begins.

@@ -25,7 +25,7 @@ type Host struct {
 	// one did.
 	Before func(key string) (value string, changed bool, err error)
 	// Earlier is what agents before this one allocated.
-	Earlier *world.Allocations
+	Earlier *world.Parts
 	// ShowsNotes: the world shows what annotations of pods say, notes included.
 	ShowsNotes bool
 }

@@ -86,7 +86,7 @@ type Rendered struct {
 	State       datapath.State
 	Reports     []world.Report
 	Problems    []world.Problem
-	Allocations *world.Allocations // the world's, and what was given out
+	Allocations *world.Parts // the world's, and what was given out
 	Notes       []world.Note
 	Events      []world.Event
 	Results     map[string]*Result // by feature; a feature that is switched off has none

@@ -65,10 +65,12 @@ func TestHistoriesChangeTheWholeWorld(t *testing.T) {
 	}
 	for _, name := range owns(t) {
 		there := func(place string) bool {
-			return place == "World.Observed."+name || strings.HasPrefix(place, "World.Observed."+name+".")
+			return slices.ContainsFunc([]string{"World.Observed.", "World.Allocations."}, func(parts string) bool {
+				return place == parts+name || strings.HasPrefix(place, parts+name+".")
+			})
 		}
 		if !slices.ContainsFunc(slices.Collect(maps.Keys(seen)), there) {
-			t.Errorf("what helpers observe as %s is never there", name)
+			t.Errorf("the part %s is never there", name)
 		}
 	}
 	for _, place := range slices.Sorted(maps.Keys(seen)) {
@@ -118,7 +120,7 @@ func (s sightings) look(place string, v reflect.Value) {
 		}
 	case reflect.Struct:
 		if v.Type() == reflect.TypeFor[world.Part]() {
-			s.look("World.Observed."+v.FieldByName("name").String(), v.FieldByName("value"))
+			s.look(strings.TrimSuffix(place, ".list[]")+"."+v.FieldByName("name").String(), v.FieldByName("value"))
 			return
 		}
 		for i := range v.NumField() {

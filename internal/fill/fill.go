@@ -177,3 +177,20 @@ func (f *Filler) entries(v reflect.Value, place string, changed func(string)) {
 		v.SetMapIndex(key, value)
 	}
 }
+
+// Compared returns the places in a T that equal does not compare.
+func Compared[T any](equal func(a, b *T) bool) (missed []string) {
+	a, b := new(T), new(T)
+	(&Filler{Unexported: true}).Fill(a)
+	f := &Filler{Unexported: true}
+	f.Fill(b)
+	if !equal(a, b) {
+		return []string{"the same is not equal"}
+	}
+	f.Each(b, func(place string) {
+		if equal(a, b) || equal(b, a) {
+			missed = append(missed, place)
+		}
+	})
+	return missed
+}

@@ -12,7 +12,7 @@ import (
 
 // A claim is one node's pod CIDR.
 type claim struct {
-	world.Claim
+	Claim
 	node    int
 	rank    int   // the smallest is asked first
 	created int64 // of its Node; 0: not known
@@ -32,13 +32,13 @@ const (
 
 // A registry says what pod CIDRs were before they were looked at.
 type registry struct {
-	own     string               // the node itself
-	inForce map[world.Claim]bool // of its peers
+	own     string         // the node itself
+	inForce map[Claim]bool // of its peers
 }
 
 // disjoint takes pod CIDRs away that overlap one that another node keeps, and
 // returns what is kept, and of that what is kept against others.
-func disjoint(nodes []meaning, r registry) (left []meaning, kept []claim, contested []world.Claim, problems []world.Problem) {
+func disjoint(nodes []meaning, r registry) (left []meaning, kept []claim, contested []Claim, problems []world.Problem) {
 	claims := claimsOf(nodes)
 	for i := range claims {
 		c := &claims[i]
@@ -52,7 +52,7 @@ func disjoint(nodes []meaning, r registry) (left []meaning, kept []claim, contes
 	}
 	settle(claims)
 	left = slices.Clone(nodes)
-	disputed := map[world.Claim]bool{}
+	disputed := map[Claim]bool{}
 	for i, c := range claims {
 		if c.kept {
 			continue
@@ -117,7 +117,7 @@ func claimsOf(nodes []meaning) []claim {
 	var claims []claim
 	for i, n := range nodes {
 		for _, c := range n.node.PodCIDRs {
-			claims = append(claims, claim{Claim: world.Claim{Node: n.node.Name, CIDR: c}, node: i})
+			claims = append(claims, claim{Claim: Claim{Node: n.node.Name, CIDR: c}, node: i})
 		}
 	}
 	slices.SortFunc(claims, func(a, b claim) int { return cmp.Or(a.CIDR.Compare(b.CIDR), a.node-b.node) })

@@ -107,8 +107,8 @@ func TestWhatIsInForceIsKept(t *testing.T) {
 			t.Errorf("%s, after a restart: in force are %s", name, got)
 		}
 		in.Objects = &Objects{Nodes: in.Objects.Nodes[:2]}
-		if w, _ = NewBuilder("n1").Build(in); len(w.Allocations.Claims.List) > 0 {
-			t.Errorf("%s: once it is gone, %+v is remembered", name, w.Allocations.Claims.List)
+		if w, _ = NewBuilder("n1").Build(in); len(Contested.Of(w.Allocations).List) > 0 {
+			t.Errorf("%s: once it is gone, %+v is remembered", name, Contested.Of(w.Allocations).List)
 		}
 	}
 }

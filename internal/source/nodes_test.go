@@ -29,7 +29,7 @@ func goesFirst(nodes []meaning, r registry, i, j int) bool {
 	for _, tell := range []func(int) bool{
 		func(i int) bool { return nodes[i].node.Name == r.own },
 		func(i int) bool {
-			return r.inForce[world.Claim{Node: nodes[i].node.Name, CIDR: nodes[i].node.PodCIDRs[0]}]
+			return r.inForce[Claim{Node: nodes[i].node.Name, CIDR: nodes[i].node.PodCIDRs[0]}]
 		},
 		func(i int) bool { return nodes[i].created != 0 },
 	} {
@@ -50,16 +50,16 @@ func TestNoPodCIDRIsTakenAwayForNothing(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 5000 {
 		nodes := someNodes(random)
-		r := registry{own: "n1", inForce: map[world.Claim]bool{}}
+		r := registry{own: "n1", inForce: map[Claim]bool{}}
 		if n := nodes[random.IntN(len(nodes))].node; random.IntN(2) == 0 {
-			r.inForce[world.Claim{Node: n.Name, CIDR: n.PodCIDRs[0]}] = true
+			r.inForce[Claim{Node: n.Name, CIDR: n.PodCIDRs[0]}] = true
 		}
 		left, _, contested, problems := disjoint(nodes, r)
 		told := map[string]int{}
 		for _, p := range problems {
 			told[strings.TrimPrefix(p.Object, "Node ")]++
 		}
-		again := registry{own: r.own, inForce: map[world.Claim]bool{}}
+		again := registry{own: r.own, inForce: map[Claim]bool{}}
 		for i, n := range left {
 			mine := nodes[i].node.PodCIDRs[0]
 			var keepers, losers []int
@@ -73,11 +73,11 @@ func TestNoPodCIDRIsTakenAwayForNothing(t *testing.T) {
 			}
 			name := n.node.Name
 			if len(n.node.PodCIDRs) == 1 {
-				again.inForce[world.Claim{Node: name, CIDR: mine}] = name != r.own
+				again.inForce[Claim{Node: name, CIDR: mine}] = name != r.own
 				if len(keepers) > 0 {
 					t.Fatalf("%s keeps %s, and %v overlap it: %s", name, mine, keepers, cidrs(nodes))
 				}
-				if got := slices.Contains(contested, world.Claim{Node: name, CIDR: mine}); got != (len(losers) > 0 && name != r.own) {
+				if got := slices.Contains(contested, Claim{Node: name, CIDR: mine}); got != (len(losers) > 0 && name != r.own) {
 					t.Fatalf("%s keeps %s against %v, and contested are %v", name, mine, losers, contested)
 				}
 				if told[name] != len(losers) {

@@ -17,7 +17,7 @@ type settled struct {
 	of       together
 	node     *world.Node
 	peers    *world.Peers
-	claims   *world.Claims
+	claims   *Claims
 	problems []world.Problem
 }
 
@@ -25,8 +25,8 @@ type settled struct {
 type together struct {
 	nodes   []*corev1.Node
 	reports []*v1alpha1.FairleadNode
-	before  *world.Peers  // in force until now; nil: none
-	claims  *world.Claims // of them that are contested; nil: none
+	before  *world.Peers // in force until now; nil: none
+	claims  *Claims      // of them that are contested; nil: none
 	limit   *bounds
 }
 
@@ -52,7 +52,7 @@ func (b *Builder) settleNodes(t together) settled {
 			nodes[i].node, problems = n, append(problems, more...)
 		}
 	}
-	r := registry{own: b.node, inForce: map[world.Claim]bool{}}
+	r := registry{own: b.node, inForce: map[Claim]bool{}}
 	if t.claims != nil {
 		for _, c := range t.claims.List {
 			r.inForce[c] = true
@@ -61,7 +61,7 @@ func (b *Builder) settleNodes(t together) settled {
 	if t.before != nil {
 		for _, n := range t.before.Nodes {
 			for _, c := range n.PodCIDRs {
-				r.inForce[world.Claim{Node: n.Name, CIDR: c}] = true
+				r.inForce[Claim{Node: n.Name, CIDR: c}] = true
 			}
 		}
 	}
@@ -72,7 +72,7 @@ func (b *Builder) settleNodes(t together) settled {
 	problems = append(problems, addressesInPods(nodes, claims)...)
 	problems = append(problems, newRegistrar(bouncer, nodes, claims).reportedEnds(t.reports, nodes)...)
 	out := settled{of: t, peers: &world.Peers{}, claims: t.claims, problems: problems}
-	if now := (&world.Claims{List: contested}); t.claims == nil && len(contested) > 0 || t.claims != nil && !now.Equal(t.claims) {
+	if now := (&Claims{List: contested}); t.claims == nil && len(contested) > 0 || t.claims != nil && !now.Equal(t.claims) {
 		out.claims = now
 	}
 	for _, n := range nodes {

@@ -46,12 +46,12 @@ type Inputs struct {
 	Objects     *Objects
 	Attachments *world.Attachments
 	Kernel      *world.Kernel
-	TCP         *world.TCPSeen     // nil: nobody looked
-	Underlay    *world.Underlay    // nil: nobody looked
-	Allocations *world.Allocations // those of the last turn; nil: none
-	Before      *world.Peers       // those of the last world: what they have is in force; nil: none
-	Observed    []world.Part       // by helpers of features
-	Metrics     netip.AddrPort     // where the agent serves them; zero: nowhere
+	TCP         *world.TCPSeen  // nil: nobody looked
+	Underlay    *world.Underlay // nil: nobody looked
+	Allocations *world.Parts    // those of the last turn; nil: none
+	Before      *world.Peers    // those of the last world: what they have is in force; nil: none
+	Observed    []world.Part    // by helpers of features
+	Metrics     netip.AddrPort  // where the agent serves them; zero: nowhere
 }
 
 // A Builder builds the worlds of one node, one after the other. It remembers
@@ -102,7 +102,7 @@ func (b *Builder) Build(in Inputs) (*world.World, []world.Problem) {
 	w.Observed = b.last.Observed.PartsOf(in.Observed)
 	w.Taken = world.PortsTaken.In(&w)
 	if w.Allocations == nil {
-		w.Allocations = &world.Allocations{}
+		w.Allocations = &world.Parts{}
 	}
 	if w.TCP == nil {
 		w.TCP = &world.TCPSeen{Node: PlainTCP}
@@ -112,12 +112,12 @@ func (b *Builder) Build(in Inputs) (*world.World, []world.Problem) {
 		w.Selections = b.picks.Of(w.Pods, w.Services)
 	}
 	b.limit = boundsOf(&w, in.Objects.APIServer).orSame(b.limit)
-	nodes := together{in.Objects.Nodes, in.Objects.Reports, in.Before, w.Allocations.Claims, b.limit}
+	nodes := together{in.Objects.Nodes, in.Objects.Reports, in.Before, Contested.Of(w.Allocations), b.limit}
 	if !b.among.decides(nodes) {
 		b.among = b.settleNodes(nodes)
 	}
 	w.Node, w.Peers = b.among.node, b.among.peers
-	w.Allocations = w.Allocations.With(&world.Allocations{Claims: b.among.claims})
+	w.Allocations = w.Allocations.With(Contested.Only(b.among.claims))
 	b.keepNodes(&w)
 	b.among.peers = w.Peers
 	b.read.world, b.last = w, w

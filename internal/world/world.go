@@ -28,7 +28,7 @@ type World struct {
 	Kernel      *Kernel        // what this node's kernel shows
 	Underlay    *Underlay      // how packets to peers leave; nil: nobody looked
 	TCP         *TCPSeen       // what network namespaces have
-	Allocations *Allocations   // what was given out before
+	Allocations *Parts         // choices of earlier turns that must not change by themselves
 	Taken       *Taken         // ports of the node that are others'; nil: none
 	Observed    *Parts         // what helpers of features observed
 	Metrics     netip.AddrPort // where the agent serves metrics and health; zero: nowhere

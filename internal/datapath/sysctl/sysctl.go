@@ -62,6 +62,9 @@ func Read(key string) (string, error) {
 	return strings.TrimSpace(string(b)), err
 }
 
+// BootID names the time since the kernel was started (random(4)).
+func BootID() (string, error) { return Read("kernel/random/boot_id") }
+
 // Apply makes the kernel hold s.
 func Apply(s Setting) error {
 	if err := s.in(s.write); err != nil {

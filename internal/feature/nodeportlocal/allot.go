@@ -10,11 +10,11 @@ import (
 
 // A Decision is which port of the node leads to which port of a pod.
 type Decision struct {
-	Mappings []Mapping        // sorted by pod, port, protocol and family
-	Ports    *world.NodePorts // those that are given out
-	Free     int              // numbers left, of the protocol and family that has fewest
-	Waiting  int              // mappings that no port is left for
-	Left     int              // mappings that the bounds of a pod or a namespace leave out
+	Mappings []Mapping  // sorted by pod, port, protocol and family
+	Ports    *NodePorts // those that are given out
+	Free     int        // numbers left, of the protocol and family that has fewest
+	Waiting  int        // mappings that no port is left for
+	Left     int        // mappings that the bounds of a pod or a namespace leave out
 
 	waiting  []Mapping // some of them
 	over     []excess  // some of what is left out
@@ -47,8 +47,8 @@ func decide(w *world.World) (*Decision, *chooser) {
 	for _, own := range w.OwnPorts() {
 		taken = append(taken, own.Ports()...)
 	}
-	if w.Allocations.NodePorts != nil { // about as many as last time
-		d.Mappings = make([]Mapping, 0, len(w.Allocations.NodePorts.List)+8)
+	if Allocated.Of(w.Allocations) != nil { // about as many as last time
+		d.Mappings = make([]Mapping, 0, len(Allocated.Of(w.Allocations).List)+8)
 	}
 	for pods := w.LocalPods.List; d.settings.Enabled && len(pods) > 0; {
 		n := 0
@@ -65,8 +65,8 @@ func decide(w *world.World) (*Decision, *chooser) {
 			d.lacking = append(d.lacking, familyName(ipv6))
 		}
 	}
-	d.allot(w.Allocations.NodePorts, taken)
-	d.recorded = w.Allocations.NodePorts != nil || len(d.Ports.List) > 0 || d.sees(w)
+	d.allot(Allocated.Of(w.Allocations), taken)
+	d.recorded = Allocated.Of(w.Allocations) != nil || len(d.Ports.List) > 0 || d.sees(w)
 	return d, c
 }
 
@@ -89,10 +89,10 @@ func (c *chooser) hosted(p *world.Pod) []world.Port {
 
 // allot gives every mapping a port as far as there are ports. Last is the record;
 // nil where there is none.
-func (d *Decision) allot(last *world.NodePorts, taken []world.Port) {
+func (d *Decision) allot(last *NodePorts, taken []world.Port) {
 	lost := last == nil
 	if lost {
-		last = &world.NodePorts{}
+		last = &NodePorts{}
 	}
 	d.spaces = spaces{ports: d.settings.Ports}
 	for _, p := range taken {
@@ -108,7 +108,7 @@ func (d *Decision) allot(last *world.NodePorts, taken []world.Port) {
 	if !d.closed {
 		d.give()
 	}
-	now := &world.NodePorts{Freed: d.spaces.freed(), List: make([]world.NodePort, 0, len(d.Mappings))}
+	now := &NodePorts{Freed: d.spaces.freed(), List: make([]NodePort, 0, len(d.Mappings))}
 	for i := range d.Mappings {
 		m := &d.Mappings[i]
 		switch {
@@ -118,7 +118,7 @@ func (d *Decision) allot(last *world.NodePorts, taken []world.Port) {
 				d.waiting = append(d.waiting, *m)
 			}
 		default:
-			now.List = append(now.List, world.NodePort{Port: m.Port, Pod: m.Pod.Key, UID: m.Pod.Local.UID, PodPort: m.PodPort})
+			now.List = append(now.List, NodePort{Port: m.Port, Pod: m.Pod.Key, UID: m.Pod.Local.UID, PodPort: m.PodPort})
 		}
 	}
 	if now.Equal(last) {
@@ -129,7 +129,7 @@ func (d *Decision) allot(last *world.NodePorts, taken []world.Port) {
 
 // keep leaves every mapping the port that it has, and returns those that lead
 // nowhere any more. Both lists are in the same order.
-func (d *Decision) keep(have []world.NodePort) (released []world.Port) {
+func (d *Decision) keep(have []NodePort) (released []world.Port) {
 	i := 0
 	for _, h := range have {
 		for i < len(d.Mappings) && (d.Mappings[i].HostPort || d.Mappings[i].compare(h) < 0) {
@@ -145,12 +145,12 @@ func (d *Decision) keep(have []world.NodePort) (released []world.Port) {
 }
 
 // compare orders m and p by what they lead to.
-func (m *Mapping) compare(p world.NodePort) int {
-	return world.NodePort{Port: m.Port, Pod: m.Pod.Key, UID: m.Pod.Local.UID, PodPort: m.PodPort}.Compare(p)
+func (m *Mapping) compare(p NodePort) int {
+	return NodePort{Port: m.Port, Pod: m.Pod.Key, UID: m.Pod.Local.UID, PodPort: m.PodPort}.Compare(p)
 }
 
 // ofNobody are the ports whose holders nobody knows: their values were damaged.
-func ofNobody(list []world.NodePort) (out []world.Port) {
+func ofNobody(list []NodePort) (out []world.Port) {
 	for _, n := range list {
 		if n.Pod.Name != "" {
 			break // they come first

@@ -93,7 +93,7 @@ func TestNothingSeenIsNoRecord(t *testing.T) {
 	s.set(pods(a))
 	s.world.Services = &world.Sorted[world.Service]{}
 	render := nodeportlocal.Feature.Render()(s.world) // no Service is
-	if render.Allocations != nil || s.world.Allocations.NodePorts != nil {
+	if render.Allocations != nil || nodeportlocal.Allocated.Of(s.world.Allocations) != nil {
 		t.Fatal("nothing was seen, and there is a record")
 	}
 	s.set(pods(a), web("s", to(tcp, 80)))

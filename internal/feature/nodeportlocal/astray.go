@@ -8,8 +8,8 @@ import (
 // astray are connections to ports that were given out and do not lead to the pod.
 func astray(w *world.World) func(*conntrack.Entry) bool {
 	given := map[world.Port]bool{}
-	if w.Allocations.NodePorts != nil {
-		for _, p := range w.Allocations.NodePorts.List {
+	if Allocated.Of(w.Allocations) != nil {
+		for _, p := range Allocated.Of(w.Allocations).List {
 			given[p.Port] = true
 		}
 	}

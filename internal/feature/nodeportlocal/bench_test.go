@@ -16,7 +16,7 @@ import (
 func many(pods int) *world.World {
 	n := &world.Node{Name: "n1", Addresses: []netip.Addr{netip.MustParseAddr("192.168.100.1")}}
 	w := &world.World{Node: n, Peers: &world.Peers{}, Config: source.Defaults(), Attachments: &world.Attachments{}, Kernel: source.PlainKernel(n),
-		Allocations: &world.Allocations{}, LocalPods: &world.Sorted[world.Pod]{}, Services: &world.Sorted[world.Service]{}}
+		Allocations: &world.Parts{}, LocalPods: &world.Sorted[world.Pod]{}, Services: &world.Sorted[world.Service]{}}
 	w.Config.NodePortLocal.Ports, w.Config.NodePortLocal.MaxPerNamespace = world.PortRange{Low: 1024, High: 65535}, pods
 	w.Services.List = []*world.Service{{Key: world.Key{Namespace: "default", Name: "s"}, Type: "ClusterIP", IPv4: true,
 		Selector: world.NewLabels(map[string]string{"app": "web"}), Annotations: world.NewLabels(map[string]string{world.NodePortLocalEnabled: "true"}),
@@ -48,8 +48,8 @@ func BenchmarkOneMore(b *testing.B) {
 			for i := 0; b.Loop(); i++ {
 				next := [2]world.World{with, without}[i%2]
 				next.Allocations = now.Allocations
-				if now = render(&next); len(now.Allocations.NodePorts.List) != n+1-i%2 {
-					b.Fatalf("%d ports", len(now.Allocations.NodePorts.List))
+				if now = render(&next); len(nodeportlocal.Allocated.Of(now.Allocations).List) != n+1-i%2 {
+					b.Fatalf("%d ports", len(nodeportlocal.Allocated.Of(now.Allocations).List))
 				}
 			}
 		})
@@ -59,7 +59,7 @@ func BenchmarkOneMore(b *testing.B) {
 func BenchmarkRecord(b *testing.B) {
 	r := nodeportlocal.Feature.Render()(many(10_000))
 	for b.Loop() {
-		if _, err := json.Marshal(r.Allocations.NodePorts); err != nil {
+		if _, err := json.Marshal(nodeportlocal.Allocated.Of(r.Allocations)); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"fairlead.dev/fairlead/internal/feature/nodeportlocal"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -168,17 +169,17 @@ func TestHostPortsAreNeverOurs(t *testing.T) {
 		if got, want := s.turn(t), "a: 61000>80/tcp; b: 61001>80/tcp"; got != want {
 			t.Errorf("told %q, want %q", got, want)
 		}
-		if list := s.world.Allocations.NodePorts.List; len(list) != 1 || list[0].Pod.Name != "b" {
+		if list := nodeportlocal.Allocated.Of(s.world.Allocations).List; len(list) != 1 || list[0].Pod.Name != "b" {
 			t.Errorf("given out are %+v", list)
 		}
-		s.world.Allocations = &world.Allocations{}
+		s.world.Allocations = &world.Parts{}
 	}
 	// One that comes later takes the number from who has it.
 	s.set(pods(pod("a"), pod("b", func(p *world.Pod) {
 		p.HostNetwork, p.Local.HostPorts = true, []world.HostPort{{Port: 61001, Protocol: tcp, PodPort: 61001}}
 	})), web("s", to(tcp, 80)))
-	s.world.Allocations = &world.Allocations{NodePorts: &world.NodePorts{List: []world.NodePort{
-		{Port: world.Port{Protocol: tcp, Number: 61001}, Pod: world.Key{Namespace: "default", Name: "a"}, UID: "uid-a", PodPort: 80}}}}
+	s.world.Allocations = nodeportlocal.Allocated.Only(&nodeportlocal.NodePorts{List: []nodeportlocal.NodePort{
+		{Port: world.Port{Protocol: tcp, Number: 61001}, Pod: world.Key{Namespace: "default", Name: "a"}, UID: "uid-a", PodPort: 80}}})
 	if got, want := s.turn(t), "a: 61000>80/tcp"; got != want {
 		t.Errorf("told %q, want %q", got, want)
 	}

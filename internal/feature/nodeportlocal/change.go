@@ -77,7 +77,7 @@ func (r *renderer) render(w *world.World) *feature.Result {
 // comes behind those who never had one, the next time.
 func settled(w *world.World, result *feature.Result) bool {
 	d := Decide(w)
-	return d.Ports == w.Allocations.NodePorts && slices.Equal(d.events(), result.Events) &&
+	return d.Ports == Allocated.Of(w.Allocations) && slices.Equal(d.events(), result.Events) &&
 		slices.Equal(d.problems(w, len(d.Mappings)), result.Problems)
 }
 
@@ -139,7 +139,7 @@ func (r *renderer) resultOf(w *world.World, m *memory) *feature.Result {
 	d := m.decision
 	result := &feature.Result{Problems: d.problems(w, m.mapped), Events: d.events()}
 	if d.recorded {
-		result.Allocations = &world.Allocations{NodePorts: d.Ports}
+		result.Allocations = Allocated.Only(d.Ports)
 	}
 	if len(d.Ports.List) > 0 {
 		result.Part.Tables = append(result.Part.Tables, r.table(m))
@@ -159,7 +159,7 @@ func (r *renderer) some(w *world.World, read reads) *feature.Result {
 	m := r.last
 	was := r.read
 	was.pods = read.pods
-	if m == nil || read != was || w.Allocations.NodePorts == nil {
+	if m == nil || read != was || Allocated.Of(w.Allocations) == nil {
 		return nil
 	}
 	r.last = nil // until it is known what comes of it

@@ -59,9 +59,9 @@ func (m *memory) choose(changes []*change) bool {
 }
 
 // record are the ports that the pod had, as they are in the record.
-func (c *change) record() (out []world.NodePort) {
+func (c *change) record() (out []NodePort) {
 	for _, l := range c.had {
-		out = append(out, world.NodePort{Port: l.Port, Pod: c.key, UID: c.was.Local.UID, PodPort: l.to.Port()})
+		out = append(out, NodePort{Port: l.Port, Pod: c.key, UID: c.was.Local.UID, PodPort: l.to.Port()})
 	}
 	return out
 }
@@ -70,7 +70,7 @@ func (c *change) record() (out []world.NodePort) {
 func (m *memory) allot(changes []*change) bool {
 	d := m.decision
 	d.Mappings = nil
-	var had []world.NodePort
+	var had []NodePort
 	for _, c := range changes {
 		d.Mappings, had = append(d.Mappings, c.mappings...), append(had, c.record()...)
 	}
@@ -91,12 +91,12 @@ func (m *memory) allot(changes []*change) bool {
 	}
 	d.Mappings = nil
 	was := d.Ports
-	now := &world.NodePorts{Freed: was.Freed}
+	now := &NodePorts{Freed: was.Freed}
 	if given || len(released) > 0 {
 		now.Freed = d.spaces.freed()
 	}
 	if slices.ContainsFunc(changes, (*change).differs) {
-		now.List = spliced(was.List, changes, func(n world.NodePort, k world.Key) int { return n.Pod.Compare(k) }, (*change).ports)
+		now.List = spliced(was.List, changes, func(n NodePort, k world.Key) int { return n.Pod.Compare(k) }, (*change).ports)
 		d.Ports = now
 	}
 	return true
@@ -106,9 +106,9 @@ func (m *memory) allot(changes []*change) bool {
 func (c *change) differs() bool { return !slices.Equal(c.record(), c.ports()) }
 
 // ports are those that the pod has, as they are in the record.
-func (c *change) ports() (out []world.NodePort) {
+func (c *change) ports() (out []NodePort) {
 	for _, l := range c.by {
-		out = append(out, world.NodePort{Port: l.Port, Pod: c.key, UID: c.now.Local.UID, PodPort: l.to.Port()})
+		out = append(out, NodePort{Port: l.Port, Pod: c.key, UID: c.now.Local.UID, PodPort: l.to.Port()})
 	}
 	return out
 }

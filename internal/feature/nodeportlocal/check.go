@@ -58,7 +58,7 @@ func (p *holder) check(s feature.Seen) doctor.Check {
 
 // mapped is what was decided; nothing where the feature is switched off.
 func mapped(s feature.Seen) *Decision {
-	return cmp.Or(decided(s), &Decision{Ports: &world.NodePorts{}})
+	return cmp.Or(decided(s), &Decision{Ports: &NodePorts{}})
 }
 
 // checkHeld compares the sockets with the ports that lead to pods.

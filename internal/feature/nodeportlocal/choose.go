@@ -43,7 +43,7 @@ type chooser struct {
 	nodeIPs  map[bool]netip.Addr // by whether the family is IPv6
 	lacking  map[bool]bool       // families that are asked for and the node lacks
 	mistakes []world.Problem
-	last     []world.NodePort // of what was given out, what no pod was compared with
+	last     []NodePort // of what was given out, what no pod was compared with
 	over     []excess
 	left     int // mappings that were left out
 
@@ -72,8 +72,8 @@ func newChooser(w *world.World) *chooser {
 			c.nodeIPs[a.Is6()] = a
 		}
 	}
-	if w.Allocations.NodePorts != nil {
-		c.last = w.Allocations.NodePorts.List
+	if Allocated.Of(w.Allocations) != nil {
+		c.last = Allocated.Of(w.Allocations).List
 	}
 	c.groups(w.Services.List)
 	return c
@@ -141,8 +141,8 @@ func (c *chooser) choose(p *world.Pod) {
 }
 
 // recorded are the ports that p has, in the order of ports. Pods come in order.
-func (c *chooser) recorded(p *world.Pod) []world.NodePort {
-	first := world.NodePort{Pod: p.Key, UID: p.Local.UID}
+func (c *chooser) recorded(p *world.Pod) []NodePort {
+	first := NodePort{Pod: p.Key, UID: p.Local.UID}
 	i := 0
 	for i < len(c.last) && cmp.Or(c.last[i].Pod.Compare(first.Pod), cmp.Compare(c.last[i].UID, first.UID)) < 0 {
 		i++
@@ -161,7 +161,7 @@ func (c *chooser) recorded(p *world.Pod) []world.NodePort {
 type gathering struct {
 	*chooser
 	pod   *world.Pod
-	had   []world.NodePort
+	had   []NodePort
 	from  int // where it begins in found
 	asked int // mappings in all; what several groups choose counts once where all are looked at
 }
@@ -212,7 +212,7 @@ func (g *gathering) take(t *target, key portKey) {
 			continue
 		}
 		c := choice{portKey: key, ipv6: ipv6, pod: g.pod, services: t.services}
-		_, c.had = slices.BinarySearchFunc(g.had, c, func(h world.NodePort, c choice) int {
+		_, c.had = slices.BinarySearchFunc(g.had, c, func(h NodePort, c choice) int {
 			return cmp.Or(portKey{h.PodPort, h.Protocol}.compare(c.portKey), familyOrder(h.IPv6)-familyOrder(c.ipv6))
 		})
 		g.found = append(g.found, c)

@@ -90,7 +90,7 @@ func (h history) moved(number uint16) bool {
 
 func (h history) step() {
 	if h.random.IntN(50) == 0 { // the disk is lost; the annotations are there
-		h.world.Allocations = &world.Allocations{}
+		h.world.Allocations = &world.Parts{}
 		return
 	}
 	config := *h.world.Config

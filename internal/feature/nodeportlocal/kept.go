@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"fairlead.dev/fairlead/internal/journal"
 	"fairlead.dev/fairlead/internal/world"
@@ -14,8 +13,15 @@ import (
 
 // keptPorts is what is kept of ports of the node, by port: whose it is, or that it was
 // given back, in the order in which that was written.
-var keptPorts = journal.Kind{Name: "nodeportlocal/ports", Changed: changedPorts, Read: readPorts,
-	Old: &journal.Old{Member: "nodePorts", Read: oldPorts, Write: portsForOld}}
+var keptPorts = journal.Kept[NodePorts]{Name: "nodeportlocal/ports", Own: Allocated, Changed: changedPorts, Read: readPorts,
+	Member: "nodePorts", Old: func(p *NodePorts) any { return p }, Refuse: outOfOrder}.Kind()
+
+func outOfOrder(p *NodePorts) error {
+	if !slices.IsSortedFunc(p.List, NodePort.Compare) {
+		return errors.New("the ports of the node are out of order, which nobody wrote")
+	}
+	return nil
+}
 
 // recordKey is the key of a value that says that there is a record, though nobody has a port.
 const recordKey = "record"
@@ -29,23 +35,19 @@ type keptPort struct {
 }
 
 // changedPorts tells of what pods get first, and then of what was given back.
-func changedPorts(last, now *world.Allocations, tell func(journal.Change)) {
-	if last != nil && last.NodePorts == now.NodePorts || now.NodePorts == nil {
-		return
-	}
-	before := &world.NodePorts{}
-	if last != nil && last.NodePorts != nil {
-		before = last.NodePorts
-	} else {
+func changedPorts(last, now *NodePorts, tell func(journal.Change)) {
+	before := last
+	if last == nil {
+		before = &NodePorts{}
 		tell(journal.Change{Key: recordKey, Value: struct{}{}})
 	}
-	gone, come := differing(before.List, now.NodePorts.List)
+	gone, come := differing(before.List, now.List)
 	had := make(map[world.Port]bool, len(gone)) // ports of which something is told, and whether they had a value
 	for _, n := range gone {
 		had[n.Port] = true
 	}
 	freed, resting := before.Freed, map[world.Port]bool{}
-	if same := slices.Equal(before.Freed, now.NodePorts.Freed); !same {
+	if same := slices.Equal(before.Freed, now.Freed); !same {
 		for _, p := range before.Freed {
 			resting[p] = true
 		}
@@ -59,8 +61,8 @@ func changedPorts(last, now *world.Allocations, tell func(journal.Change)) {
 		delete(had, n.Port)
 		delete(resting, n.Port)
 	}
-	if !slices.Equal(freed, now.NodePorts.Freed) {
-		for _, p := range now.NodePorts.Freed {
+	if !slices.Equal(freed, now.Freed) {
+		for _, p := range now.Freed {
 			if !resting[p] {
 				tell(journal.Change{Key: p.String(), Had: had[p], Value: keptPort{Freed: true}})
 			}
@@ -76,7 +78,7 @@ func changedPorts(last, now *world.Allocations, tell func(journal.Change)) {
 }
 
 // differing are those that are in one of two lists only, each in order.
-func differing(a, b []world.NodePort) (onlyA, onlyB []world.NodePort) {
+func differing(a, b []NodePort) (onlyA, onlyB []NodePort) {
 	for len(a) > 0 || len(b) > 0 {
 		switch {
 		case len(a) > 0 && len(b) > 0 && a[0] == b[0]:
@@ -92,11 +94,11 @@ func differing(a, b []world.NodePort) (onlyA, onlyB []world.NodePort) {
 
 // readPorts makes a record of values. A port whose value is lost is listed as one of a
 // pod that nobody knows.
-func readPorts(values []journal.Value, lost []string) (*world.Allocations, []journal.Damage) {
+func readPorts(values []journal.Value, lost []string) (*NodePorts, []journal.Damage) {
 	if len(values)+len(lost) == 0 {
 		return nil, nil
 	}
-	out := &world.NodePorts{List: []world.NodePort{}, Freed: []world.Port{}}
+	out := &NodePorts{List: []NodePort{}, Freed: []world.Port{}}
 	var wrong []journal.Damage
 	for _, v := range values {
 		if v.Key == recordKey {
@@ -116,18 +118,18 @@ func readPorts(values []journal.Value, lost []string) (*world.Allocations, []jou
 		case kept.Pod == nil:
 			lost = append(lost, v.Key)
 		default:
-			out.List = append(out.List, world.NodePort{Port: port, Pod: *kept.Pod, UID: kept.UID, PodPort: kept.PodPort})
+			out.List = append(out.List, NodePort{Port: port, Pod: *kept.Pod, UID: kept.UID, PodPort: kept.PodPort})
 		}
 	}
 	for _, key := range lost {
 		port, err := parsePort(key)
-		if err == nil && !slices.ContainsFunc(out.List, func(n world.NodePort) bool { return n.Port == port }) {
-			out.List = append(out.List, world.NodePort{Port: port})
+		if err == nil && !slices.ContainsFunc(out.List, func(n NodePort) bool { return n.Port == port }) {
+			out.List = append(out.List, NodePort{Port: port})
 		}
 	}
-	slices.SortStableFunc(out.List, world.NodePort.Compare)
+	slices.SortStableFunc(out.List, NodePort.Compare)
 	slices.SortStableFunc(out.Freed, func(p, q world.Port) int { return spaceOf(p) - spaceOf(q) })
-	return &world.Allocations{NodePorts: out}, wrong
+	return out, wrong
 }
 
 // spaceOf orders ports as lists of those given back have them.
@@ -151,30 +153,4 @@ func parsePort(text string) (p world.Port, err error) {
 		return p, errors.New("no port")
 	}
 	return p, nil
-}
-
-func oldPorts(text json.RawMessage) ([]journal.Value, error) {
-	var list *world.NodePorts
-	if err := json.Unmarshal(text, &list); err != nil || list == nil {
-		return nil, err
-	}
-	if !slices.IsSortedFunc(list.List, world.NodePort.Compare) {
-		return nil, errors.New("the ports of the node are out of order, which nobody wrote")
-	}
-	var out []journal.Value
-	var err error
-	changedPorts(nil, &world.Allocations{NodePorts: list}, func(c journal.Change) {
-		v, verr := journal.ValueOf(c.Key, time.Time{}, c.Value)
-		err = errors.Join(err, verr)
-		out = append(out, v)
-	})
-	return out, err
-}
-
-func portsForOld(values []journal.Value) (any, error) {
-	a, _ := readPorts(values, nil)
-	if a == nil {
-		return nil, nil
-	}
-	return a.NodePorts, nil
 }

@@ -20,13 +20,13 @@ var kept = nodeportlocal.Feature.Keeps[0]
 type disk []journal.Value
 
 // write writes what leads from one record to another.
-func (d *disk) write(t *testing.T, last, now *world.NodePorts) {
+func (d *disk) write(t *testing.T, last, now *nodeportlocal.NodePorts) {
 	t.Helper()
-	var before *world.Allocations
+	var before *world.Parts
 	if last != nil {
-		before = &world.Allocations{NodePorts: last}
+		before = nodeportlocal.Allocated.Only(last)
 	}
-	kept.Changed(before, &world.Allocations{NodePorts: now}, func(c journal.Change) {
+	kept.Changed(before, nodeportlocal.Allocated.Only(now), func(c journal.Change) {
 		v, err := journal.ValueOf(c.Key, time.Time{}, c.Value)
 		if err != nil {
 			t.Fatal(err)
@@ -41,23 +41,20 @@ func (d *disk) write(t *testing.T, last, now *world.NodePorts) {
 	})
 }
 
-func (d disk) read(t *testing.T) *world.NodePorts {
+func (d disk) read(t *testing.T) *nodeportlocal.NodePorts {
 	t.Helper()
 	a, wrong := kept.Read(d, nil)
 	if len(wrong) > 0 {
 		t.Errorf("nobody wrote %v", wrong)
 	}
-	if a == nil {
-		return nil
-	}
-	return a.NodePorts
+	return nodeportlocal.Allocated.Of(a)
 }
 
 // What is put on the disk comes back, whatever pods are called.
 func TestRecordsComeBackFromTheDisk(t *testing.T) {
-	for _, want := range []*world.NodePorts{
-		{List: []world.NodePort{}, Freed: []world.Port{}},
-		{List: []world.NodePort{
+	for _, want := range []*nodeportlocal.NodePorts{
+		{List: []nodeportlocal.NodePort{}, Freed: []world.Port{}},
+		{List: []nodeportlocal.NodePort{
 			{Port: world.Port{Protocol: 6, Number: 61000}, Pod: world.Key{Namespace: "a", Name: "b"}, UID: "c", PodPort: 80},
 			{Port: world.Port{IPv6: true, Protocol: 132, Number: 65535}, Pod: world.Key{Namespace: "a\"\\", Name: "é\n\x7f"}, PodPort: 1},
 		}, Freed: []world.Port{{Protocol: 6, Number: 9}, {Protocol: 6, Number: 2}, {Protocol: 17, Number: 2}, {IPv6: true, Protocol: 6, Number: 1}}},
@@ -87,14 +84,14 @@ func TestRecordsComeBackFromTheDisk(t *testing.T) {
 
 // One of 50,000 mappings that comes or goes is one line.
 func TestOneOfManyMappingsIsALine(t *testing.T) {
-	now := &world.NodePorts{}
+	now := &nodeportlocal.NodePorts{}
 	for i := range 50_000 {
-		now.List = append(now.List, world.NodePort{Port: world.Port{Protocol: 6, Number: uint16(10_000 + i)}, Pod: world.Key{Namespace: "n", Name: fmt.Sprintf("p%05d", i)}, PodPort: 80})
+		now.List = append(now.List, nodeportlocal.NodePort{Port: world.Port{Protocol: 6, Number: uint16(10_000 + i)}, Pod: world.Key{Namespace: "n", Name: fmt.Sprintf("p%05d", i)}, PodPort: 80})
 	}
-	without := &world.NodePorts{List: slices.Delete(slices.Clone(now.List), 17, 18), Freed: []world.Port{now.List[17].Port}}
-	for what, c := range map[string][2]*world.NodePorts{"goes": {now, without}, "comes": {without, now}} {
+	without := &nodeportlocal.NodePorts{List: slices.Delete(slices.Clone(now.List), 17, 18), Freed: []world.Port{now.List[17].Port}}
+	for what, c := range map[string][2]*nodeportlocal.NodePorts{"goes": {now, without}, "comes": {without, now}} {
 		told := 0
-		kept.Changed(&world.Allocations{NodePorts: c[0]}, &world.Allocations{NodePorts: c[1]}, func(c journal.Change) {
+		kept.Changed(nodeportlocal.Allocated.Only(c[0]), nodeportlocal.Allocated.Only(c[1]), func(c journal.Change) {
 			if told++; c.Key != "10017/tcp" || !c.Had {
 				t.Errorf("%s: %+v", what, c)
 			}
@@ -110,7 +107,7 @@ func TestHistoriesComeBackFromTheDisk(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 50 {
 		var d disk
-		var last *world.NodePorts
+		var last *nodeportlocal.NodePorts
 		owner := map[world.Port]string{}
 		var freed []world.Port
 		for step := range 60 {
@@ -128,11 +125,11 @@ func TestHistoriesComeBackFromTheDisk(t *testing.T) {
 				}
 				owner[p] = fmt.Sprintf("p%d-%d", step, random.IntN(9))
 			}
-			now := &world.NodePorts{Freed: slices.Clone(freed)}
+			now := &nodeportlocal.NodePorts{Freed: slices.Clone(freed)}
 			for port, pod := range owner {
-				now.List = append(now.List, world.NodePort{Port: port, Pod: world.Key{Name: pod}, PodPort: 1})
+				now.List = append(now.List, nodeportlocal.NodePort{Port: port, Pod: world.Key{Name: pod}, PodPort: 1})
 			}
-			slices.SortFunc(now.List, world.NodePort.Compare)
+			slices.SortFunc(now.List, nodeportlocal.NodePort.Compare)
 			slices.SortStableFunc(now.Freed, bySpace)
 			d.write(t, last, now)
 			last = now
@@ -167,9 +164,10 @@ func FuzzKept(f *testing.F) {
 		}
 		a, _ := kept.Read([]journal.Value{{Key: key, JSON: []byte(text)}}, []string{lost})
 		var d disk
-		d.write(t, nil, a.NodePorts)
-		if got := d.read(t); !got.Equal(a.NodePorts) {
-			t.Errorf("%+v becomes %+v", a.NodePorts, got)
+		read := nodeportlocal.Allocated.Of(a)
+		d.write(t, nil, read)
+		if got := d.read(t); !got.Equal(read) {
+			t.Errorf("%+v becomes %+v", read, got)
 		}
 	})
 }

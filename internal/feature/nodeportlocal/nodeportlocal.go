@@ -52,12 +52,12 @@ type reads struct {
 	others    [2]world.PortRange
 	pods      *world.Sorted[world.Pod]
 	services  *world.Sorted[world.Service]
-	last      *world.NodePorts
+	last      *NodePorts
 	taken     *world.Taken
 }
 
 func readsOf(w *world.World) reads {
-	return reads{w.Node, addresses(w), fmt.Sprint(w.OwnPorts()), w.Config.NodePortLocal, others(w), w.LocalPods, w.Services, w.Allocations.NodePorts, w.Taken}
+	return reads{w.Node, addresses(w), fmt.Sprint(w.OwnPorts()), w.Config.NodePortLocal, others(w), w.LocalPods, w.Services, Allocated.Of(w.Allocations), w.Taken}
 }
 
 // addresses are those of the node's interfaces, which hostIPs are compared with; those
@@ -80,7 +80,7 @@ func addresses(w *world.World) string {
 }
 
 // leads are those of the ports that are for UDP.
-func leads(w *world.World, list []world.NodePort) (out []feature.Lead) {
+func leads(w *world.World, list []NodePort) (out []feature.Lead) {
 	for _, n := range list {
 		if n.Protocol != unix.IPPROTO_UDP {
 			continue

@@ -42,10 +42,10 @@ type holder struct {
 	input  *world.Taken             // the same for the world; nil: none
 	rounds int                      // in which ports were found to be others', one after the other
 
-	led   []world.NodePort // what the kernel leads, or may lead
-	asked *world.NodePorts // what was asked for last, where that was not more
-	at    time.Time        // when
-	told  map[string]bool  // what was said of held
+	led   []NodePort      // what the kernel leads, or may lead
+	asked *NodePorts      // what was asked for last, where that was not more
+	at    time.Time       // when
+	told  map[string]bool // what was said of held
 
 	mu   sync.Mutex
 	held reserve.Held // what came of it
@@ -74,8 +74,8 @@ func Hold(h feature.Host, by Sockets, now func() time.Time) feature.Helper {
 
 func newHolder(h feature.Host, by Sockets, now func() time.Time) *holder {
 	p := &holder{host: h, sockets: by, now: now, taken: map[world.Port]time.Time{}, told: map[string]bool{}}
-	if h.Earlier != nil && h.Earlier.NodePorts != nil {
-		p.led = h.Earlier.NodePorts.List
+	if h.Earlier != nil && Allocated.Of(h.Earlier) != nil {
+		p.led = Allocated.Of(h.Earlier).List
 	}
 	return p
 }
@@ -119,7 +119,7 @@ func (p *holder) prepare(want feature.Seen) bool {
 	if want.Result == nil {
 		return true // what the kernel leads is held until it does not
 	}
-	now := want.World.Allocations.NodePorts
+	now := Allocated.Of(want.World.Allocations)
 	if closed := p.input != nil && p.input.Closed; closed {
 		// Nothing new was allocated. The next turn goes on.
 		p.rounds = 0
@@ -140,7 +140,7 @@ func (p *holder) prepare(want feature.Seen) bool {
 }
 
 // mayLead notes that the kernel may lead these ports besides those that it led.
-func (p *holder) mayLead(now *world.NodePorts) {
+func (p *holder) mayLead(now *NodePorts) {
 	if now == nil || len(now.List) == len(p.led) && (len(p.led) == 0 || &now.List[0] == &p.led[0]) {
 		return // as nearly always
 	}
@@ -148,7 +148,7 @@ func (p *holder) mayLead(now *world.NodePorts) {
 }
 
 // none is what is led while the feature is switched off.
-var none = &world.NodePorts{}
+var none = &NodePorts{}
 
 // applied notes that the kernel leads these ports and no others, and lets go of the
 // rest.
@@ -156,14 +156,14 @@ func (p *holder) applied(want feature.Seen) {
 	defer p.tellHeld()
 	now := none
 	if want.Result != nil {
-		now = want.World.Allocations.NodePorts
+		now = Allocated.Of(want.World.Allocations)
 	}
 	if now != nil {
 		p.leads(now)
 	}
 }
 
-func (p *holder) leads(now *world.NodePorts) {
+func (p *holder) leads(now *NodePorts) {
 	p.led = now.List
 	if p.asked != now {
 		p.ask(now.List)
@@ -173,7 +173,7 @@ func (p *holder) leads(now *world.NodePorts) {
 
 // secure holds the ports that are about to be led and those that the kernel leads
 // still, and returns those of the former that turned out to be others'.
-func (p *holder) secure(now *world.NodePorts) []world.Port {
+func (p *holder) secure(now *NodePorts) []world.Port {
 	if p.idle(now) {
 		return nil
 	}
@@ -204,14 +204,14 @@ func (p *holder) secure(now *world.NodePorts) []world.Port {
 }
 
 // idle reports whether there is nothing to do about the ports, or not yet.
-func (p *holder) idle(now *world.NodePorts) bool {
+func (p *holder) idle(now *NodePorts) bool {
 	if now == nil || now == p.asked && p.now().Sub(p.at) < holdAgain {
 		return true
 	}
 	return now == p.asked && len(p.held.Taken)+len(p.held.Unreserved)+len(p.held.Unreleased) == 0
 }
 
-func (p *holder) ask(list []world.NodePort) {
+func (p *holder) ask(list []NodePort) {
 	want := make([]reserve.Port, len(list))
 	for i, n := range list {
 		want[i] = reserve.Port(n.Port)
@@ -223,8 +223,8 @@ func (p *holder) ask(list []world.NodePort) {
 }
 
 // union is a, and what of b is not in a. Both are in order.
-func union(a, b []world.NodePort) []world.NodePort {
-	var more []world.NodePort
+func union(a, b []NodePort) []NodePort {
+	var more []NodePort
 	i := 0
 	for _, n := range b {
 		for i < len(a) && a[i] != n && a[i].Compare(n) < 0 {
@@ -237,9 +237,9 @@ func union(a, b []world.NodePort) []world.NodePort {
 	if more == nil {
 		return a
 	}
-	out := make([]world.NodePort, 0, len(a)+len(more))
+	out := make([]NodePort, 0, len(a)+len(more))
 	for _, n := range more { // nearly always few
-		i, _ := slices.BinarySearchFunc(a, n, func(x, y world.NodePort) int {
+		i, _ := slices.BinarySearchFunc(a, n, func(x, y NodePort) int {
 			return cmp.Or(x.Compare(y), cmp.Compare(x.Number, y.Number))
 		})
 		out = append(append(out, a[:i]...), n)

@@ -35,10 +35,10 @@ func keeping(failed func([]reserve.Port) reserve.Held) (p *holder, asked func() 
 func holdAll(want []reserve.Port) reserve.Held { return reserve.Held{Reserved: len(want)} }
 
 // leading leads the numbers to as many pods.
-func leading(numbers ...uint16) *world.NodePorts {
-	out := &world.NodePorts{}
+func leading(numbers ...uint16) *NodePorts {
+	out := &NodePorts{}
 	for _, n := range numbers {
-		out.List = append(out.List, world.NodePort{Port: world.Port{Protocol: 6, Number: n}, Pod: world.Key{Name: string(rune(n))}})
+		out.List = append(out.List, NodePort{Port: world.Port{Protocol: 6, Number: n}, Pod: world.Key{Name: string(rune(n))}})
 	}
 	return out
 }
@@ -69,7 +69,7 @@ func TestPortsAreHeldWhileTheKernelMayLeadThem(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, asked := keeping(holdAll)
-			var now *world.NodePorts
+			var now *NodePorts
 			for i, s := range steps {
 				if i == 0 || !slices.Equal(s.wanted, steps[i-1].wanted) { // what does not change is the same
 					now = leading(s.wanted...)

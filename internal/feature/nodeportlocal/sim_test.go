@@ -30,7 +30,7 @@ type sim struct {
 func newSim(pods []*world.Pod, services ...*world.Service) *sim {
 	n := &world.Node{Name: "n1", Addresses: addresses("192.168.100.1", "2001:db8::1")}
 	s := &sim{warm: nodeportlocal.Feature.Render(), world: &world.World{Node: n, Peers: &world.Peers{}, Config: source.Defaults(), Attachments: &world.Attachments{},
-		Kernel: source.PlainKernel(n), Allocations: &world.Allocations{}}}
+		Kernel: source.PlainKernel(n), Allocations: &world.Parts{}}}
 	s.world.Config.NodePortLocal.Ports = world.PortRange{Low: 61000, High: 61009}
 	s.set(pods, services...)
 	return s
@@ -58,8 +58,8 @@ func (s *sim) turn(t *testing.T) string {
 	w := *s.world
 	s.result = s.render(t, &w)
 	w.Allocations = w.Allocations.With(s.result.Allocations)
-	if again := nodeportlocal.Feature.Render()(&w); again.Allocations != nil && again.Allocations.NodePorts != w.Allocations.NodePorts {
-		t.Errorf("what was given out is given back, and something else is given out: %+v, then %+v", w.Allocations.NodePorts, again.Allocations.NodePorts)
+	if again := nodeportlocal.Feature.Render()(&w); again.Allocations != nil && nodeportlocal.Allocated.Of(again.Allocations) != nodeportlocal.Allocated.Of(w.Allocations) {
+		t.Errorf("what was given out is given back, and something else is given out: %+v, then %+v", nodeportlocal.Allocated.Of(w.Allocations), nodeportlocal.Allocated.Of(again.Allocations))
 	}
 	s.world.Allocations = w.Allocations
 	var told []string
@@ -196,6 +196,6 @@ func with(s *world.Service, change func(*world.Service)) *world.Service {
 }
 
 // sameAllocations reports whether a and b say the same.
-func sameAllocations(a, b *world.Allocations) bool {
+func sameAllocations(a, b *world.Parts) bool {
 	return a == nil && b == nil || a != nil && b != nil && a.Keeping(b) == b
 }

@@ -63,8 +63,8 @@ func TestOnePodCostsNothingForTheOthers(t *testing.T) {
 		return testing.AllocsPerRun(20, func() {
 			for i, next := range []world.World{with, without} {
 				next.Allocations = now.Allocations
-				if now = render(&next); len(now.Allocations.NodePorts.List) != n+1-i {
-					panic(fmt.Sprint(len(now.Allocations.NodePorts.List), " ports"))
+				if now = render(&next); len(nodeportlocal.Allocated.Of(now.Allocations).List) != n+1-i {
+					panic(fmt.Sprint(len(nodeportlocal.Allocated.Of(now.Allocations).List), " ports"))
 				}
 			}
 		})

@@ -3,10 +3,39 @@ package snat
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"fairlead.dev/fairlead/internal/world"
 )
+
+// Allocated are the blocks, in the world.
+const Allocated = world.Own[BlockList]("Blocks")
+
+// A BlockList is the blocks of source ports that pods hold or gave back, sorted by
+// number, which none shares with another.
+type BlockList struct{ List []Block }
+
+// A Block is a pod's block of source ports: the Number-th of equally many ports,
+// counted from the beginning of the SNAT range.
+type Block struct {
+	Number    int          `json:"number"`
+	Holder    string       `json:"holder"` // key of the attachment that has it, or had it last
+	Pod       string       `json:"pod"`    // NAMESPACE/NAME, for people
+	Addresses []netip.Addr `json:"addresses"`
+	// Freed is 0 while the holder has the block, and otherwise grows with every
+	// block given back: the smallest was given back first.
+	Freed int64 `json:"freed,omitempty"`
+}
+
+// Equal reports whether b and c say the same.
+func (b *BlockList) Equal(c *BlockList) bool { return slices.EqualFunc(b.List, c.List, Block.Equal) }
+
+// Equal reports whether b and c say the same.
+func (b Block) Equal(c Block) bool {
+	return b.Number == c.Number && b.Holder == c.Holder && b.Pod == c.Pod && b.Freed == c.Freed &&
+		slices.Equal(b.Addresses, c.Addresses)
+}
 
 // Blocks is the number of blocks in the range; 0 where all pods share it.
 func (p Ports) Blocks() int {
@@ -31,7 +60,7 @@ func (p Ports) Shared() world.PortRange {
 
 // Allotted says which pods have a block.
 type Allotted struct {
-	Blocks  *world.Blocks
+	Blocks  *BlockList
 	Sharing []*world.Attachment // those for whom none was left
 }
 
@@ -42,20 +71,20 @@ func Allot(w *world.World) Allotted {
 	if p.Block == 0 {
 		return Allotted{}
 	}
-	return allot(p.Blocks(), w.Attachments.List, w.Allocations.Blocks)
+	return allot(p.Blocks(), w.Attachments.List, Allocated.Of(w.Allocations))
 }
 
 // allot is Allot for blocks 0 to count-1. Who has one keeps it; a number that
 // there is no more is taken back. Once given back, the result is itself.
-func allot(count int, pods []*world.Attachment, last *world.Blocks) Allotted {
+func allot(count int, pods []*world.Attachment, last *BlockList) Allotted {
 	if last == nil {
-		last = &world.Blocks{}
+		last = &BlockList{}
 	}
 	without := make(map[string]*world.Attachment, len(pods))
 	for _, a := range pods {
 		without[a.Key()] = a
 	}
-	blocks := make(map[int]world.Block, len(last.List))
+	blocks := make(map[int]Block, len(last.List))
 	var freed int64
 	for _, b := range last.List {
 		freed = max(freed, b.Freed)
@@ -82,26 +111,26 @@ func allot(count int, pods []*world.Attachment, last *world.Blocks) Allotted {
 	return out
 }
 
-func held(number int, a *world.Attachment) world.Block {
-	return world.Block{Number: number, Holder: a.Key(), Pod: a.Namespace + "/" + a.Pod, Addresses: a.Addresses}
+func held(number int, a *world.Attachment) Block {
+	return Block{Number: number, Holder: a.Key(), Pod: a.Namespace + "/" + a.Pod, Addresses: a.Addresses}
 }
 
 // had reports whether a block is or was somebody's.
-func had(blocks map[int]world.Block, number int) bool {
+func had(blocks map[int]Block, number int) bool {
 	_, is := blocks[number]
 	return is
 }
 
 // give gives a block to each of the pods that are without, in their order: one
 // that nobody ever had, or else the one given back longest ago.
-func give(count int, pods []*world.Attachment, blocks map[int]world.Block, without map[string]*world.Attachment) Allotted {
-	var again []world.Block
+func give(count int, pods []*world.Attachment, blocks map[int]Block, without map[string]*world.Attachment) Allotted {
+	var again []Block
 	for _, b := range blocks {
 		if b.Freed != 0 {
 			again = append(again, b)
 		}
 	}
-	slices.SortFunc(again, func(a, b world.Block) int {
+	slices.SortFunc(again, func(a, b Block) int {
 		return cmp.Or(cmp.Compare(a.Freed, b.Freed), cmp.Compare(a.Number, b.Number))
 	})
 	var out Allotted
@@ -123,11 +152,11 @@ func give(count int, pods []*world.Attachment, blocks map[int]world.Block, witho
 			out.Sharing = append(out.Sharing, a)
 		}
 	}
-	out.Blocks = &world.Blocks{}
+	out.Blocks = &BlockList{}
 	for _, b := range blocks {
 		out.Blocks.List = append(out.Blocks.List, b)
 	}
-	slices.SortFunc(out.Blocks.List, func(a, b world.Block) int { return cmp.Compare(a.Number, b.Number) })
+	slices.SortFunc(out.Blocks.List, func(a, b Block) int { return cmp.Compare(a.Number, b.Number) })
 	return out
 }
 

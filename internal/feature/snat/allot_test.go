@@ -38,7 +38,7 @@ func told(a Allotted) string {
 
 // Every step follows from the one before.
 func TestBlocksStayAndAreUsedAgainLate(t *testing.T) {
-	var last *world.Blocks
+	var last *BlockList
 	for _, step := range []struct {
 		count int
 		pods  string
@@ -100,10 +100,10 @@ func FuzzAllot(f *testing.F) {
 }
 
 // anyBlocks may contradict themselves, as a file may.
-func anyBlocks(random *rand.Rand) *world.Blocks {
-	out := &world.Blocks{}
+func anyBlocks(random *rand.Rand) *BlockList {
+	out := &BlockList{}
 	for range random.IntN(10) {
-		out.List = append(out.List, world.Block{
+		out.List = append(out.List, Block{
 			Number: random.IntN(14) - 2, Holder: []string{"", "p01@eth0", "p02@eth0", "gone@eth0"}[random.IntN(4)], Freed: int64(random.IntN(3)),
 		})
 	}
@@ -147,12 +147,12 @@ func checkAllotted(t *testing.T, a Allotted, d day) {
 }
 
 // checkKept looks at what became of yesterday's blocks.
-func checkKept(t *testing.T, before, after *world.Blocks, d day) {
+func checkKept(t *testing.T, before, after *BlockList, d day) {
 	t.Helper()
-	if !slices.IsSortedFunc(before.List, func(x, y world.Block) int { return x.Number - y.Number }) {
+	if !slices.IsSortedFunc(before.List, func(x, y Block) int { return x.Number - y.Number }) {
 		return // made up, not an earlier result
 	}
-	now := map[int]world.Block{}
+	now := map[int]Block{}
 	for _, b := range after.List {
 		now[b.Number] = b
 	}

@@ -14,7 +14,7 @@ import (
 // share the range.
 type blockReads struct {
 	pods *world.Attachments
-	last *world.Blocks
+	last *BlockList
 	ways [2]string
 }
 
@@ -22,7 +22,7 @@ func readsOfBlocks(w *world.World) blockReads {
 	if InForce(w).Block == 0 {
 		return blockReads{}
 	}
-	r := blockReads{pods: w.Attachments, last: w.Allocations.Blocks}
+	r := blockReads{pods: w.Attachments, last: Allocated.Of(w.Allocations)}
 	for i, f := range nft.Families {
 		r.ways[i] = fmt.Sprint(wayOut(w, f), blockWays(w, f))
 	}
@@ -73,7 +73,7 @@ func wayOut(w *world.World, f nft.Family) way {
 // leads from its address to the node's and to the block. A pod is an element.
 func addBlocks(w *world.World, t *nft.Table, r *feature.Result) {
 	p, allotted := InForce(w), Allot(w)
-	r.Allocations = &world.Allocations{Blocks: allotted.Blocks}
+	r.Allocations = Allocated.Only(allotted.Blocks)
 	r.Reports = append(r.Reports, allotted.report(w))
 	r.Problems = append(r.Problems, allotted.problems(p, w.Node.Name)...)
 	places, problems := placesOf(w, allotted)

@@ -17,7 +17,7 @@ func aWorld(size, n int) *world.World {
 	address := netip.MustParsePrefix("192.0.2.1/24")
 	w := &world.World{
 		Node:  &world.Node{Name: "n1", Addresses: []netip.Addr{address.Addr()}, PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")}},
-		Peers: &world.Peers{}, Attachments: &world.Attachments{}, Allocations: &world.Allocations{},
+		Peers: &world.Peers{}, Attachments: &world.Attachments{}, Allocations: &world.Parts{},
 		Config: &world.Config{Overlay: world.Overlay{Mode: world.VXLAN}, NodeSNAT: world.SNAT{Block: size}},
 		Kernel: &world.Kernel{LocalPorts: world.PortRange{Low: 32768, High: 65535}, Interfaces: []world.Interface{
 			{Name: "eth0", Addresses: []netip.Prefix{address}},

@@ -10,12 +10,14 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/journal"
-	"fairlead.dev/fairlead/internal/world"
 )
 
 // keptBlocks is what is kept of blocks, by number.
-var keptBlocks = journal.Kind{Name: "snat/blocks", Changed: changedBlocks, Read: readBlocks, Dated: true,
-	Old: &journal.Old{Member: "blocks", Read: oldBlocks, Write: blocksForOld}}
+var keptBlocks = func() journal.Kind {
+	k := journal.Kept[BlockList]{Name: "snat/blocks", Own: Allocated, Changed: changedBlocks, Read: readBlocks, Dated: true}.Kind()
+	k.Old = &journal.Old{Member: "blocks", Read: oldBlocks, Write: blocksForOld} // which had dates
+	return k
+}()
 
 // A keptBlock is the value of a number.
 type keptBlock struct {
@@ -25,20 +27,17 @@ type keptBlock struct {
 	Freed     int64        `json:"freed,omitempty"`
 }
 
-func changedBlocks(last, now *world.Allocations, tell func(journal.Change)) {
-	if last != nil && last.Blocks == now.Blocks || now.Blocks == nil {
-		return
-	}
-	var before []world.Block
-	if last != nil && last.Blocks != nil {
-		before = last.Blocks.List
+func changedBlocks(last, now *BlockList, tell func(journal.Change)) {
+	var before []Block
+	if last != nil {
+		before = last.List
 	}
 	gone := func(to int) {
 		for ; len(before) > 0 && before[0].Number < to; before = before[1:] {
 			tell(journal.Change{Key: strconv.Itoa(before[0].Number), Had: true})
 		}
 	}
-	for _, b := range now.Blocks.List {
+	for _, b := range now.List {
 		gone(b.Number)
 		had := len(before) > 0 && before[0].Number == b.Number
 		if !had || !before[0].Equal(b) {
@@ -52,8 +51,8 @@ func changedBlocks(last, now *world.Allocations, tell func(journal.Change)) {
 }
 
 // readBlocks makes blocks of values. What is lost is a block whose holder nobody knows.
-func readBlocks(values []journal.Value, lost []string) (*world.Allocations, []journal.Damage) {
-	var out world.Blocks
+func readBlocks(values []journal.Value, lost []string) (*BlockList, []journal.Damage) {
+	var out BlockList
 	var wrong []journal.Damage
 	for _, v := range values {
 		var b keptBlock
@@ -63,19 +62,19 @@ func readBlocks(values []journal.Value, lost []string) (*world.Allocations, []jo
 			lost = append(lost, v.Key)
 			continue
 		}
-		out.List = append(out.List, world.Block{Number: number, Holder: b.Holder, Pod: b.Pod, Addresses: b.Addresses, Freed: b.Freed})
+		out.List = append(out.List, Block{Number: number, Holder: b.Holder, Pod: b.Pod, Addresses: b.Addresses, Freed: b.Freed})
 	}
 	for _, key := range lost {
 		if number, is := blockOf(key); is {
-			out.List = append(out.List, world.Block{Number: number})
+			out.List = append(out.List, Block{Number: number})
 		}
 	}
 	if len(out.List) == 0 {
 		return nil, wrong
 	}
-	slices.SortStableFunc(out.List, func(a, b world.Block) int { return cmp.Compare(a.Number, b.Number) })
-	out.List = slices.CompactFunc(out.List, func(a, b world.Block) bool { return a.Number == b.Number })
-	return &world.Allocations{Blocks: &out}, wrong
+	slices.SortStableFunc(out.List, func(a, b Block) int { return cmp.Compare(a.Number, b.Number) })
+	out.List = slices.CompactFunc(out.List, func(a, b Block) bool { return a.Number == b.Number })
+	return &out, wrong
 }
 
 // blockOf is the number that a key is.
@@ -86,7 +85,7 @@ func blockOf(key string) (int, bool) {
 
 // An oldBlock is what releases before the journal wrote of a block.
 type oldBlock struct {
-	world.Block
+	Block
 	FreedAt time.Time `json:"freedAt,omitzero"`
 }
 
@@ -112,10 +111,10 @@ func blocksForOld(values []journal.Value) (any, error) {
 	var out []oldBlock
 	for _, v := range values {
 		a, wrong := readBlocks([]journal.Value{v}, nil)
-		if len(wrong) > 0 || a.Blocks.List[0].Holder == "" {
+		if len(wrong) > 0 || a.List[0].Holder == "" {
 			continue // which an earlier release would refuse, with all others
 		}
-		b := oldBlock{Block: a.Blocks.List[0]}
+		b := oldBlock{Block: a.List[0]}
 		if b.Freed != 0 {
 			b.FreedAt = v.At
 		}

@@ -16,14 +16,14 @@ var kept = snat.Feature.Keeps[0]
 
 // written are the values that lead from one turn's blocks to another's, put over those
 // that there were.
-func written(t *testing.T, on []journal.Value, last, now *world.Blocks) (values []journal.Value, lines int) {
+func written(t *testing.T, on []journal.Value, last, now *snat.BlockList) (values []journal.Value, lines int) {
 	t.Helper()
-	var before *world.Allocations
+	var before *world.Parts
 	if last != nil {
-		before = &world.Allocations{Blocks: last}
+		before = snat.Allocated.Only(last)
 	}
 	values = slices.Clone(on)
-	kept.Changed(before, &world.Allocations{Blocks: now}, func(c journal.Change) {
+	kept.Changed(before, snat.Allocated.Only(now), func(c journal.Change) {
 		v, err := journal.ValueOf(c.Key, time.Time{}, c.Value)
 		if err != nil {
 			t.Fatal(err)
@@ -40,31 +40,31 @@ func written(t *testing.T, on []journal.Value, last, now *world.Blocks) (values 
 	return values, lines
 }
 
-func blocks(t *testing.T, values []journal.Value, lost ...string) *world.Blocks {
+func blocks(t *testing.T, values []journal.Value, lost ...string) *snat.BlockList {
 	t.Helper()
 	a, wrong := kept.Read(values, lost)
 	if len(wrong) > 0 {
 		t.Errorf("nobody wrote %v", wrong)
 	}
-	if a == nil {
-		return &world.Blocks{}
+	if b := snat.Allocated.Of(a); b != nil {
+		return b
 	}
-	return a.Blocks
+	return &snat.BlockList{}
 }
 
 // Every change is as many lines as blocks changed, and comes back.
 func TestBlocksComeBackFromTheDisk(t *testing.T) {
-	one := world.Block{Number: 0, Holder: "a@eth0", Pod: "d/a", Addresses: []netip.Addr{netip.MustParseAddr("10.244.1.2")}}
-	two := world.Block{Number: 7, Holder: "b@eth0", Pod: "d/b", Freed: 3}
+	one := snat.Block{Number: 0, Holder: "a@eth0", Pod: "d/a", Addresses: []netip.Addr{netip.MustParseAddr("10.244.1.2")}}
+	two := snat.Block{Number: 7, Holder: "b@eth0", Pod: "d/b", Freed: 3}
 	held := two
 	held.Freed = 0
 	var values []journal.Value
-	var last *world.Blocks
+	var last *snat.BlockList
 	for i, step := range []struct {
-		list  []world.Block
+		list  []snat.Block
 		lines int
-	}{{[]world.Block{one}, 1}, {[]world.Block{one, held}, 1}, {[]world.Block{one, two}, 1}, {[]world.Block{two}, 1}, {[]world.Block{one}, 2}, {nil, 1}} {
-		now := &world.Blocks{List: step.list}
+	}{{[]snat.Block{one}, 1}, {[]snat.Block{one, held}, 1}, {[]snat.Block{one, two}, 1}, {[]snat.Block{two}, 1}, {[]snat.Block{one}, 2}, {nil, 1}} {
+		now := &snat.BlockList{List: step.list}
 		var lines int
 		values, lines = written(t, values, last, now)
 		if got := blocks(t, values); !got.Equal(now) || lines != step.lines {
@@ -76,7 +76,7 @@ func TestBlocksComeBackFromTheDisk(t *testing.T) {
 
 // A block whose line is damaged rests, and is the last to be given out.
 func TestALostBlockIsNobodys(t *testing.T) {
-	values, _ := written(t, nil, nil, &world.Blocks{List: []world.Block{{Number: 0, Holder: "a@eth0", Pod: "d/a"}}})
+	values, _ := written(t, nil, nil, &snat.BlockList{List: []snat.Block{{Number: 0, Holder: "a@eth0", Pod: "d/a"}}})
 	got := blocks(t, values, "1", "x")
 	if len(got.List) != 2 || got.List[1].Number != 1 || got.List[1].Holder != "" {
 		t.Errorf("%+v", got)
@@ -93,12 +93,13 @@ func FuzzKept(f *testing.F) {
 			return
 		}
 		a, _ := kept.Read([]journal.Value{{Key: key, JSON: []byte(text)}}, []string{lost})
-		if a == nil {
+		read := snat.Allocated.Of(a)
+		if read == nil {
 			return
 		}
-		values, _ := written(t, nil, nil, a.Blocks)
-		if got := blocks(t, values); !got.Equal(a.Blocks) {
-			t.Errorf("%+v becomes %+v", a.Blocks, got)
+		values, _ := written(t, nil, nil, read)
+		if got := blocks(t, values); !got.Equal(read) {
+			t.Errorf("%+v becomes %+v", read, got)
 		}
 	})
 }

@@ -18,7 +18,6 @@ import (
 	"fairlead.dev/fairlead/internal/datapath/conntrack"
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/view"
-	"fairlead.dev/fairlead/internal/world"
 )
 
 // Holders are those who have a port of an address, as seen from outside.
@@ -126,7 +125,7 @@ func ownerOf(s feature.Seen, port netip.AddrPort) (*Holder, string) {
 	case len(given.Sharing) > 0 && p.Shared().Contains(port.Port()):
 		return nil, fmt.Sprintf("%d pods share the ports %s, and no connection has this one right now", len(given.Sharing)+1, p.Shared())
 	}
-	i := slices.IndexFunc(given.Blocks.List, func(b world.Block) bool { return b.Number == number })
+	i := slices.IndexFunc(given.Blocks.List, func(b Block) bool { return b.Number == number })
 	if i < 0 {
 		return nil, fmt.Sprintf("no pod ever had the block %s", p.Numbered(number))
 	}

@@ -7,21 +7,22 @@ import (
 	"testing"
 
 	"fairlead.dev/fairlead/internal/feature/tcp"
+	"fairlead.dev/fairlead/internal/settings"
 	"fairlead.dev/fairlead/internal/world"
 )
 
 // What becomes of a setting follows from what is wanted, what the namespace has, and
 // what is known of it: decision 0035.
 func TestWhoseAValueIs(t *testing.T) {
-	done := world.Setting{Holder: "a@eth0", Netns: "/run/netns/a", Key: world.TCPTimestamps, Before: "1", Value: "2"}
+	done := settings.Setting{Holder: "a@eth0", Netns: "/run/netns/a", Key: world.TCPTimestamps, Before: "1", Value: "2"}
 	setting, puttingBack := done, done
 	setting.From = "1"
 	puttingBack.Value, puttingBack.From = "1", "2"
 	for _, c := range []struct {
 		name, want, has string
-		known           *world.Setting
+		known           *settings.Setting
 		set             string // "": nothing; "=": it was made so
-		then            *world.Setting
+		then            *settings.Setting
 	}{
 		{"new", "2", "1", nil, "2", &setting},
 		{"new, and as wanted", "2", "2", nil, "", nil},
@@ -45,11 +46,11 @@ func TestWhoseAValueIs(t *testing.T) {
 		{"another while it was put back", "", "0", &puttingBack, "", &puttingBack},
 		{"taken back before it was made so", "", "1", &setting, "", nil},
 	} {
-		w := &world.World{Node: &world.Node{Name: "n1"}, Allocations: &world.Allocations{}, Config: &world.Config{PodTCP: world.TCP{Timestamps: c.want}},
+		w := &world.World{Node: &world.Node{Name: "n1"}, Allocations: &world.Parts{}, Config: &world.Config{PodTCP: world.TCP{Timestamps: c.want}},
 			Attachments: &world.Attachments{List: []*world.Attachment{{ContainerID: "a", Interface: "eth0", Netns: "/run/netns/a"}}},
 			TCP:         &world.TCPSeen{Pods: []world.PodTCP{{Attachment: "a@eth0", TCP: world.TCP{Timestamps: c.has, Reuse: "2"}}}}}
 		if c.known != nil {
-			w.Allocations.Settings = &world.Settings{List: []world.Setting{*c.known}}
+			w.Allocations = settings.Kept.Only(&settings.List{List: []settings.Setting{*c.known}})
 		}
 		r := tcp.Feature.Render()(w)
 		var set string
@@ -61,11 +62,11 @@ func TestWhoseAValueIs(t *testing.T) {
 				t.Errorf("%s: set where it is %q", c.name, s.From)
 			}
 		}
-		var then []world.Setting
+		var then []settings.Setting
 		if r.Allocations != nil {
-			then = r.Allocations.Settings.List
+			then = settings.Kept.Of(r.Allocations).List
 		}
-		var want []world.Setting
+		var want []settings.Setting
 		if c.then != nil {
 			want = append(want, *c.then)
 		}
@@ -77,25 +78,25 @@ func TestWhoseAValueIs(t *testing.T) {
 
 // A pod whose namespace is not seen, or refuses, keeps what is known of it.
 func TestWhatIsKnownStaysWhileNothingIsSeen(t *testing.T) {
-	known := &world.Settings{List: []world.Setting{{Holder: "a@eth0", Netns: "/run/netns/a", Key: world.TCPTimestamps, Before: "1", Value: "2"}}}
+	known := &settings.List{List: []settings.Setting{{Holder: "a@eth0", Netns: "/run/netns/a", Key: world.TCPTimestamps, Before: "1", Value: "2"}}}
 	for _, seen := range [][]world.PodTCP{nil, {{Attachment: "a@eth0", Refused: "read-only file system"}}} {
-		w := &world.World{Node: &world.Node{Name: "n1"}, Allocations: &world.Allocations{Settings: known}, Config: &world.Config{},
+		w := &world.World{Node: &world.Node{Name: "n1"}, Allocations: settings.Kept.Only(known), Config: &world.Config{},
 			Attachments: &world.Attachments{List: []*world.Attachment{{Namespace: "b", Pod: "a", ContainerID: "a", Interface: "eth0", Netns: "/run/netns/a"}}},
 			TCP:         &world.TCPSeen{Pods: seen}}
 		r := tcp.Feature.Render()(w)
-		if r.Allocations.Settings != known || len(r.Part.Settings) > 0 || len(r.Problems) != len(seen) {
+		if settings.Kept.Of(r.Allocations) != known || len(r.Part.Settings) > 0 || len(r.Problems) != len(seen) {
 			t.Errorf("%+v leads to %+v", seen, r)
 		}
 		w.Attachments = &world.Attachments{}
-		if r := tcp.Feature.Render()(w); len(r.Allocations.Settings.List) > 0 {
-			t.Errorf("of a pod that is gone is left %+v", r.Allocations.Settings.List)
+		if r := tcp.Feature.Render()(w); len(settings.Kept.Of(r.Allocations).List) > 0 {
+			t.Errorf("of a pod that is gone is left %+v", settings.Kept.Of(r.Allocations).List)
 		}
 	}
 }
 
 // Where many namespaces refuse it is hardly the pods' affair, and one Problem.
 func TestManyRefusalsAreOneProblem(t *testing.T) {
-	w := &world.World{Node: &world.Node{Name: "n1"}, Allocations: &world.Allocations{}, Config: &world.Config{PodTCP: world.TCP{Timestamps: "2"}},
+	w := &world.World{Node: &world.Node{Name: "n1"}, Allocations: &world.Parts{}, Config: &world.Config{PodTCP: world.TCP{Timestamps: "2"}},
 		Attachments: &world.Attachments{}, TCP: &world.TCPSeen{}}
 	for i := range 300 {
 		a := &world.Attachment{Namespace: "b", Pod: strings.Repeat("a", i+1), ContainerID: strings.Repeat("a", i+1), Interface: "eth0"}

@@ -19,6 +19,7 @@ import (
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
 	"fairlead.dev/fairlead/internal/doctor"
 	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/settings"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -35,18 +36,18 @@ type reads struct {
 	node        string
 	attachments *world.Attachments
 	seen        *world.TCPSeen
-	settings    *world.Settings
+	settings    *settings.List
 	pods, own   world.TCP
 	mode        world.OverlayMode
 }
 
 func readsOf(w *world.World) reads {
-	return reads{w.Node.Name, w.Attachments, w.TCP, w.Allocations.Settings, w.Config.PodTCP, w.Config.NodeTCP, w.Config.Overlay.Mode}
+	return reads{w.Node.Name, w.Attachments, w.TCP, settings.Kept.Of(w.Allocations), w.Config.PodTCP, w.Config.NodeTCP, w.Config.Overlay.Mode}
 }
 
 func render(w *world.World) feature.Result {
 	var r feature.Result
-	now := &world.Settings{}
+	now := &settings.List{}
 	for _, key := range world.TCPKeys {
 		nodes(w, key, &r, now)
 	}
@@ -54,7 +55,7 @@ func render(w *world.World) feature.Result {
 	for _, a := range w.Attachments.List {
 		seen, ok := w.TCP.Pod(a)
 		for _, key := range world.TCPKeys {
-			ours, known := w.Allocations.Settings.Find(a.Key(), key)
+			ours, known := settings.Kept.Of(w.Allocations).Find(a.Key(), key)
 			switch {
 			case ok && seen.Refused == "":
 				j := judge(w, a, key)
@@ -69,12 +70,12 @@ func render(w *world.World) feature.Result {
 		}
 	}
 	r.Problems = append(r.Problems, few(w.Node.Name, refused)...)
-	slices.SortFunc(now.List, world.Setting.Compare)
-	if last := w.Allocations.Settings; last != nil && last.Equal(now) {
+	slices.SortFunc(now.List, settings.Setting.Compare)
+	if last := settings.Kept.Of(w.Allocations); last != nil && last.Equal(now) {
 		now = last
 	}
-	if w.Allocations.Settings != nil || len(now.List) > 0 {
-		r.Allocations = &world.Allocations{Settings: now}
+	if settings.Kept.Of(w.Allocations) != nil || len(now.List) > 0 {
+		r.Allocations = settings.Kept.Only(now)
 	}
 	return r
 }
@@ -90,7 +91,7 @@ func wanted(w *world.World, a *world.Attachment) world.TCP {
 
 func isHeld(w *world.World, a *world.Attachment) bool {
 	return slices.ContainsFunc(world.TCPKeys, func(key string) bool {
-		_, known := w.Allocations.Settings.Find(a.Key(), key)
+		_, known := settings.Kept.Of(w.Allocations).Find(a.Key(), key)
 		return known
 	})
 }
@@ -101,25 +102,25 @@ var nobodys = map[string][]string{world.TCPTimestamps: {"1"}, world.TCPReuse: {"
 
 // A judgement is what becomes of one setting of a pod's namespace.
 type judgement struct {
-	set  []sysctl.Setting // at most one
-	ours []world.Setting  // at most one
-	own  string           // the pod's own value, where another is wanted
+	set  []sysctl.Setting   // at most one
+	ours []settings.Setting // at most one
+	own  string             // the pod's own value, where another is wanted
 }
 
 // judge decides about a setting of a namespace that is seen.
 func judge(w *world.World, a *world.Attachment, key string) judgement {
 	seen, _ := w.TCP.Pod(a)
 	value, want := seen.Of(key), wanted(w, a).Of(key)
-	ours, known := w.Allocations.Settings.Find(a.Key(), key)
+	ours, known := settings.Kept.Of(w.Allocations).Find(a.Key(), key)
 	switch {
 	case value == "": // the kernel has no such setting
 		return judgement{}
 	case known && value != ours.Value && (ours.From == "" || value != ours.From):
-		return judgement{ours: []world.Setting{ours}, own: unlike(value, want)} // to be known as the pod's own
+		return judgement{ours: []settings.Setting{ours}, own: unlike(value, want)} // to be known as the pod's own
 	case !known && !slices.Contains(nobodys[key], value):
 		return judgement{own: unlike(value, want)}
 	case !known:
-		ours = world.Setting{Holder: a.Key(), Netns: a.Netns, Inode: a.Inode, Key: key, Before: value}
+		ours = settings.Setting{Holder: a.Key(), Netns: a.Netns, Inode: a.Inode, Key: key, Before: value}
 	}
 	if ours.Value = want; want == "" {
 		ours.Value = ours.Before
@@ -131,7 +132,7 @@ func judge(w *world.World, a *world.Attachment, key string) judgement {
 	} else if ours.Value == ours.Before {
 		return judgement{} // and nothing is left of us
 	}
-	return judgement{set: []sysctl.Setting{set}, ours: []world.Setting{ours}}
+	return judgement{set: []sysctl.Setting{set}, ours: []settings.Setting{ours}}
 }
 
 // unlike is value where another is wanted.
@@ -144,9 +145,9 @@ func unlike(value, want string) string {
 
 // nodes decides about a setting of the node's own namespace. What is asked for is
 // kept, whoever wants it otherwise; what was before is put back if it is still ours.
-func nodes(w *world.World, key string, r *feature.Result, now *world.Settings) {
+func nodes(w *world.World, key string, r *feature.Result, now *settings.List) {
 	value, want := w.TCP.Node.Of(key), w.Config.NodeTCP.Of(key)
-	ours, known := w.Allocations.Settings.Find("", key)
+	ours, known := settings.Kept.Of(w.Allocations).Find("", key)
 	switch {
 	case want == "" && (!known || value != ours.Value || value == ours.Before):
 		return
@@ -155,7 +156,7 @@ func nodes(w *world.World, key string, r *feature.Result, now *world.Settings) {
 			Hint: "leave hostTCPTimestamps and hostTCPReuse out, or run a newer kernel"})
 		return
 	case !known:
-		ours = world.Setting{Key: key, Before: value}
+		ours = settings.Setting{Key: key, Before: value}
 	}
 	if want == "" {
 		want = ours.Before

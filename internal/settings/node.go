@@ -1,31 +1,44 @@
-package agent
+package settings
 
 import (
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
-	"fairlead.dev/fairlead/internal/cni"
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
 	"fairlead.dev/fairlead/internal/replace"
-	"fairlead.dev/fairlead/internal/world"
 )
 
-// Everything else of ours in the kernel goes without a trace. A setting was
-// something before, so that is written down before it is changed: in the state
-// directory, for uninstall.
+// Node keeps the settings of the node itself.
+type Node struct {
+	stateDir string
+	asked    []string // when they were last put back; nil: never yet
+}
 
-func settingsPath(stateDir string) string { return filepath.Join(stateDir, "settings.json") }
+// OpenNode sets aside a record that no agent wrote, before it is written anew.
+func OpenNode(stateDir string) (*Node, error) {
+	n := &Node{stateDir: stateDir}
+	content, err := os.ReadFile(nodePath(stateDir))
+	if errors.Is(err, os.ErrNotExist) {
+		return n, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(content, &record{})
+	}
+	if err != nil {
+		return n, replace.Aside(nodePath(stateDir), err)
+	}
+	return n, nil
+}
 
-// A settingsRecord says what settings were. It holds for one boot and one network
+// A record says what settings were. It holds for one boot and one network
 // namespace, since settings begin anew with each; so the record need not survive
 // a crash of the machine.
-type settingsRecord struct {
+type record struct {
 	Of       string       `json:"of"`
 	Settings []oldSetting `json:"settings"` // the last that was set comes first
 }
@@ -37,23 +50,14 @@ type oldSetting struct {
 	Drags  []oldSetting `json:"drags,omitempty"` // what the kernel set along with it
 }
 
-// makeChanges applies c. Settings that cannot be written down are set all the
-// same: pods need their network more than uninstall needs the record.
-func (a *Agent) makeChanges(c datapath.Changes) error {
-	if err := remember(a.config.StateDir, c.Settings()); err != nil {
-		a.config.Log.Warn("settings will stay after uninstall: what they were is not written down", "error", err)
-	}
-	return a.refusals(c, datapath.Apply(c))
-}
-
-// remember writes down what the settings are now. What is written down already
+// Remember writes down what the settings are now. What is written down already
 // stays: it was so before us.
-func remember(stateDir string, settings []sysctl.Setting) error {
+func (n *Node) Remember(settings []sysctl.Setting) error {
 	settings = slices.DeleteFunc(slices.Clone(settings), ofOurs)
 	if len(settings) == 0 {
 		return nil // as nearly always
 	}
-	r, err := readSettings(stateDir)
+	r, err := read(n.stateDir)
 	if err != nil {
 		return err
 	}
@@ -62,15 +66,15 @@ func remember(stateDir string, settings []sysctl.Setting) error {
 			return err
 		}
 	}
-	return r.write(stateDir)
+	return r.write(n.stateDir)
 }
 
-func (r settingsRecord) write(stateDir string) error {
+func (r record) write(stateDir string) error {
 	content, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
 	}
-	return replace.File(settingsPath(stateDir), content, 0o644)
+	return replace.File(nodePath(stateDir), content, 0o644)
 }
 
 // ofOurs reports whether s is about a link of ours, with which it goes, or of another
@@ -99,37 +103,22 @@ func note(list []oldSetting, s sysctl.Setting) ([]oldSetting, error) {
 	return list, err
 }
 
-// saveSettings sets aside a record that no agent wrote, before it is written anew.
-func saveSettings(stateDir string) error {
-	content, err := os.ReadFile(settingsPath(stateDir))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err == nil {
-		err = json.Unmarshal(content, &settingsRecord{})
-	}
-	if err != nil {
-		return replace.Aside(settingsPath(stateDir), err)
-	}
-	return nil
-}
-
-// readSettings reads the record. One of another boot or namespace, or that no
+// read reads the record. One of another boot or namespace, or that no
 // agent wrote, is empty.
-func readSettings(stateDir string) (settingsRecord, error) {
+func read(stateDir string) (record, error) {
 	here, err := bootAndNamespace()
 	if err != nil {
-		return settingsRecord{}, err
+		return record{}, err
 	}
-	r := settingsRecord{Of: here}
-	content, err := os.ReadFile(settingsPath(stateDir))
+	r := record{Of: here}
+	content, err := os.ReadFile(nodePath(stateDir))
 	if errors.Is(err, os.ErrNotExist) {
 		return r, nil
 	}
 	if err != nil {
 		return r, err
 	}
-	var found settingsRecord
+	var found record
 	if json.Unmarshal(content, &found) == nil && found.Of == here {
 		r = found
 	}
@@ -137,7 +126,7 @@ func readSettings(stateDir string) (settingsRecord, error) {
 }
 
 func bootAndNamespace() (string, error) {
-	boot, err := cni.BootID()
+	boot, err := sysctl.BootID()
 	if err != nil {
 		return "", err
 	}
@@ -148,33 +137,32 @@ func bootAndNamespace() (string, error) {
 	return fmt.Sprintf("boot %s, %s", boot, namespace), nil
 }
 
-// putBack sets those settings back that want does not ask for any more. Those that
-// cannot be set back are left to uninstall.
-func (a *Agent) putBack(want datapath.State) {
-	before, keys := a.asksFor, keysOf(want)
-	a.asksFor = keys
+// PutBack sets those settings back that want does not ask for any more, and returns them.
+// Those that cannot be set back are left to uninstall.
+func (n *Node) PutBack(want datapath.State) ([]sysctl.Setting, error) {
+	before, keys := n.asked, keysOf(want)
+	n.asked = keys
 	if before != nil && !slices.ContainsFunc(before, func(key string) bool { return !slices.Contains(keys, key) }) {
-		return
+		return nil, nil
 	}
-	back, left, err := unasked(a.config.StateDir, keys)
+	back, left, err := unasked(n.stateDir, keys)
 	for _, s := range back {
 		err = errors.Join(err, sysctl.Apply(s))
 	}
 	if err == nil && left != nil {
-		err = left.write(a.config.StateDir)
+		err = left.write(n.stateDir)
 	}
-	if err != nil {
-		a.config.Log.Warn("settings that nothing asks for stay until uninstall", "error", err)
-	} else if len(back) > 0 {
-		a.config.Log.Info("settings that nothing asks for are as they were before", "settings", fmt.Sprint(back))
-	}
+	return back, err
 }
+
+// Asks reports whether a setting was asked for when settings were last put back.
+func (n *Node) Asks(key string) bool { return slices.Contains(n.asked, key) }
 
 // unasked returns what sets the settings back that are not among keys, and the record
 // without them; nil if there are none. What a setting that stays writes along with
 // itself stays as that has it.
-func unasked(stateDir string, keys []string) (back []sysctl.Setting, left *settingsRecord, err error) {
-	r, err := readSettings(stateDir)
+func unasked(stateDir string, keys []string) (back []sysctl.Setting, left *record, err error) {
+	r, err := read(stateDir)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -217,23 +205,9 @@ func keysOf(s datapath.State) []string {
 	return out
 }
 
-// wasRouter reports whether the node forwarded IPv6 before an agent had it do so, or
-// nobody knows that it did not.
-func (a *Agent) wasRouter(last *world.World) bool {
-	const key = datapath.Forwarding6
-	if last != nil && slices.Contains(a.asksFor, key) {
-		return last.Kernel.Router
-	}
-	if before, changed, err := settingBefore(a.config.StateDir, key); changed || err != nil {
-		return before != "0"
-	}
-	now, err := sysctl.Read(key)
-	return now != "0" || err != nil
-}
-
-// settingBefore is what a setting was before agents changed it, and whether one did.
-func settingBefore(stateDir, key string) (string, bool, error) {
-	r, err := readSettings(stateDir)
+// Before is what a setting was before agents changed it, and whether one did.
+func (n *Node) Before(key string) (string, bool, error) {
+	r, err := read(n.stateDir)
 	if err != nil {
 		return "", false, err
 	}
@@ -243,10 +217,9 @@ func settingBefore(stateDir, key string) (string, bool, error) {
 	return "", false, nil
 }
 
-// SettingsBefore returns what sets the settings back that agents changed, in
-// order. What somebody set since stays.
-func SettingsBefore(stateDir string) ([]sysctl.Setting, error) {
-	r, err := readSettings(stateDir)
+// before returns what sets the settings back that agents changed, in order.
+func before(stateDir string) ([]sysctl.Setting, error) {
+	r, err := read(stateDir)
 	if err != nil {
 		return nil, err
 	}
