@@ -105,7 +105,8 @@ var kubernetes = []string{
 	"internal/source/kube",       // watches them
 	"internal/source/dir",        // decodes them
 	"internal/source/manifest",   // splits them
-	"internal/agent",             // makes the node's report
+	"internal/events",            // has events as the API has them
+	"internal/report",            // puts what an agent found out into the words of the API
 	"internal/status",            // writes it, to files or to an API server
 	"internal/controller",        // writes what needs one writer
 	"internal/lab",               // stands in for the API server and the kubelets
@@ -142,7 +143,7 @@ func TestEveryPackageSaysOnceWhatItIs(t *testing.T) {
 
 // outside are the packages that put into words what tenants, peers and the kernel
 // say. What people write on a command line they see there anyway.
-var outside = regexp.MustCompile(`^(internal/(agent|cni|controller|feature.*|kube|pressure|reach|reserve|source.*|status|world))$`)
+var outside = regexp.MustCompile(`^(internal/(agent|allocations|cni|controller|events|feature.*|flows|kube|pressure|reach|report|reserve|source.*|status|world))$`)
 
 // %q and %#v quote whatever is there, however long it is; package quote does not.
 func TestWhatComesFromOutsideIsQuotedShort(t *testing.T) {
@@ -211,7 +212,7 @@ func TestEveryFeatureHasItsFilesScenariosAndPage(t *testing.T) {
 
 // nameless are the packages that know no feature by name: what is asked of one goes
 // through what package feature says it has.
-var nameless = []string{"internal/agent", "internal/settings", "internal/doctor", "internal/lab", "internal/lab/", "internal/status", "internal/controller", "internal/cni", "internal/cli",
+var nameless = []string{"internal/agent", "internal/allocations", "internal/events", "internal/flows", "internal/report", "internal/settings", "internal/doctor", "internal/lab", "internal/lab/", "internal/status", "internal/controller", "internal/cni", "internal/cli",
 	"internal/source", "internal/source/", "internal/scenario", "internal/dump", "internal/view", "internal/kube", "internal/netnstest", "internal/netnstest/", "cmd/"}
 
 func TestNobodyKnowsAFeatureByName(t *testing.T) {

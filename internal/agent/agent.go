@@ -23,9 +23,12 @@ import (
 	"fairlead.dev/fairlead/internal/cni"
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
+	"fairlead.dev/fairlead/internal/events"
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/feature/all"
+	"fairlead.dev/fairlead/internal/flows"
 	"fairlead.dev/fairlead/internal/journal"
+	"fairlead.dev/fairlead/internal/report"
 	"fairlead.dev/fairlead/internal/settings"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/kernel"
@@ -65,7 +68,7 @@ type Agent struct {
 	renderer  *feature.Renderer
 	metrics   *metrics
 	clock     *clock
-	events    *events
+	events    *events.Log
 	helpers   helpers
 	started   time.Time
 	metricsAt netip.AddrPort // where metrics are served; zero: nowhere
@@ -80,8 +83,8 @@ type Agent struct {
 	turning  sync.Mutex // the kernel and the snapshot are apart while a turn is taken
 	snapshot atomic.Pointer[Snapshot]
 	held     datapath.State // what the kernel holds, as far as we know; the loop's own
-	flows    *redirector
-	strays   *strays
+	flows    *flows.Redirector
+	strays   *flows.Strays
 	unruled  bool // connections may have begun while rules were missing; the loop's own
 	// repairs that were begun, and are not known to be done; the loop's own
 	repairing map[datapath.Repair]bool
@@ -93,9 +96,9 @@ type Agent struct {
 	settings    *settings.Node // what they were before; the loop's own
 	podSettings *settings.Pods // of pods' namespaces; the loop's own
 	unconfirmed bool           // some of these were set; the loop's own
-	notes       notes          // of the last report; the loop's own
+	notes       report.Notes   // of the last report; the loop's own
 
-	problemLog problemLog // the loop's own
+	problemLog events.Problems // the loop's own
 }
 
 // New prepares an agent: it opens the address book and probes the kernel.
@@ -123,7 +126,7 @@ func New(c Config) (*Agent, error) {
 	a := &Agent{
 		config: c, book: book, troubles: book.Troubles(), kernel: &kernel.Observer{Capabilities: kernel.Probe()},
 		builder: source.NewBuilder(c.Node, feature.Switches(c.Features)...), renderer: feature.NewRenderer(c.Features),
-		metrics: newMetrics(), clock: newClock(), events: newEvents(c), started: time.Now(),
+		metrics: newMetrics(), clock: newClock(), events: events.New(c.Node, c.Status.Earlier(), c.Status.Events, c.Log), started: time.Now(),
 	}
 	var lost []error
 	if a.kept, lost, err = openKept(c.StateDir, kindsOf(c.Features), journal.Local{}); err != nil {
@@ -137,7 +140,7 @@ func New(c Config) (*Agent, error) {
 		a.troubles = append(a.troubles, fmt.Errorf("settings of pods that are changed may stay so: %w", err))
 	}
 	a.given = a.kept.onDisk.With(settings.Kept.Only(before))
-	a.problemLog = problemLog{log: c.Log, now: time.Now}
+	a.problemLog = events.Problems{Log: c.Log, Now: time.Now}
 	if a.settings, err = settings.OpenNode(c.StateDir); err != nil {
 		a.troubles = append(a.troubles, fmt.Errorf("settings may stay after uninstall: %w", err))
 	}
@@ -145,8 +148,8 @@ func New(c Config) (*Agent, error) {
 		a.troubles = append(a.troubles, err)
 	}
 	a.complain()
-	a.flows = newRedirector(c.Log)
-	a.strays = newStrays(c.Log, c.Features)
+	a.flows = flows.NewRedirector(c.Log)
+	a.strays = flows.NewStrays(c.Log, c.Features)
 	if m, ok := c.Objects.(prometheus.Collector); ok {
 		a.metrics.registry.MustRegister(m)
 	}
@@ -173,7 +176,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer func() { _ = a.book.Close() }() // only a lock is given back
 	defer a.leave()
 	defer a.helpers.close()
-	defer a.events.flush()
+	defer a.events.Flush()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	listeners, err := a.listen()

@@ -29,5 +29,5 @@ func (a *Agent) see(last, now *Snapshot) {
 		return
 	}
 	a.config.Log.Error("blind", "reason", reason)
-	a.events.record(world.Event{Object: "Node " + a.config.Node, Type: world.Warning, Reason: "NamespacesUnseen", Message: reason})
+	a.events.Record(world.Event{Object: "Node " + a.config.Node, Type: world.Warning, Reason: "NamespacesUnseen", Message: reason})
 }

@@ -7,6 +7,8 @@ import (
 
 	"fairlead.dev/fairlead/internal/cni"
 	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/quote"
+	"fairlead.dev/fairlead/internal/report"
 	"fairlead.dev/fairlead/internal/source/kernel"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -45,7 +47,7 @@ func (a *Agent) adopt() error {
 func (a *Agent) complain() {
 	for _, err := range a.troubles {
 		a.config.Log.Error("what was kept on the disk is not known", "error", err)
-		a.events.record(world.Event{Object: "Node " + a.config.Node, Type: world.Warning, Reason: "StateDamaged", Message: short(err.Error()), Subject: err.Error()})
+		a.events.Record(world.Event{Object: "Node " + a.config.Node, Type: world.Warning, Reason: "StateDamaged", Message: quote.Text(err.Error(), report.Longest), Subject: err.Error()})
 	}
 }
 

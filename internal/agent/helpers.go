@@ -11,6 +11,7 @@ import (
 	"fairlead.dev/fairlead/internal/doctor"
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/quote"
+	"fairlead.dev/fairlead/internal/report"
 	"fairlead.dev/fairlead/internal/status"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -26,7 +27,7 @@ type helper struct {
 func (a *Agent) startHelpers() (out helpers) {
 	_, shows := a.config.Status.(*status.APIServer)
 	h := feature.Host{
-		Node: a.config.Node, Log: a.config.Log, Tell: a.events.record, ShowsNotes: shows, Earlier: a.given,
+		Node: a.config.Node, Log: a.config.Log, Tell: a.events.Record, ShowsNotes: shows, Earlier: a.given,
 		Wake:   func() { a.loop.Wake() },
 		Before: a.settings.Before,
 	}
@@ -139,7 +140,7 @@ func (a *Agent) serveViews(mux *http.ServeMux) {
 			mux.HandleFunc("GET /v1/"+name, func(w http.ResponseWriter, r *http.Request) {
 				v, err := show(r.Context(), a.snapshot.Load().seenBy(h.feature), r.URL.Query())
 				if why := (feature.Unanswered{}); errors.As(err, &why) {
-					http.Error(w, quote.Text(why.Reason, longest), why.Status)
+					http.Error(w, quote.Text(why.Reason, report.Longest), why.Status)
 				} else if err != nil {
 					http.Error(w, err.Error(), http.StatusInternalServerError)
 				} else {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/cni"
+	"fairlead.dev/fairlead/internal/events"
 	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -81,11 +82,11 @@ func TestOnlyNewProblemsAreLoggedAndFewOfMany(t *testing.T) {
 	const many = 2000
 	n := newNode(t, nodes)
 	now := time.Now()
-	n.problemLog.now = func() time.Time { return now }
+	n.problemLog.Now = func() time.Time { return now }
 	n.write(t, "tenant.yaml", bad(many))
 	n.mustTurn(t)
 	log := n.logged()
-	if lines := strings.Count(log, "\n"); lines > 50 || !strings.Contains(log, fmt.Sprint(many-logsAMinute)) {
+	if lines := strings.Count(log, "\n"); lines > 50 || !strings.Contains(log, fmt.Sprint(many-events.LogsAMinute)) {
 		t.Errorf("%d lines, and none says how many more:\n%.5000s", lines, log)
 	}
 	status := n.report(n.snapshot.Load()).Node.Status
@@ -140,7 +141,9 @@ func TestAReportIsSmallWhateverIsInIt(t *testing.T) {
 			s.Problems = append(s.Problems, world.Problem{Object: long, Field: long, Reason: long, Hint: long, Source: long}.Told())
 		}
 		r := n.report(&s)
-		if size := sizeOf(r.Node); size > 64<<10 {
+		text, err := json.Marshal(r.Node)
+		must(t, err)
+		if size := len(text); size > 64<<10 {
 			t.Errorf("%q: the report has %d bytes", filling, size)
 		}
 		if got := len(r.Node.Status.Problems) + int(r.Node.Status.MoreProblems); got != 5000 {

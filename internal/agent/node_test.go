@@ -86,7 +86,7 @@ func newNode(t *testing.T, manifests ...string) *node {
 	}
 	t.Cleanup(func() { // as when a process ends: later there is no directory
 		if n.Agent != nil {
-			n.events.flush()
+			n.events.Flush()
 		}
 	})
 	n.write(t, "objects.yaml", strings.Join(manifests, "\n---\n"))
@@ -124,7 +124,7 @@ func (n *node) restart(t *testing.T) {
 			t.Fatal(err)
 		}
 		n.helpers.close() // as when a process ends
-		n.events.flush()
+		n.events.Flush()
 	}
 	log := slog.New(slog.NewTextHandler(n.log, nil))
 	a, err := New(Config{

@@ -301,7 +301,7 @@ func TestAPortOfAnotherProgramIsLeftToIt(t *testing.T) {
 	n.mustTurn(t)
 	n.expect(t, state{"a", "61001>9000/tcp", "6 . 61001 : 10.244.1.9 . 9000", "61000/tcp 61001/tcp"})
 	var reasons []string
-	for _, e := range n.events.all().Items {
+	for _, e := range n.events.All().Items {
 		reasons = append(reasons, e.InvolvedObject.Kind+" "+e.Reason)
 	}
 	slices.Sort(reasons)

@@ -145,8 +145,8 @@ func TestATurnDoesNotWaitForTheConnectionTable(t *testing.T) {
 	n := newNode(t, nodes)
 	n.far.Address("eth0", "192.168.100.7/24")
 	asked, proceed := make(chan conntrack.Filter), make(chan struct{})
-	forget := n.flows.forget
-	n.flows.forget = func(table *conntrack.Table, f conntrack.Filter, stale func(*conntrack.Entry) bool) (int, error) {
+	forget := n.flows.Forget
+	n.flows.Forget = func(table *conntrack.Table, f conntrack.Filter, stale func(*conntrack.Entry) bool) (int, error) {
 		asked <- f
 		<-proceed
 		return forget(table, f, stale)
@@ -202,7 +202,7 @@ func TestConnectionsAreLookedForAgain(t *testing.T) {
 	n := newNode(t, nodes)
 	looks := make(chan int, 10)
 	failing := errors.New("no buffer")
-	n.flows.forget = func(*conntrack.Table, conntrack.Filter, func(*conntrack.Entry) bool) (int, error) {
+	n.flows.Forget = func(*conntrack.Table, conntrack.Filter, func(*conntrack.Entry) bool) (int, error) {
 		err := failing
 		failing = nil
 		looks <- 1

@@ -111,7 +111,7 @@ func (a *Agent) api() http.Handler {
 	mux.HandleFunc("GET /v1/pods", func(w http.ResponseWriter, _ *http.Request) { answer(w, pods(a.book.Attachments())) })
 	mux.HandleFunc("GET /v1/nodes", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.snapshot.Load().nodes()) })
 	a.serveViews(mux)
-	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.events.all()) })
+	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.events.All()) })
 	mux.HandleFunc("GET /v1/render", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.snapshot.Load().rendered()) })
 	mux.HandleFunc("GET /v1/diff", a.serveDiff)
 	mux.HandleFunc("GET /v1/dump", a.serveDump)

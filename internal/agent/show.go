@@ -11,6 +11,7 @@ import (
 	"fairlead.dev/fairlead/internal/cni"
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/doctor"
+	"fairlead.dev/fairlead/internal/events"
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/view"
 	"fairlead.dev/fairlead/internal/world"
@@ -20,6 +21,9 @@ import (
 type List[T any] = view.List[T]
 
 func list[T any](items []T) List[T] { return view.Of(items...) }
+
+// Event is an event as an API server shows it.
+type Event = events.Event
 
 // Status is the agent's own state.
 type Status struct {

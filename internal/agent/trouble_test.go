@@ -23,7 +23,7 @@ func (n *node) serves(t *testing.T, dir, name string) {
 	if !s.Ready {
 		t.Errorf("not ready: %s", s.Reason)
 	}
-	if network := network(s); network.State != status.NetworkWorks {
+	if network := n.report(s).Network; network.State != status.NetworkWorks {
 		t.Errorf("the Node is told: %+v", network)
 	}
 	if out := refused(t, n, "status", cni.Request{}); out.Code != 0 {

@@ -10,7 +10,9 @@ import (
 
 	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/datapath"
+	"fairlead.dev/fairlead/internal/events"
 	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/report"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -100,9 +102,9 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 	unconfirmed := a.confirm(s, in)
 	errors.As(err, &s.Failures)
 	if err == nil || s.rulesHold() {
-		a.flows.follow(s)
+		a.flows.Follow(s.World, s.Rendered.Results)
 		a.helpers.applied(s)
-		a.unruled = a.unruled && !a.strays.look(s.World) // else the next turn does
+		a.unruled = a.unruled && !a.strays.Look(s.World) // else the next turn does
 	}
 	s.Problems = append(s.Problems, a.ofDisk(uncollected, unwritten, unconfirmed)...)
 	s.Problems = append(s.Problems, a.kept.problem(a.config.Node)...)
@@ -218,7 +220,7 @@ func (a *Agent) drifted(repairs []datapath.Repair) {
 		}
 	}
 	if len(changed) > 0 {
-		a.events.record(world.Event{Object: "Node " + a.config.Node, Type: world.Warning, Reason: "DriftRepaired",
+		a.events.Record(world.Event{Object: "Node " + a.config.Node, Type: world.Warning, Reason: "DriftRepaired",
 			Message: "somebody changed what is Fairlead's, and it was put back: " + strings.Join(changed, ", ")})
 	}
 }
@@ -228,7 +230,7 @@ func (a *Agent) drifted(repairs []datapath.Repair) {
 func (a *Agent) peek() bool {
 	if by := a.clock.jumped(); by != 0 {
 		a.metrics.clockJumps.Inc()
-		a.events.record(world.Event{Object: "Node " + a.config.Node, Type: world.Warning, Reason: "ClockJumped",
+		a.events.Record(world.Event{Object: "Node " + a.config.Node, Type: world.Warning, Reason: "ClockJumped",
 			Message: fmt.Sprintf("the clock was set, or the machine slept, by %s; everything was looked at", by.Round(time.Millisecond))})
 		return true
 	}
@@ -274,15 +276,15 @@ func (a *Agent) holds() datapath.State {
 
 // tell puts what is new into the log, and tells the cluster how things are.
 func (a *Agent) tell(last, now *Snapshot) {
-	for _, r := range added(last.Rendered.Reports, now.Rendered.Reports, keyOf) {
+	for _, r := range events.Added(last.Rendered.Reports, now.Rendered.Reports, report.KeyOf) {
 		if a.isOwn(r) { // others' are in their conditions, and there may be many
 			a.config.Log.Log(context.Background(), r.Severity, r.Message, "condition", r.Type, "status", r.Status)
 		}
 	}
-	for _, e := range added(last.Rendered.Events, now.Rendered.Events, func(e world.Event) world.Event { return e }) {
-		a.events.record(e)
+	for _, e := range events.Added(last.Rendered.Events, now.Rendered.Events, func(e world.Event) world.Event { return e }) {
+		a.events.Record(e)
 	}
-	a.problemLog.tell(now.Problems)
+	a.problemLog.Tell(now.Problems)
 	if last.Ready != now.Ready || last.Reason != now.Reason && now.Reason == "" {
 		a.config.Log.Info("readiness", "ready", now.Ready, "reason", now.Reason)
 	}

@@ -1,4 +1,7 @@
-package agent
+// Package flows has connections that conntrack knows follow the rules: those that began
+// before the rules were there, or lead where these do not lead any more, are forgotten, and
+// begin anew.
+package flows
 
 import (
 	"errors"
@@ -15,16 +18,17 @@ import (
 	"fairlead.dev/fairlead/internal/world"
 )
 
-// A redirector forgets connections to UDP ports of the node that lead where these do
+// A Redirector forgets connections to UDP ports of the node that lead where these do
 // not lead any more: to a pod that is gone, or past one that has come. A connection
 // of UDP lasts as long as somebody sends, and one that is known to conntrack is
 // never translated anew.
 //
 // The connection table may be long, so that it is looked through beside the turns,
 // and for the ports that changed.
-type redirector struct {
+type Redirector struct {
+	// Forget is that of the connection table.
+	Forget func(*conntrack.Table, conntrack.Filter, func(*conntrack.Entry) bool) (int, error)
 	log    *slog.Logger
-	forget func(*conntrack.Table, conntrack.Filter, func(*conntrack.Entry) bool) (int, error)
 
 	mu      sync.Mutex
 	made    leadsOf                   // what lead was made of
@@ -35,17 +39,18 @@ type redirector struct {
 	works   bool                      // somebody looks through the table
 }
 
-func newRedirector(log *slog.Logger) *redirector {
-	return &redirector{log: log, forget: (*conntrack.Table).Forget, changed: map[feature.Lead]bool{}}
+// NewRedirector returns one that knows of no ports.
+func NewRedirector(log *slog.Logger) *Redirector {
+	return &Redirector{log: log, Forget: (*conntrack.Table).Forget, changed: map[feature.Lead]bool{}}
 }
 
-// follow has connections follow what s leads. The calling thread is in the node's
-// namespace.
-func (r *redirector) follow(s *Snapshot) {
+// Follow has connections follow what the results of features lead. The calling thread is
+// in the node's namespace.
+func (r *Redirector) Follow(w *world.World, results map[string]*feature.Result) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if made := leadsMadeOf(s); !r.made.same(made) {
-		lead, served := leads(s), servedPorts(s.World)
+	if made := leadsMadeOf(w, results); !r.made.same(made) {
+		lead, served := leads(results), servedPorts(w)
 		others := !maps.Equal(r.served, served) // come to each flow, or go
 		for f := range lead {
 			if others || !r.lead[f] {
@@ -59,7 +64,7 @@ func (r *redirector) follow(s *Snapshot) {
 		}
 		r.made, r.lead, r.served = made, lead, served
 	}
-	r.world = s.World
+	r.world = w
 	if len(r.changed) == 0 || r.works {
 		return
 	}
@@ -74,7 +79,7 @@ func (r *redirector) follow(s *Snapshot) {
 
 // work looks through the table until nothing has changed since. What fails is for the
 // next turn.
-func (r *redirector) work(table *conntrack.Table) {
+func (r *Redirector) work(table *conntrack.Table) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for len(r.changed) > 0 {
@@ -93,7 +98,7 @@ func (r *redirector) work(table *conntrack.Table) {
 	_ = table.Close() // nothing was written
 }
 
-func (r *redirector) failed(err error) {
+func (r *Redirector) failed(err error) {
 	r.log.Warn("connections to UDP ports of the node may still be DNATed to the previous pods", "error", err)
 }
 
@@ -102,7 +107,7 @@ func (r *redirector) failed(err error) {
 const mostLooks = 8
 
 // cut forgets the connections that the changed flows took, or should take.
-func (r *redirector) cut(table *conntrack.Table, changed, lead map[feature.Lead]bool, w *world.World) error {
+func (r *Redirector) cut(table *conntrack.Table, changed, lead map[feature.Lead]bool, w *world.World) error {
 	gone, come, ports := map[uint16][]feature.Lead{}, map[uint16][]feature.Lead{}, map[byte]map[uint16]bool{unix.AF_INET: {}, unix.AF_INET6: {}}
 	for f := range changed {
 		to := gone
@@ -136,7 +141,7 @@ func (r *redirector) cut(table *conntrack.Table, changed, lead map[feature.Lead]
 		}
 		for port := range of {
 			f.Original.Destination = netip.AddrPortFrom(netip.Addr{}, port)
-			_, err := r.forget(table, f, stale)
+			_, err := r.Forget(table, f, stale)
 			failed = errors.Join(failed, err)
 		}
 	}
@@ -150,10 +155,10 @@ type leadsOf struct {
 	services *world.Sorted[world.Service]
 }
 
-func leadsMadeOf(s *Snapshot) leadsOf {
-	out := leadsOf{kernel: s.World.Kernel, services: s.World.Services}
-	for _, name := range slices.Sorted(maps.Keys(s.Rendered.Results)) {
-		if r := s.Rendered.Results[name]; len(r.Leads) > 0 {
+func leadsMadeOf(w *world.World, results map[string]*feature.Result) leadsOf {
+	out := leadsOf{kernel: w.Kernel, services: w.Services}
+	for _, name := range slices.Sorted(maps.Keys(results)) {
+		if r := results[name]; len(r.Leads) > 0 {
 			out.results = append(out.results, r)
 		}
 	}
@@ -182,9 +187,9 @@ func servedPorts(w *world.World) map[world.ServedPort]bool {
 }
 
 // leads are those of all features.
-func leads(s *Snapshot) map[feature.Lead]bool {
+func leads(results map[string]*feature.Result) map[feature.Lead]bool {
 	out := map[feature.Lead]bool{}
-	for _, r := range s.Rendered.Results {
+	for _, r := range results {
 		for _, l := range r.Leads {
 			out[l] = true
 		}

@@ -1,4 +1,6 @@
-package agent
+// Package events remembers what happened on a node lately, and puts that and what is wrong
+// into the log: each once, and a few a minute.
+package events
 
 import (
 	"cmp"
@@ -17,23 +19,26 @@ import (
 
 	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/status"
+	"fairlead.dev/fairlead/internal/view"
 	"fairlead.dev/fairlead/internal/world"
 )
 
 // Event is an event as an API server shows it.
 type Event = corev1.Event
 
+// LogsAMinute is how many lines a minute has of events, and how many of problems.
+const LogsAMinute = 30
+
 const (
 	maxEvents   = 256
 	tellEvents  = time.Second             // events that come together are told together
 	logAgain    = time.Minute             // an event that goes on happening
-	logsAMinute = 30                      // of all events
 	eventsSpace = metav1.NamespaceDefault // where events of objects without a namespace go
 )
 
-// events remembers what happened lately. What happens again is counted, and
+// A Log remembers what happened lately. What happens again is counted, and
 // neither the log nor the cluster is flooded.
-type events struct {
+type Log struct {
 	node string
 	tell func([]Event)
 	log  *slog.Logger
@@ -47,15 +52,15 @@ type events struct {
 	telling *time.Timer // nil while all is told
 }
 
-// newEvents goes on where the last agent ended, if that is known.
-func newEvents(c Config) *events {
-	earlier := c.Status.Earlier()
-	return &events{node: c.Node, tell: c.Status.Events, log: c.Log, now: time.Now, logged: map[string]time.Time{},
+// New goes on where the last agent of the node ended, with its earlier events, if they
+// are known. tell tells the cluster.
+func New(node string, earlier []Event, tell func([]Event), log *slog.Logger) *Log {
+	return &Log{node: node, tell: tell, log: log, now: time.Now, logged: map[string]time.Time{},
 		list: earlier[max(0, len(earlier)-maxEvents):]}
 }
 
-// record notes that something happened.
-func (e *events) record(happened world.Event) {
+// Record notes that something happened.
+func (e *Log) Record(happened world.Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := e.now()
@@ -71,13 +76,13 @@ func (e *events) record(happened world.Event) {
 	e.list = append(e.list, event)
 	e.say(event, now)
 	if e.telling == nil {
-		e.telling = time.AfterFunc(tellEvents, e.flush)
+		e.telling = time.AfterFunc(tellEvents, e.Flush)
 	}
 }
 
 // event is what happened in the words of the API. Its name is the same whenever
 // the same happens again.
-func (e *events) event(happened world.Event, now time.Time) Event {
+func (e *Log) event(happened world.Event, now time.Time) Event {
 	object := involved(happened.Object)
 	key := fnv.New64a()
 	fmt.Fprintf(key, "%s\x00%s\x00%s\x00%s\x00%s", e.node, happened.Object, happened.Type, happened.Reason, happened.Subject)
@@ -126,11 +131,11 @@ func involved(object string) corev1.ObjectReference {
 }
 
 // say puts an event into the log, unless it was there lately or others fill it.
-func (e *events) say(event Event, now time.Time) {
+func (e *Log) say(event Event, now time.Time) {
 	if now.Sub(e.minute) >= time.Minute {
 		e.minute, e.logs = now, 0
 	}
-	if last, ok := e.logged[event.Name]; ok && now.Sub(last) < logAgain || e.logs >= logsAMinute {
+	if last, ok := e.logged[event.Name]; ok && now.Sub(last) < logAgain || e.logs >= LogsAMinute {
 		return
 	}
 	e.logged[event.Name], e.logs = now, e.logs+1
@@ -141,8 +146,8 @@ func (e *events) say(event Event, now time.Time) {
 	e.log.Log(context.Background(), level, event.Message, "event", event.Reason, "count", event.Count)
 }
 
-// flush tells what is not told yet.
-func (e *events) flush() {
+// Flush tells what is not told yet.
+func (e *Log) Flush() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.telling != nil {
@@ -152,11 +157,11 @@ func (e *events) flush() {
 	}
 }
 
-// all are the events, what happened last at the end.
-func (e *events) all() List[Event] {
+// All are the events, what happened last at the end.
+func (e *Log) All() view.List[Event] {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	l := list(slices.Clone(e.list))
+	l := view.Of(slices.Clone(e.list)...)
 	l.APIVersion = corev1.SchemeGroupVersion.String()
 	return l
 }

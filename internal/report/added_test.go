@@ -1,10 +1,11 @@
-package agent
+package report
 
 import (
 	"fmt"
 	"slices"
 	"testing"
 
+	"fairlead.dev/fairlead/internal/events"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -25,9 +26,9 @@ func TestReportsOfATurnAreEachLookedAtOnce(t *testing.T) {
 		last, now := reportsOf(n, "Waits"), reportsOf(n, "Waits")
 		now[n].Reason = "Works"
 		looked := 0
-		news := added(last, now, func(r world.Report) reportKey {
+		news := events.Added(last, now, func(r world.Report) Key {
 			looked++
-			return keyOf(r)
+			return KeyOf(r)
 		})
 		if len(news) != 1 || news[0] != now[n] {
 			t.Errorf("of %d reports %d are news", len(now), len(news))
@@ -46,7 +47,7 @@ func TestAReportIsNewsOncePerObjectAndWhatHolds(t *testing.T) {
 	more.Message = "of 4"
 	lost.Status, lost.Reason = false, "Exhausted"
 	dark.Unknown = true
-	got := added([]world.Report{a}, []world.Report{a, more, other, lost, dark}, keyOf)
+	got := events.Added([]world.Report{a}, []world.Report{a, more, other, lost, dark}, KeyOf)
 	if want := []world.Report{other, lost, dark}; !slices.Equal(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}

@@ -1,6 +1,7 @@
-package agent
+package events
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -18,10 +19,11 @@ import (
 )
 
 // eventsIn remembers the events of a node whose reports are in dir.
-func eventsIn(dir string) (*events, *logBuffer) {
-	buffer := &logBuffer{}
+func eventsIn(dir string) (*Log, *bytes.Buffer) {
+	buffer := &bytes.Buffer{}
 	log := slog.New(slog.NewTextHandler(buffer, nil))
-	return newEvents(Config{Node: "n1", Status: status.NewFiles(filepath.Join(dir, "n1.json"), log), Log: log}), buffer
+	files := status.NewFiles(filepath.Join(dir, "n1.json"), log)
+	return New("n1", files.Earlier(), files.Events, log), buffer
 }
 
 func scarce(subject string) world.Event {
@@ -34,13 +36,13 @@ func TestEventsThatHappenAgainAreCounted(t *testing.T) {
 		e, log := eventsIn(dir)
 		began := time.Now()
 		for range 3 {
-			e.record(scarce("a"))
+			e.Record(scarce("a"))
 			time.Sleep(10 * time.Second)
 		}
-		e.record(scarce("b"))
-		e.record(world.Event{Object: "Pod default/p", Type: world.Normal, Reason: "Moved", Message: "it moved"})
+		e.Record(scarce("b"))
+		e.Record(world.Event{Object: "Pod default/p", Type: world.Normal, Reason: "Moved", Message: "it moved"})
 		time.Sleep(2 * tellEvents)
-		items := e.all().Items
+		items := e.All().Items
 		if len(items) != 3 {
 			t.Fatalf("%d events, want 3: %v", len(items), items)
 		}
@@ -58,11 +60,11 @@ func TestEventsThatHappenAgainAreCounted(t *testing.T) {
 			t.Errorf("%d lines in the log, want one an event:\n%s", lines, log)
 		}
 		again, _ := eventsIn(dir)
-		again.record(scarce("a"))
-		if items := again.all().Items; len(items) != 3 || items[2].Name != a.Name || items[2].Count != 4 {
+		again.Record(scarce("a"))
+		if items := again.All().Items; len(items) != 3 || items[2].Name != a.Name || items[2].Count != 4 {
 			t.Errorf("the next agent goes on with %v", items)
 		}
-		again.flush()
+		again.Flush()
 	})
 }
 
@@ -70,15 +72,15 @@ func TestEventsAreFew(t *testing.T) {
 	dir := t.TempDir()
 	e, log := eventsIn(dir)
 	for i := range 10 * maxEvents {
-		e.record(scarce(fmt.Sprint(i)))
+		e.Record(scarce(fmt.Sprint(i)))
 	}
-	if n := len(e.all().Items); n != maxEvents || len(e.logged) > maxEvents {
+	if n := len(e.All().Items); n != maxEvents || len(e.logged) > maxEvents {
 		t.Errorf("%d events and %d names are kept, want %d", n, len(e.logged), maxEvents)
 	}
-	if lines := strings.Count(log.String(), "\n"); lines != logsAMinute {
-		t.Errorf("%d lines in the log, want %d", lines, logsAMinute)
+	if lines := strings.Count(log.String(), "\n"); lines != LogsAMinute {
+		t.Errorf("%d lines in the log, want %d", lines, LogsAMinute)
 	}
-	e.flush()
+	e.Flush()
 	b, err := os.ReadFile(filepath.Join(dir, "n1.events.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -98,10 +100,10 @@ func TestEventsOutliveABrokenFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	again, log := eventsIn(dir)
-	again.record(scarce("a"))
-	again.flush()
-	if !strings.Contains(log.String(), "earlier events are lost") || len(again.all().Items) != 1 {
-		t.Errorf("%s %v", log, again.all())
+	again.Record(scarce("a"))
+	again.Flush()
+	if !strings.Contains(log.String(), "earlier events are lost") || len(again.All().Items) != 1 {
+		t.Errorf("%s %v", log, again.All())
 	}
 }
 

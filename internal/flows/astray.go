@@ -1,4 +1,4 @@
-package agent
+package flows
 
 import (
 	"fmt"
@@ -13,12 +13,12 @@ import (
 	"fairlead.dev/fairlead/internal/world"
 )
 
-// A stray is a connection that began while rules were not there: conntrack knows it
+// Strays forgets strays. A stray is a connection that began while rules were not there: conntrack knows it
 // as one that nobody translates, and asks no rule again. So after rules were made,
 // or repaired, strays are forgotten, and the next packet of theirs is translated.
 //
 // The connection table may be long, so that it is looked through beside the turns.
-type strays struct {
+type Strays struct {
 	log    *slog.Logger
 	astray []feature.Feature
 
@@ -27,17 +27,18 @@ type strays struct {
 	works bool         // somebody looks
 }
 
-func newStrays(log *slog.Logger, features []feature.Feature) *strays {
-	return &strays{log: log, astray: features}
+// NewStrays returns one that knows the strays of features.
+func NewStrays(log *slog.Logger, features []feature.Feature) *Strays {
+	return &Strays{log: log, astray: features}
 }
 
 // onTheWay is how long a packet may take from where it missed a rule to where
 // conntrack has it.
 const onTheWay = 20 * time.Millisecond
 
-// look has strays forgotten, now that the rules for w are in the kernel, and reports
+// Look has strays forgotten, now that the rules for w are in the kernel, and reports
 // whether somebody looks. The calling thread is in the node's namespace.
-func (s *strays) look(w *world.World) bool {
+func (s *Strays) Look(w *world.World) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.works {
@@ -53,7 +54,7 @@ func (s *strays) look(w *world.World) bool {
 	return true
 }
 
-func (s *strays) work(table *conntrack.Table) {
+func (s *Strays) work(table *conntrack.Table) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.in != nil {
@@ -74,12 +75,12 @@ func (s *strays) work(table *conntrack.Table) {
 	_ = table.Close() // nothing was written
 }
 
-func (s *strays) failed(err error) {
+func (s *Strays) failed(err error) {
 	s.log.Warn("connections that began while rules were missing may stay untranslated", "error", fmt.Errorf("conntrack: %w", err))
 }
 
 // among tells strays. What somebody answered works as it is.
-func (s *strays) among(w *world.World) func(*conntrack.Entry) bool {
+func (s *Strays) among(w *world.World) func(*conntrack.Entry) bool {
 	var astray []func(*conntrack.Entry) bool
 	for _, f := range s.astray {
 		if f.Astray != nil && w.Config.Enabled(f.Name) {
