@@ -20,6 +20,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"fairlead.dev/fairlead/internal/allocations"
 	"fairlead.dev/fairlead/internal/cni"
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
@@ -90,8 +91,8 @@ type Agent struct {
 	repairing map[datapath.Repair]bool
 	repaired  int64 // in all; the loop's own
 
-	given *world.Parts // what was allocated until now; the loop's own
-	kept  *kept        // of it; the loop's own
+	given *world.Parts      // what was allocated until now; the loop's own
+	kept  *allocations.Kept // of it; the loop's own
 
 	settings    *settings.Node // what they were before; the loop's own
 	podSettings *settings.Pods // of pods' namespaces; the loop's own
@@ -129,7 +130,7 @@ func New(c Config) (*Agent, error) {
 		metrics: newMetrics(), clock: newClock(), events: events.New(c.Node, c.Status.Earlier(), c.Status.Events, c.Log), started: time.Now(),
 	}
 	var lost []error
-	if a.kept, lost, err = openKept(c.StateDir, kindsOf(c.Features), journal.Local{}); err != nil {
+	if a.kept, lost, err = allocations.Open(c.StateDir, kindsOf(c.Features), journal.Local{}); err != nil {
 		return nil, errors.Join(err, book.Close())
 	}
 	for _, err := range lost {
@@ -139,7 +140,7 @@ func New(c Config) (*Agent, error) {
 	if a.podSettings, before, err = settings.OpenPods(c.StateDir, c.BootID); err != nil {
 		a.troubles = append(a.troubles, fmt.Errorf("settings of pods that are changed may stay so: %w", err))
 	}
-	a.given = a.kept.onDisk.With(settings.Kept.Only(before))
+	a.given = a.kept.OnDisk().With(settings.Kept.Only(before))
 	a.problemLog = events.Problems{Log: c.Log, Now: time.Now}
 	if a.settings, err = settings.OpenNode(c.StateDir); err != nil {
 		a.troubles = append(a.troubles, fmt.Errorf("settings may stay after uninstall: %w", err))
@@ -211,7 +212,7 @@ func (a *Agent) Run(ctx context.Context) error {
 
 // leave has an agent of an earlier release find what this one allocated.
 func (a *Agent) leave() {
-	if err := a.kept.handOver(); err != nil {
+	if err := a.kept.HandOver(); err != nil {
 		a.config.Log.Warn("an earlier release would not find what is allocated", "error", err)
 	}
 }

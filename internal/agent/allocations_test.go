@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fairlead.dev/fairlead/internal/allocations"
 	"net/netip"
 	"os"
 	"strings"
@@ -105,7 +106,7 @@ func TestBlocksFollowTheDefaultRoute(t *testing.T) {
 func TestAllocationsThatCannotBeWritten(t *testing.T) {
 	n := newNode(t, nodes, portBlocks)
 	n.mustTurn(t)
-	inTheWay := journal.Unfinished(AllocationsFile(n.config.StateDir))
+	inTheWay := journal.Unfinished(allocations.File(n.config.StateDir))
 	if err := os.Mkdir(inTheWay, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +130,7 @@ func TestAllocationsThatCannotBeWritten(t *testing.T) {
 	if err := turn(); err != nil {
 		t.Error(err)
 	}
-	content, err := os.ReadFile(AllocationsFile(n.config.StateDir))
+	content, err := os.ReadFile(allocations.File(n.config.StateDir))
 	if err != nil || !strings.Contains(string(content), `"holder":"a@eth0"`) {
 		t.Errorf("on disk is %s, %v", content, err)
 	}
@@ -137,7 +138,7 @@ func TestAllocationsThatCannotBeWritten(t *testing.T) {
 
 func TestACorruptFileOfAllocationsIsNoStop(t *testing.T) {
 	n := newNode(t, nodes, portBlocks)
-	must(t, os.WriteFile(olderPath(n.config.StateDir), []byte(`{"blocks":[{"number":1,"holder":"a"},{"number":1,"holder":"b"}]}`), 0o600))
+	must(t, os.WriteFile(allocations.Files(n.config.StateDir)[3], []byte(`{"blocks":[{"number":1,"holder":"a"},{"number":1,"holder":"b"}]}`), 0o600))
 	n.restart(t)
 	if log := n.log.String(); !strings.Contains(log, "pods may be given other ports") {
 		t.Errorf("nothing of it in the log:\n%s", log)

@@ -3,9 +3,13 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
+	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/journal"
+	"fairlead.dev/fairlead/internal/settings"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -93,4 +97,28 @@ func (a *Agent) confirm(s *Snapshot, in source.Inputs) error {
 		a.held = s.Rendered.State
 	}
 	return a.giveOut(s.Rendered.Allocations)
+}
+
+// kindsOf are all that are kept for an agent with the given features.
+func kindsOf(features []feature.Feature) []journal.Kind {
+	out := []journal.Kind{source.Keeps}
+	for _, f := range features {
+		out = append(out, f.Keeps...)
+	}
+	return out
+}
+
+// giveOut puts what a turn allocates on the disk, before the kernel holds it. Where
+// that fails it holds all the same, and every turn tries again: a full disk must
+// not keep a node from following its cluster.
+func (a *Agent) giveOut(now *world.Parts) error {
+	if now != a.given {
+		a.kept.Allocate(a.given, now, time.Now())
+		a.given = now
+	}
+	unwritten := a.podSettings.Write(settings.Kept.Of(now))
+	if err := a.kept.Write(now); err != nil {
+		return errors.Join(unwritten, fmt.Errorf("what was given out is not on the disk: %w", err))
+	}
+	return unwritten
 }

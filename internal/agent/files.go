@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"fairlead.dev/fairlead/internal/allocations"
 	"fairlead.dev/fairlead/internal/cni"
-	"fairlead.dev/fairlead/internal/journal"
 	"fairlead.dev/fairlead/internal/replace"
 	"fairlead.dev/fairlead/internal/settings"
 )
@@ -19,8 +19,8 @@ func ObjectsDir(stateDir string) string { return filepath.Join(stateDir, "object
 // StateFiles lists what agents may have left in the state directory, some of it
 // half written.
 func StateFiles(stateDir string) []string {
-	files := append(slices.Concat(cni.Files(stateDir), settings.Files(stateDir)), AllocationsFile(stateDir), olderPath(stateDir), ObjectsDir(stateDir))
-	out := append([]string{journal.Unfinished(AllocationsFile(stateDir)), journal.Unfinished(olderPath(stateDir))}, files...)
+	files := append(slices.Concat(cni.Files(stateDir), settings.Files(stateDir), allocations.Files(stateDir)), ObjectsDir(stateDir))
+	out := slices.Clone(files)
 	tries, _ := filepath.Glob(filepath.Join(stateDir, tryPattern)) // fails for patterns in stateDir only
 	out = append(out, tries...)
 	for _, f := range files {

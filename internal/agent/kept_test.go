@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fairlead.dev/fairlead/internal/allocations"
 	"fmt"
 	"hash/crc32"
 	"net"
@@ -12,10 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"fairlead.dev/fairlead/internal/feature/all"
 	"fairlead.dev/fairlead/internal/feature/nodeportlocal"
 	"fairlead.dev/fairlead/internal/feature/snat"
-	"fairlead.dev/fairlead/internal/journal"
 	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/netnstest"
 	"fairlead.dev/fairlead/internal/world"
@@ -78,14 +77,14 @@ func (n *node) asEarlier(t *testing.T, a *world.Parts, freedAt time.Time) {
 	t.Helper()
 	content, err := earlierEncode(a, freedAt)
 	must(t, err)
-	must(t, os.WriteFile(olderPath(n.config.StateDir), content, 0o600))
-	must(t, os.RemoveAll(AllocationsFile(n.config.StateDir)))
+	must(t, os.WriteFile(allocations.Files(n.config.StateDir)[3], content, 0o600))
+	must(t, os.RemoveAll(allocations.File(n.config.StateDir)))
 }
 
 // earlierReads is what a release before the journal reads.
 func (n *node) earlierReads(t *testing.T) (*world.Parts, error) {
 	t.Helper()
-	content, err := os.ReadFile(olderPath(n.config.StateDir))
+	content, err := os.ReadFile(allocations.Files(n.config.StateDir)[3])
 	must(t, err)
 	return earlierDecode(content)
 }
@@ -153,7 +152,7 @@ func TestAnUpgradeMovesNothing(t *testing.T) {
 		t.Errorf("an earlier release that comes without notice says %v", err)
 	}
 	rests := snat.Allocated.Of(kept).List[slices.IndexFunc(snat.Allocated.Of(kept).List, func(b snat.Block) bool { return b.Freed != 0 })]
-	if at := n.kept.dates.since("snat/blocks", fmt.Sprint(rests.Number)); at != freedAt {
+	if at := n.kept.Since("snat/blocks", fmt.Sprint(rests.Number)); at != freedAt {
 		t.Errorf("the block that rests does so since %s", at)
 	}
 	check("after another restart")
@@ -166,7 +165,7 @@ func TestAnUpgradeMovesNothing(t *testing.T) {
 	n.leave()
 	content, err := earlierEncode(kept, freedAt) // as the earlier release writes it, once anything changes
 	must(t, err)
-	must(t, os.WriteFile(olderPath(n.config.StateDir), content, 0o600))
+	must(t, os.WriteFile(allocations.Files(n.config.StateDir)[3], content, 0o600))
 	check("after a downgrade and an upgrade")
 }
 
@@ -181,7 +180,7 @@ func TestADowngradeInBetweenCounts(t *testing.T) {
 	snat.Allocated.Of(then).List[0].Number, snat.Allocated.Of(then).List[1].Number = 7, 9 // as if a settings change had come and gone
 	content, err := earlierEncode(then, time.Time{})
 	must(t, err)
-	must(t, os.WriteFile(olderPath(n.config.StateDir), content, 0o600))
+	must(t, os.WriteFile(allocations.Files(n.config.StateDir)[3], content, 0o600))
 	n.restart(t)
 	n.mustTurn(t)
 	if !snat.Allocated.Of(n.given).Equal(snat.Allocated.Of(then)) {
@@ -204,7 +203,7 @@ func damagedLine(t *testing.T, annotated bool) {
 	n.mappings(t, map[string]string{"a": "10.244.2.1", "b": "10.244.2.2", "c": "10.244.2.3"})
 	n.mustTurn(t)
 	before, told := n.led(t), n.toldOf(t, "b")
-	path := AllocationsFile(n.config.StateDir)
+	path := allocations.File(n.config.StateDir)
 	content, err := os.ReadFile(path)
 	must(t, err)
 	text := strings.Replace(string(content), `"holder":"b@eth0"`, `"holder":"x@eth0"`, 1)
@@ -255,7 +254,7 @@ func TestALaterReleasesAllocationsAreLeftAlone(t *testing.T) {
 	n := newNode(t, nodes)
 	head := "fairlead-journal 2 0"
 	later := fmt.Appendf(nil, "%s %08x\n", head, crc32.Checksum([]byte(head), crc32.MakeTable(crc32.Castagnoli)))
-	path, config := AllocationsFile(n.config.StateDir), n.config
+	path, config := allocations.File(n.config.StateDir), n.config
 	must(t, os.WriteFile(path, later, 0o600))
 	must(t, n.book.Close())
 	_, err := New(config)
@@ -264,21 +263,5 @@ func TestALaterReleasesAllocationsAreLeftAlone(t *testing.T) {
 	}
 	if content, err := os.ReadFile(path); err != nil || string(content) != string(later) {
 		t.Errorf("%s, %v", content, err)
-	}
-}
-
-// Kinds that this release does not know stay as they are.
-func TestUnknownKindsStay(t *testing.T) {
-	dir := t.TempDir()
-	k, troubles, err := openKept(dir, kindsOf(all.Features), journal.Local{})
-	if err != nil || len(troubles) > 0 {
-		t.Fatal(err, troubles)
-	}
-	k.others = []journal.Value{{Kind: "later", Key: "x", JSON: []byte("[1]")}}
-	now := nodeportlocal.Allocated.Only(&nodeportlocal.NodePorts{})
-	must(t, k.write(now))
-	k, troubles, err = openKept(dir, kindsOf(all.Features), journal.Local{})
-	if err != nil || len(troubles) > 0 || len(k.others) != 1 || string(k.others[0].JSON) != "[1]" {
-		t.Errorf("%+v, %v, %v", k.others, troubles, err)
 	}
 }

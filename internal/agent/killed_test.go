@@ -73,7 +73,7 @@ func (f stoppingFile) Close() error {
 
 // killed takes a turn that ends after so many calls of the disk, if it makes as many.
 func (n *node) killed(calls int) (was bool) {
-	n.kept.file.Disk = &stopping{left: calls}
+	n.kept.Journal.Disk = &stopping{left: calls}
 	n.host.Do(func() (err error) {
 		defer func() {
 			if r := recover(); r != nil {
@@ -93,7 +93,7 @@ func (n *node) killed(calls int) (was bool) {
 func TestAnAgentKilledAtEveryStepGivesNothingTwice(t *testing.T) {
 	for how, begin := range map[string]func(n *node){
 		"a line more": func(*node) {},
-		"anew":        func(n *node) { n.kept.file = &journal.Journal{Path: n.kept.file.Path} },
+		"anew":        func(n *node) { n.kept.Journal = &journal.Journal{Path: n.kept.Journal.Path} },
 		"an upgrade": func(n *node) {
 			n.asEarlier(t, n.given, time.Time{})
 			n.restart(t)

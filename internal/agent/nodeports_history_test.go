@@ -2,6 +2,7 @@ package agent
 
 import (
 	"encoding/json"
+	"fairlead.dev/fairlead/internal/allocations"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -69,7 +70,7 @@ func (c *npl) step() {
 	case 7:
 		c.restart(c.t)
 	case 8: // and its state is lost: the annotations are left
-		must(c.t, os.RemoveAll(AllocationsFile(c.config.StateDir)))
+		must(c.t, os.RemoveAll(allocations.File(c.config.StateDir)))
 		c.restart(c.t)
 	case 9, 10:
 		vandalism := []string{

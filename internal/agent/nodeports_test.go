@@ -3,6 +3,7 @@ package agent
 import (
 	"bufio"
 	"encoding/json"
+	"fairlead.dev/fairlead/internal/allocations"
 	"fmt"
 	"net"
 	"os"
@@ -361,7 +362,7 @@ func TestPortsOutliveTheAgent(t *testing.T) {
 	n.write(t, "npl.yaml", documents(podObject("b", "10.244.1.8", ""), podObject("c", "10.244.1.7", ""), b, service("c", "c", "1", "TCP")))
 	n.mustTurn(t)
 	n.expect(t, state{"c", "61002>1/tcp", "6 . 61001 : 10.244.1.8 . 9000, 6 . 61002 : 10.244.1.7 . 1", "61001/tcp 61002/tcp"})
-	must(t, os.Remove(AllocationsFile(n.config.StateDir)))
+	must(t, os.Remove(allocations.File(n.config.StateDir)))
 	n.write(t, "npl.yaml", documents(podObject("b", "10.244.1.8", n.toldOf(t, "b")), podObject("c", "10.244.1.7", "not JSON"), b, service("c", "c", "1", "TCP")))
 	n.restart(t)
 	n.mustTurn(t)

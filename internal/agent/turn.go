@@ -43,7 +43,7 @@ func (a *Agent) turn() error {
 	began := time.Now()
 	last := a.snapshot.Load()
 	s := &Snapshot{Turn: a.asked.Load(), Applied: last.Applied, Observed: last.Observed, World: last.World,
-		Rendered: last.Rendered, Problems: last.Problems, Configs: last.Configs, since: a.kept.dates.since, next: make(chan struct{})}
+		Rendered: last.Rendered, Problems: last.Problems, Configs: last.Configs, since: a.kept.Since, next: make(chan struct{})}
 	changes, err := a.reconcile(s)
 	a.judge(last, s, err)
 	a.tell(last, s)
@@ -107,7 +107,7 @@ func (a *Agent) reconcile(s *Snapshot) (datapath.Changes, error) {
 		a.unruled = a.unruled && !a.strays.Look(s.World) // else the next turn does
 	}
 	s.Problems = append(s.Problems, a.ofDisk(uncollected, unwritten, unconfirmed)...)
-	s.Problems = append(s.Problems, a.kept.problem(a.config.Node)...)
+	s.Problems = append(s.Problems, a.kept.Problem(a.config.Node)...)
 	s.Problems = append(s.Problems, a.ofRuntime()...)
 	return changes, err
 }

@@ -1,4 +1,4 @@
-package agent
+package allocations
 
 import (
 	"encoding/json"
@@ -82,8 +82,8 @@ func (f *olderFile) over(found journal.Found, kinds []journal.Kind) journal.Foun
 }
 
 // mark has an earlier release find nothing that it takes for all that is allocated.
-func (k *kept) mark() error {
-	err := journal.Put(k.file.Disk, olderPath(k.stateDir), func(w io.Writer) error {
+func (k *Kept) mark() error {
+	err := journal.Put(k.Journal.Disk, olderPath(k.stateDir), func(w io.Writer) error {
 		_, err := io.WriteString(w, marker)
 		return err
 	})
@@ -91,16 +91,16 @@ func (k *kept) mark() error {
 	return err
 }
 
-// handOver leaves the file of an earlier release, which says the same as the journal.
-func (k *kept) handOver() error {
-	if !k.file.Begun() || k.stale {
+// HandOver leaves the file of an earlier release, which says the same as the journal.
+func (k *Kept) HandOver() error {
+	if !k.Journal.Begun() || k.stale {
 		return nil // the marker says that there is something
 	}
 	all, _, err := k.changed(nil, k.onDisk)
 	if err != nil {
 		return err
 	}
-	members := map[string]any{oursMember: filepath.Base(AllocationsFile(k.stateDir))}
+	members := map[string]any{oursMember: filepath.Base(File(k.stateDir))}
 	for _, kind := range k.kinds {
 		of := slices.DeleteFunc(slices.Clone(all), func(v journal.Value) bool { return v.Kind != kind.Name })
 		if kind.Old == nil || len(of) == 0 {
@@ -111,5 +111,5 @@ func (k *kept) handOver() error {
 		}
 	}
 	k.marked = false
-	return journal.Put(k.file.Disk, olderPath(k.stateDir), func(w io.Writer) error { return json.NewEncoder(w).Encode(members) })
+	return journal.Put(k.Journal.Disk, olderPath(k.stateDir), func(w io.Writer) error { return json.NewEncoder(w).Encode(members) })
 }

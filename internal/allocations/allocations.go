@@ -1,4 +1,7 @@
-package agent
+// Package allocations keeps on the disk what a node allocated, which must not change by
+// itself: a journal of kinds that features and the door bring along. What releases before
+// the journal wrote is read once (older.go).
+package allocations
 
 import (
 	"errors"
@@ -8,24 +11,24 @@ import (
 	"sync"
 	"time"
 
-	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/journal"
 	"fairlead.dev/fairlead/internal/replace"
-	"fairlead.dev/fairlead/internal/settings"
-	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/world"
 )
 
-// AllocationsFile is where an agent with the given state directory keeps what it
-// allocated.
-func AllocationsFile(stateDir string) string { return filepath.Join(stateDir, "allocations.journal") }
+// File is where an agent with the given state directory keeps what it allocated.
+func File(stateDir string) string { return filepath.Join(stateDir, "allocations.journal") }
 
-// kept is what the node allocated, on the disk: a journal of kinds that features and
-// the door bring along.
-type kept struct {
+// Files are all that agents may have left of it, some of it half written.
+func Files(stateDir string) []string {
+	return []string{journal.Unfinished(File(stateDir)), journal.Unfinished(olderPath(stateDir)), File(stateDir), olderPath(stateDir)}
+}
+
+// Kept is what the node allocated, on the disk.
+type Kept struct {
 	kinds    []journal.Kind
 	stateDir string
-	file     *journal.Journal
+	Journal  *journal.Journal
 	others   []journal.Value  // of kinds that nobody here knows, such as a later release's
 	onDisk   *world.Parts     // what the file says
 	stale    bool             // the file says something else, or what it says was damaged
@@ -40,35 +43,25 @@ type dates struct {
 	of map[string]map[string]time.Time // by kind, for those that are dated, and key
 }
 
-// since is when a value came to be; zero where that is not known.
 func (d *dates) since(kind, key string) time.Time {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.of[kind][key]
 }
 
-// kindsOf are all that are kept for an agent with the given features.
-func kindsOf(features []feature.Feature) []journal.Kind {
-	out := []journal.Kind{source.Keeps}
-	for _, f := range features {
-		out = append(out, f.Keeps...)
-	}
-	return out
-}
-
-// openKept reads what agents before this one allocated. What could not be read is told
+// Open reads what agents before this one allocated. What could not be read is told
 // by the errors, and all else counts.
 //
 // Of a later release's journal nothing is known, and it is an error: whoever began anew
 // would give to others what pods have.
-func openKept(stateDir string, kinds []journal.Kind, disk journal.Disk) (_ *kept, troubles []error, err error) {
-	k := &kept{kinds: kinds, stateDir: stateDir, onDisk: &world.Parts{}, dates: dates{of: map[string]map[string]time.Time{}}}
-	path := AllocationsFile(stateDir)
+func Open(stateDir string, kinds []journal.Kind, disk journal.Disk) (_ *Kept, troubles []error, err error) {
+	k := &Kept{kinds: kinds, stateDir: stateDir, onDisk: &world.Parts{}, dates: dates{of: map[string]map[string]time.Time{}}}
+	path := File(stateDir)
 	file, found, err := journal.Open(path, disk)
 	if errors.Is(err, journal.ErrVersion) {
 		return nil, nil, fmt.Errorf("%s: %w: a later release wrote it, so start that, or remove the file and every pod of this node", path, err)
 	}
-	k.file = file
+	k.Journal = file
 	older, oldErr := readOlder(stateDir, kinds)
 	missing := errors.Is(err, fs.ErrNotExist)
 	switch {
@@ -96,7 +89,7 @@ func openKept(stateDir string, kinds []journal.Kind, disk journal.Disk) (_ *kept
 }
 
 // read takes what was found for what is on the disk.
-func (k *kept) read(found journal.Found) {
+func (k *Kept) read(found journal.Found) {
 	k.lost = found.Lost
 	values, lost := map[string][]journal.Value{}, map[string][]string{}
 	for _, v := range found.Values {
@@ -128,19 +121,25 @@ func (k *kept) read(found journal.Found) {
 	}
 }
 
-// problem says what was lost on the disk, which stays so for this agent.
-func (k *kept) problem(node string) []world.Problem {
+// OnDisk is what the disk has.
+func (k *Kept) OnDisk() *world.Parts { return k.onDisk }
+
+// Since is when a value of a kind that is dated came to be; zero where that is not known.
+func (k *Kept) Since(kind, key string) time.Time { return k.dates.since(kind, key) }
+
+// Problem says what was lost on the disk, which stays so for this agent.
+func (k *Kept) Problem(node string) []world.Problem {
 	if len(k.lost) == 0 {
 		return nil
 	}
 	return []world.Problem{{Object: "Node " + node, Field: "state directory",
 		Reason: fmt.Sprintf("%d values of %s were damaged (%s); all others count, and what they named is given to nobody before all else is",
-			len(k.lost), filepath.Base(AllocationsFile(k.stateDir)), journal.Say(k.lost)),
-		Hint: "look after the disk of the node; the damaged file is " + AllocationsFile(k.stateDir) + replace.Damaged}}
+			len(k.lost), filepath.Base(File(k.stateDir)), journal.Say(k.lost)),
+		Hint: "look after the disk of the node; the damaged file is " + File(k.stateDir) + replace.Damaged}}
 }
 
-// allocate notes when what differs between two turns' allocations came to be.
-func (k *kept) allocate(last, now *world.Parts, at time.Time) {
+// Allocate notes when what differs between two turns' allocations came to be.
+func (k *Kept) Allocate(last, now *world.Parts, at time.Time) {
 	k.dates.mu.Lock()
 	defer k.dates.mu.Unlock()
 	for _, kind := range k.kinds {
@@ -156,8 +155,8 @@ func (k *kept) allocate(last, now *world.Parts, at time.Time) {
 	}
 }
 
-// write puts on the disk what it has otherwise.
-func (k *kept) write(now *world.Parts) error {
+// Write puts on the disk what it has otherwise.
+func (k *Kept) Write(now *world.Parts) error {
 	changed, more, err := k.changed(k.onDisk, now)
 	if err != nil || len(changed) == 0 && !k.stale {
 		return err
@@ -170,12 +169,12 @@ func (k *kept) write(now *world.Parts) error {
 		}
 		return append(list, k.others...)
 	}
-	if !k.marked && k.file.Begun() {
+	if !k.marked && k.Journal.Begun() {
 		if err := k.mark(); err != nil {
 			return err
 		}
 	}
-	if werr := k.file.Write(changed, more, all); err == nil {
+	if werr := k.Journal.Write(changed, more, all); err == nil {
 		err = werr
 	}
 	if err == nil && !k.marked {
@@ -189,7 +188,7 @@ func (k *kept) write(now *world.Parts) error {
 }
 
 // changed are the values that lead from last to now, and how many there are more.
-func (k *kept) changed(last, now *world.Parts) (out []journal.Value, more int, err error) {
+func (k *Kept) changed(last, now *world.Parts) (out []journal.Value, more int, err error) {
 	for _, kind := range k.kinds {
 		kind.Changed(last, now, func(c journal.Change) {
 			switch {
@@ -204,19 +203,4 @@ func (k *kept) changed(last, now *world.Parts) (out []journal.Value, more int, e
 		})
 	}
 	return out, more, err
-}
-
-// giveOut puts what a turn allocates on the disk, before the kernel holds it. Where
-// that fails it holds all the same, and every turn tries again: a full disk must
-// not keep a node from following its cluster.
-func (a *Agent) giveOut(now *world.Parts) error {
-	if now != a.given {
-		a.kept.allocate(a.given, now, time.Now())
-		a.given = now
-	}
-	unwritten := a.podSettings.Write(settings.Kept.Of(now))
-	if err := a.kept.write(now); err != nil {
-		return errors.Join(unwritten, fmt.Errorf("what was given out is not on the disk: %w", err))
-	}
-	return unwritten
 }
