@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,7 +17,6 @@ import (
 	"fairlead.dev/fairlead/internal/cni"
 	"fairlead.dev/fairlead/internal/netns"
 	"fairlead.dev/fairlead/internal/netnstest"
-	"fairlead.dev/fairlead/internal/world"
 )
 
 const unchained = `
@@ -246,53 +244,5 @@ func TestAttachmentsSurviveTheAgentAndNotTheMachine(t *testing.T) {
 	n.restart(t)
 	if list := n.book.Attachments().List; len(list) != 0 || !strings.Contains(n.log.String(), "attachments of an earlier boot deleted") {
 		t.Errorf("after a boot %d attachments are left", len(list))
-	}
-}
-
-func TestTheNetworkIsShownToTheRuntime(t *testing.T) {
-	n := newNode(t, "")
-	confs, bins := filepath.Join(n.dir, "net.d"), filepath.Join(n.dir, "bin")
-	o := offering{config: n.config}
-	o.config.CNIConfDir, o.config.CNIBinDir = confs, bins
-	conf, bin := filepath.Join(confs, cni.ConfigFile), filepath.Join(bins, cni.PluginFile)
-	change := func(mode world.OverlayMode) (time.Time, time.Time) {
-		t.Helper()
-		if err := o.make(&world.Config{Overlay: world.Overlay{Mode: mode}}); err != nil {
-			t.Fatal(err)
-		}
-		var out [2]time.Time
-		for i, path := range []string{conf, bin} {
-			if info, err := os.Stat(path); err == nil {
-				out[i] = info.ModTime()
-			}
-		}
-		return out[0], out[1]
-	}
-	confAt, binAt := change(world.VXLAN)
-	if confAt.IsZero() || binAt.IsZero() {
-		t.Fatalf("configuration of %s, plugin of %s", confAt, binAt)
-	}
-	if c, b := change(world.Direct); c != confAt || b != binAt {
-		t.Error("what is right was written again")
-	}
-	if err := os.WriteFile(conf, []byte("{}"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Remove(bin); err != nil {
-		t.Fatal(err)
-	}
-	if c, b := change(world.VXLAN); c.Equal(confAt) || b.IsZero() {
-		t.Error("what was taken away stays away")
-	}
-	self, err := os.ReadFile("/proc/self/exe")
-	there, err2 := os.ReadFile(bin)
-	if err != nil || err2 != nil || string(self) != string(there) {
-		t.Errorf("the plugin is another program (%v, %v)", err, err2)
-	}
-	if c, _ := change(world.None); !c.IsZero() {
-		t.Error("the pod network is another's, and the runtime is shown ours")
-	}
-	if left, err := os.ReadDir(confs); err != nil || len(left) != 0 {
-		t.Errorf("%v is left, %v", left, err)
 	}
 }
