@@ -185,7 +185,7 @@ func (s *Snapshot) place(q cni.Request) (world.Attachment, []netip.Prefix, error
 // refuses asks the features whether an attachment can be made.
 func (a *Agent) refuses(s *Snapshot, at *world.Attachment) error {
 	for _, f := range a.config.Features {
-		if f.Refuses == nil || !s.World.Config.Enabled(f.Name) {
+		if f.Refuses == nil || !f.On(s.World.Config) {
 			continue
 		}
 		if reason, hint := f.Refuses(s.World, at); reason != "" {

@@ -151,7 +151,7 @@ func (s *Snapshot) known() bool { return s.World != nil && s.World.Node != nil }
 func (s *Snapshot) checks(features []feature.Feature, running helpers) []doctor.Check {
 	out := slices.Clone(doctor.Checks)
 	for _, f := range features {
-		if s.World.Config.Enabled(f.Name) {
+		if f.On(s.World.Config) {
 			out = append(out, f.Checks...)
 		}
 	}

@@ -5,6 +5,7 @@ package feature
 import (
 	"net/netip"
 	"slices"
+	"strings"
 
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/conntrack"
@@ -19,6 +20,9 @@ type Feature struct {
 	Name string
 	// Always: it has settings that leave all as it was, and no switch of its name.
 	Always bool
+	// PodNetwork: it makes pods a network. Where another CNI owns that it stays out of its
+	// way.
+	PodNetwork bool
 	// Render returns a Render with a memory of its own.
 	Render func() Render
 	// Off is what annotations of this node's pods should say while the feature is
@@ -80,14 +84,19 @@ func (l Lead) Takes(to netip.AddrPort) bool {
 	return l.Port.Port == to.Port() && l.To.Addr().Is4() == to.Addr().Is4() && (l.Port.Anywhere() || l.Port.Address == to.Addr())
 }
 
-// Switches are the names of those that can be switched off.
-func Switches(features []Feature) (out []string) {
+// On reports whether the feature is on for a node with the given settings.
+func (f Feature) On(c *world.Config) bool {
+	return c.Enabled(f.Name) && !(f.PodNetwork && c.Overlay.Mode == world.None)
+}
+
+// Switches are those that can be switched off, by their names.
+func Switches(features []Feature) (out []world.Switch) {
 	for _, f := range features {
 		if !f.Always {
-			out = append(out, f.Name)
+			out = append(out, world.Switch{Name: f.Name, PodNetwork: f.PodNetwork})
 		}
 	}
-	slices.Sort(out)
+	slices.SortFunc(out, func(a, b world.Switch) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }
 

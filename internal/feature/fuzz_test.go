@@ -64,14 +64,14 @@ func FuzzRender(f *testing.F) {
 		}
 		enabled := 0
 		for _, one := range all.Features {
-			if w.Config.Enabled(one.Name) {
+			if one.On(w.Config) {
 				enabled++
 			}
 		}
 		if len(r.State) != enabled {
 			t.Errorf("%d parts of %d features", len(r.State), enabled)
 		}
-		if w.Config.Enabled("snat") && r.State.NFT() == "" || w.Config.Enabled("overlay") && len(r.State.IP()) == 0 {
+		if w.Config.Enabled("snat") && r.State.NFT() == "" || w.Config.HasOverlay() && len(r.State.IP()) == 0 {
 			t.Errorf("a node in order holds nothing, with problems %v", r.Problems)
 		}
 		for _, p := range r.Problems {

@@ -31,7 +31,7 @@ func NewRenderer(features []Feature) *Renderer {
 func (r *Renderer) Render(w *world.World) Rendered {
 	out := Rendered{Allocations: w.Allocations, Results: map[string]*Result{}}
 	for i, f := range r.features {
-		if !w.Config.Enabled(f.Name) {
+		if !f.On(w.Config) {
 			r.last[i] = rendered{}
 			if f.Off != nil {
 				out.Notes = slices.Concat(out.Notes, f.Off(w))

@@ -83,7 +83,7 @@ func (s *Strays) failed(err error) {
 func (s *Strays) among(w *world.World) func(*conntrack.Entry) bool {
 	var astray []func(*conntrack.Entry) bool
 	for _, f := range s.astray {
-		if f.Astray != nil && w.Config.Enabled(f.Name) {
+		if f.Astray != nil && f.On(w.Config) {
 			astray = append(astray, f.Astray(w))
 		}
 	}

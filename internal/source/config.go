@@ -59,7 +59,7 @@ func ConfigsOf(configs []*v1alpha1.AgentConfig, node string) []*v1alpha1.AgentCo
 type overlayer struct {
 	object   string
 	config   *world.Config
-	switches []string
+	switches []world.Switch
 	problems []world.Problem
 }
 
@@ -335,11 +335,16 @@ func (o *overlayer) features(s *v1alpha1.AgentConfigSpec) {
 	features := s.Features
 	none := s.Overlay != nil && s.Overlay.Mode != nil && *s.Overlay.Mode == string(world.None)
 	for _, name := range slices.Sorted(maps.Keys(features)) {
-		if !slices.Contains(o.switches, name) {
-			o.report("features."+name, "is no feature", "features are "+strings.Join(o.switches, ", "))
+		i := slices.IndexFunc(o.switches, func(s world.Switch) bool { return s.Name == name })
+		if i < 0 {
+			var names []string
+			for _, s := range o.switches {
+				names = append(names, s.Name)
+			}
+			o.report("features."+name, "is no feature", "features are "+strings.Join(names, ", "))
 			continue
 		}
-		if none && features[name] && world.IsPodNetwork(name) {
+		if none && features[name] && o.switches[i].PodNetwork {
 			o.report("features."+name, "cannot be on while overlay.mode is none", "leave it out, or write another mode")
 			continue
 		}

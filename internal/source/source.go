@@ -60,7 +60,7 @@ type Inputs struct {
 // of the same inputs.
 type Builder struct {
 	node     string
-	switches []string
+	switches []world.Switch
 	nodes    map[*corev1.Node]meaning
 	read     reading
 	mac      func(node string) world.MAC
@@ -87,7 +87,7 @@ type meaning struct {
 
 // NewBuilder returns a builder for the named node. Switches are the names of the
 // features that can be switched off.
-func NewBuilder(node string, switches ...string) *Builder {
+func NewBuilder(node string, switches ...world.Switch) *Builder {
 	return &Builder{node: node, switches: switches, nodes: map[*corev1.Node]meaning{}, mac: world.OverlayMAC, picks: world.NewSelecting()}
 }
 

@@ -33,24 +33,20 @@ func (c *Config) Equal(d *Config) bool {
 		slices.Equal(c.NonMasqueradeCIDRs, d.NonMasqueradeCIDRs) && slices.Equal(c.ClusterCIDRs, d.ClusterCIDRs) && slices.Equal(c.DisabledFeatures, d.DisabledFeatures)
 }
 
-// podNetwork are the features that make pods a network. Where another CNI owns
-// it they stay out of its way.
-var podNetwork = []string{"forward", "guard", "hostport", "overlay", "pod"}
-
-// IsPodNetwork reports whether the named feature is one of those that make pods
-// a network.
-func IsPodNetwork(feature string) bool { return slices.Contains(podNetwork, feature) }
-
-// Enabled reports whether the named feature is switched on.
-func (c *Config) Enabled(feature string) bool {
-	if c.Overlay.Mode == None && IsPodNetwork(feature) {
-		return false
-	}
-	return !slices.Contains(c.DisabledFeatures, feature)
+// A Switch is the name of a feature that can be switched off.
+type Switch struct {
+	Name string
+	// PodNetwork: it makes pods a network. Where another CNI owns that it stays out of its
+	// way.
+	PodNetwork bool
 }
 
-// HasOverlay reports whether there is an overlay between the nodes.
-func (c *Config) HasOverlay() bool { return c.Enabled("overlay") }
+// Enabled reports whether the named feature is switched on.
+func (c *Config) Enabled(feature string) bool { return !slices.Contains(c.DisabledFeatures, feature) }
+
+// HasOverlay reports whether there is an overlay between the nodes: a name that this
+// package knows, since nodes tell one another.
+func (c *Config) HasOverlay() bool { return c.Overlay.Mode != None && c.Enabled("overlay") }
 
 // Overlay says how packets travel between nodes.
 type Overlay struct {

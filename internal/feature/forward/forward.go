@@ -24,9 +24,10 @@ import (
 
 // Feature is the way of pods' packets through others' filters.
 var Feature = feature.Feature{
-	Name:   "forward",
-	Render: func() feature.Render { return feature.Memo(readsOf, render) },
-	Checks: []doctor.Check{forwarding},
+	Name:       "forward",
+	PodNetwork: true,
+	Render:     func() feature.Render { return feature.Memo(readsOf, render) },
+	Checks:     []doctor.Check{forwarding},
 }
 
 // reads is all that render looks at.

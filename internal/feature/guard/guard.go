@@ -26,9 +26,10 @@ import (
 
 // Feature is the guard of wires and of the tunnel.
 var Feature = feature.Feature{
-	Name:   "guard",
-	Render: func() feature.Render { return feature.Memo(readsOf, new(renderer).render) },
-	Checks: []doctor.Check{refusedPackets},
+	Name:       "guard",
+	PodNetwork: true,
+	Render:     func() feature.Render { return feature.Memo(readsOf, new(renderer).render) },
+	Checks:     []doctor.Check{refusedPackets},
 }
 
 // reads is all that render looks at.

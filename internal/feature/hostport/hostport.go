@@ -32,9 +32,10 @@ import (
 
 // Feature is host ports.
 var Feature = feature.Feature{
-	Name:   "hostport",
-	Render: func() feature.Render { return feature.Memo(readsOf, render) },
-	Astray: astray, Refuses: refuses,
+	Name:       "hostport",
+	PodNetwork: true,
+	Render:     func() feature.Render { return feature.Memo(readsOf, render) },
+	Astray:     astray, Refuses: refuses,
 	Needs: world.Needs{Services: true},
 }
 

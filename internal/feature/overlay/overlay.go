@@ -33,10 +33,11 @@ import (
 
 // Feature is the overlay between nodes.
 var Feature = feature.Feature{
-	Name:   "overlay",
-	Render: func() feature.Render { return feature.Memo(readsOf, render) },
-	Checks: []doctor.Check{fullSizePackets, reversePath, sourceCheck},
-	Start:  start,
+	Name:       "overlay",
+	PodNetwork: true,
+	Render:     func() feature.Render { return feature.Memo(readsOf, render) },
+	Checks:     []doctor.Check{fullSizePackets, reversePath, sourceCheck},
+	Start:      start,
 }
 
 // reads is all that render looks at.

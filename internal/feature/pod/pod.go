@@ -23,9 +23,10 @@ import (
 
 // Feature is the pods' wires.
 var Feature = feature.Feature{
-	Name:   "pod",
-	Render: func() feature.Render { return feature.Memo(readsOf, render) },
-	Checks: []doctor.Check{addressPools, routerAdvertisements},
+	Name:       "pod",
+	PodNetwork: true,
+	Render:     func() feature.Render { return feature.Memo(readsOf, render) },
+	Checks:     []doctor.Check{addressPools, routerAdvertisements},
 }
 
 // reads is all that render looks at.
