@@ -86,7 +86,7 @@ func (l Lead) Takes(to netip.AddrPort) bool {
 
 // On reports whether the feature is on for a node with the given settings.
 func (f Feature) On(c *world.Config) bool {
-	return c.Enabled(f.Name) && !(f.PodNetwork && c.Overlay.Mode == world.None)
+	return c.Enabled(f.Name) && (!f.PodNetwork || c.Overlay.Mode != world.None)
 }
 
 // Switches are those that can be switched off, by their names.
