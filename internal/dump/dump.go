@@ -81,6 +81,9 @@ func Read(from io.Reader) (Dump, error) {
 	if f.Version != 0 && f.Version != version {
 		return Dump{}, fmt.Errorf("the file is of version %d, and this is for version %d: read it with the fairlead that wrote it", f.Version, version)
 	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = fmt.Errorf("it ends too early: %w", err)
+	}
 	if err == nil {
 		if _, end := r.Token(); !errors.Is(end, io.EOF) {
 			err = errors.New("something follows the object")

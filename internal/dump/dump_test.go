@@ -81,10 +81,10 @@ func TestWhatIsNoDumpIsRefused(t *testing.T) {
 		return strings.Replace(whole, old, now, 1)
 	}
 	for _, tt := range []struct{ file, want string }{
-		{"", "EOF"},
+		{"", "it ends too early"},
 		{"[]", "array"},
 		{"{}", "it has no version"},
-		{whole[:len(whole)/2], "unexpected EOF"},
+		{whole[:len(whole)/2], "it ends too early"},
 		{whole + "{}", "something follows"},
 		{changed(`"version":1`, `"version":2`), "of version 2, and this is for version 1"},
 		{changed(`"version":1`, `"version":2,"later":true`), "of version 2"},
@@ -112,6 +112,11 @@ func TestWhatIsNoDumpIsRefused(t *testing.T) {
 		_, err := dump.Read(strings.NewReader(tt.file))
 		if err == nil || !strings.Contains(err.Error(), tt.want) || len(err.Error()) > 2000 {
 			t.Errorf("%.200s: error %v, want one with %q", tt.file, err, tt.want)
+		}
+	}
+	for end := 0; end < len(whole)-1; end += 97 { // one place of many: each costs the reading of what is before it
+		if _, err := dump.Read(strings.NewReader(whole[:end])); err == nil || !strings.Contains(err.Error(), "it ends too early") {
+			t.Errorf("the first %d of %d bytes: %v", end, len(whole), err)
 		}
 	}
 	if err := dump.Write(io.Discard, dump.Dump{World: &world.World{}}); err == nil {
