@@ -25,6 +25,7 @@ import (
 	"fairlead.dev/fairlead/internal/feature/nodeportlocal"
 	"fairlead.dev/fairlead/internal/netnstest/cluster"
 	"fairlead.dev/fairlead/internal/reserve"
+	"fairlead.dev/fairlead/internal/sorted"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/kernel"
 	"fairlead.dev/fairlead/internal/world"
@@ -39,6 +40,7 @@ type mapped struct {
 
 	line       *line
 	keeper     *reserve.Keeper
+	ports      sorted.List[reserve.Port] // held
 	held       reserve.Held
 	less, more *source.Objects // by one Service, which selects one port of one pod
 }
@@ -77,11 +79,12 @@ func (m *mapped) turn(o *source.Objects) (time.Duration, error) {
 	t, err := m.line.turn()
 	took := time.Duration(t.apply * float64(time.Millisecond))
 	if m.reserves && err == nil {
-		var ports []reserve.Port
-		for _, p := range nodeportlocal.Allocated.Of(m.line.in.Allocations).List {
-			ports = append(ports, reserve.Port(p.Port))
+		var list []reserve.Port
+		for p := range nodeportlocal.Allocated.Of(m.line.in.Allocations).List.All() {
+			list = append(list, reserve.Port(p.Port))
 		}
-		slices.SortFunc(ports, reserve.Port.Compare)
+		ports := sorted.Of(list, reserve.Port.Compare).Sharing(m.ports, reserve.Port.Compare)
+		m.ports = ports
 		began := time.Now()
 		m.held = m.keeper.Hold(ports)
 		took += time.Since(began)
@@ -129,7 +132,7 @@ func (m *mapped) finish(r *mappingResult) error {
 	var s runtime.MemStats
 	runtime.ReadMemStats(&s)
 	r.Heap, r.Reserved = s.HeapAlloc, m.held.Reserved
-	for _, p := range nodeportlocal.Allocated.Of(m.line.in.Allocations).List {
+	for p := range nodeportlocal.Allocated.Of(m.line.in.Allocations).List.All() {
 		if p.PodPort == mappedPort {
 			r.Doors = append(r.Doors, p.Number)
 		}
@@ -147,7 +150,7 @@ func (m *mapped) finish(r *mappingResult) error {
 // An agent that has no record yet goes by that.
 func (m *mapped) annotate() {
 	annotated := map[world.Key]*world.Pod{}
-	for _, n := range m.line.last.Notes {
+	for n := range m.line.last.Notes.All() {
 		pod, local := *n.Pod, *n.Pod.Local
 		local.Annotations, pod.Local = world.NewLabels(map[string]string{n.Name: n.Value}), &local
 		annotated[pod.Key] = &pod

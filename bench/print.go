@@ -41,6 +41,16 @@ func (r report) print(w io.Writer) error {
 			return err
 		}
 	}
+	if len(r.Changed) > 0 {
+		if err := printChanged(w, r.Changed); err != nil {
+			return err
+		}
+	}
+	if r.Label != nil {
+		if err := printLabel(w, r.Label); err != nil {
+			return err
+		}
+	}
 	if len(r.Scale) > 0 {
 		return printScale(w, r.Scale)
 	}

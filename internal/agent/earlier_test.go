@@ -16,9 +16,14 @@ import (
 // earlier is what releases before the journal wrote and read, as they did: an upgrade
 // begins with what encode writes, and a downgrade with what decode makes of ours.
 type earlier struct {
-	Blocks    []earlierBlock           `json:"blocks,omitempty"`
-	NodePorts *nodeportlocal.NodePorts `json:"nodePorts,omitempty"`
-	Claims    []source.Claim           `json:"claims,omitempty"`
+	Blocks    []earlierBlock `json:"blocks,omitempty"`
+	NodePorts *earlierPorts  `json:"nodePorts,omitempty"`
+	Claims    []source.Claim `json:"claims,omitempty"`
+}
+
+type earlierPorts struct {
+	List  []nodeportlocal.NodePort `json:"list"`
+	Freed []world.Port             `json:"freed,omitempty"`
 }
 
 type earlierBlock struct {
@@ -27,7 +32,10 @@ type earlierBlock struct {
 }
 
 func earlierEncode(a *world.Parts, freedAt time.Time) ([]byte, error) {
-	file := earlier{NodePorts: nodeportlocal.Allocated.Of(a)}
+	var file earlier
+	if p := nodeportlocal.Allocated.Of(a); p != nil {
+		file.NodePorts = &earlierPorts{p.List.Slice(), p.Freed}
+	}
 	if blocks := snat.Allocated.Of(a); blocks != nil {
 		for _, b := range blocks.List {
 			out := earlierBlock{Block: b}
@@ -52,7 +60,9 @@ func earlierDecode(content []byte) (*world.Parts, error) {
 	if file.NodePorts != nil && !slices.IsSortedFunc(file.NodePorts.List, nodeportlocal.NodePort.Compare) {
 		return out, errors.New("the ports of the node are out of order, which nobody wrote")
 	}
-	out = out.With(nodeportlocal.Allocated.Only(file.NodePorts))
+	if p := file.NodePorts; p != nil {
+		out = out.With(nodeportlocal.Allocated.Only(&nodeportlocal.NodePorts{List: nodeportlocal.SortedNodePorts(p.List...), Freed: p.Freed}))
+	}
 	if file.Claims != nil {
 		out = out.With(source.Contested.Only(&source.Claims{List: file.Claims}))
 	}

@@ -42,7 +42,7 @@ status: {podIP: %s}
 				problems = append(problems, p.Field)
 			}
 		}
-		for _, note := range s.Rendered.Notes {
+		for note := range s.Rendered.Notes.All() {
 			told += ports(note.Value)
 		}
 		return told, problems

@@ -125,8 +125,8 @@ func TestAnUpgradeMovesNothing(t *testing.T) {
 	for range 20 {
 		open = append(open, dial(t, pod, "192.168.100.50:7"))
 	}
-	i := slices.IndexFunc(nodeportlocal.Allocated.Of(kept).List, func(p nodeportlocal.NodePort) bool { return p.Pod.Name == "a" && p.PodPort == 9000 })
-	open = append(open, dial(t, n.far, fmt.Sprintf("192.168.100.1:%d", nodeportlocal.Allocated.Of(kept).List[i].Number)))
+	i := slices.IndexFunc(nodeportlocal.Allocated.Of(kept).List.Slice(), func(p nodeportlocal.NodePort) bool { return p.Pod.Name == "a" && p.PodPort == 9000 })
+	open = append(open, dial(t, n.far, fmt.Sprintf("192.168.100.1:%d", nodeportlocal.Allocated.Of(kept).List.Slice()[i].Number)))
 	check := func(when string) {
 		t.Helper()
 		n.log.b.Reset()

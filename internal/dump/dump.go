@@ -66,7 +66,7 @@ func Write(w io.Writer, d Dump) error {
 			return err
 		}
 		f.World = &worldFile{World: *d.World, Pods: d.World.Pods.List.Slice()}
-		for _, p := range d.World.LocalPods.List {
+		for p := range d.World.LocalPods.List.All() {
 			f.World.LocalPods = append(f.World.LocalPods, p.Key)
 		}
 	}
@@ -113,14 +113,16 @@ var optional = []string{"Node", "Underlay", "Taken", "Observed"}
 
 func (f *worldFile) world() (*world.World, error) {
 	w := f.World
-	w.Pods, w.LocalPods = &world.Pods{List: world.SortedPods(f.Pods...)}, &world.Sorted[world.Pod]{}
+	w.Pods, w.LocalPods = &world.Pods{List: world.SortedPods(f.Pods...)}, &world.Pods{}
+	var local []*world.Pod
 	for _, key := range f.LocalPods {
 		p, ok := w.Pods.List.Find(func(p *world.Pod) int { return p.Compare(key) })
 		if !ok {
 			return nil, fmt.Errorf("pod %s/%s of LocalPods is not among Pods", key.Namespace, key.Name)
 		}
-		w.LocalPods.List = append(w.LocalPods.List, p)
+		local = append(local, p)
 	}
+	w.LocalPods.List = world.SortedPods(local...)
 	if w.Services != nil {
 		w.Selections = world.NewSelecting().Of(w.Pods, w.Services)
 	}

@@ -30,14 +30,14 @@ func filled(tb testing.TB) dump.Dump {
 		tb.Fatal(err)
 	}
 	f := fill.Filler{Make: map[reflect.Type]func(int) any{
-		reflect.TypeFor[world.Labels]():             labels[reflect.TypeFor[world.Labels]()],
-		reflect.TypeFor[sorted.List[*world.Pod]]():  func(int) any { return world.SortedPods(pods...) },
-		reflect.TypeFor[*world.Sorted[world.Pod]](): func(int) any { return &world.Sorted[world.Pod]{List: pods[:1]} },
-		reflect.TypeFor[nft.Rule]():                 func(int) any { return rule },
-		reflect.TypeFor[nft.Elements]():             func(int) any { return nft.Protocols(6, 17) },
+		reflect.TypeFor[world.Labels]():            labels[reflect.TypeFor[world.Labels]()],
+		reflect.TypeFor[sorted.List[*world.Pod]](): func(int) any { return world.SortedPods(pods...) },
+		reflect.TypeFor[nft.Rule]():                func(int) any { return rule },
+		reflect.TypeFor[nft.Elements]():            func(int) any { return nft.Protocols(6, 17) },
 	}}
 	var d dump.Dump
 	f.Fill(&d)
+	d.World.LocalPods.List = world.SortedPods(pods[0])
 	return d
 }
 
@@ -64,7 +64,7 @@ func TestEveryFieldReadsBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	local := back.World.LocalPods.List[0]
+	local := back.World.LocalPods.List.Slice()[0]
 	if p, _ := back.World.Pods.List.Find(func(p *world.Pod) int { return p.Compare(local.Key) }); p != local {
 		t.Error("the node's own pods are no longer among the pods")
 	}

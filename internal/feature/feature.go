@@ -11,6 +11,7 @@ import (
 	"fairlead.dev/fairlead/internal/datapath/conntrack"
 	"fairlead.dev/fairlead/internal/doctor"
 	"fairlead.dev/fairlead/internal/journal"
+	"fairlead.dev/fairlead/internal/sorted"
 	"fairlead.dev/fairlead/internal/view"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -27,7 +28,7 @@ type Feature struct {
 	Render func() Render
 	// Off is what annotations of this node's pods should say while the feature is
 	// switched off; nil: whatever they say.
-	Off func(*world.World) []world.Note
+	Off func(*world.World) sorted.List[world.Note]
 	// Keeps are the kinds of allocations that are the feature's own: they are on the disk
 	// before the kernel holds them.
 	Keeps []journal.Kind
@@ -61,8 +62,9 @@ type Result struct {
 	// nil where it gives out nothing. Given back as the world's, they stay, pointer
 	// and all, and so does the rest of the result.
 	Allocations *world.Parts
-	// Notes are what annotations of this node's pods should say.
-	Notes []world.Note
+	// Notes are what annotations of this node's pods should say, in the order of
+	// [world.CompareNotes].
+	Notes sorted.List[world.Note]
 	// Events are of what holds now: each is told once, when it begins.
 	Events []world.Event
 	// Leads are the ports of the node for UDP that lead to pods. A connection of UDP

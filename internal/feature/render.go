@@ -5,6 +5,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/quote"
+	"fairlead.dev/fairlead/internal/sorted"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -34,7 +35,7 @@ func (r *Renderer) Render(w *world.World) Rendered {
 		if !f.On(w.Config) {
 			r.last[i] = rendered{}
 			if f.Off != nil {
-				out.Notes = slices.Concat(out.Notes, f.Off(w))
+				out.note(f.Off(w))
 			}
 			continue
 		}
@@ -45,14 +46,18 @@ func (r *Renderer) Render(w *world.World) Rendered {
 		out.Reports = append(out.Reports, result.Reports...)
 		out.Problems = append(out.Problems, result.Problems...)
 		out.Events = append(out.Events, result.Events...)
-		switch {
-		case len(out.Notes) == 0:
-			out.Notes = result.Notes // not copied: there may be many, and who has seen them knows them again
-		case len(result.Notes) > 0:
-			out.Notes = slices.Concat(out.Notes, result.Notes)
-		}
+		out.note(result.Notes)
 	}
 	return out
+}
+
+// note adds what a feature notes.
+func (r *Rendered) note(notes sorted.List[world.Note]) {
+	if r.Notes.Len() == 0 {
+		r.Notes = notes // who has seen them knows them again
+		return
+	}
+	r.Notes = r.Notes.With(nil, notes.Slice(), world.CompareNotes)
 }
 
 // of returns what f makes of w.
@@ -87,7 +92,7 @@ type Rendered struct {
 	Reports     []world.Report
 	Problems    []world.Problem
 	Allocations *world.Parts // the world's, and what was given out
-	Notes       []world.Note
+	Notes       sorted.List[world.Note]
 	Events      []world.Event
 	Results     map[string]*Result // by feature; a feature that is switched off has none
 }

@@ -30,7 +30,7 @@ var unvaried = map[string]string{
 	"World.Attachments.List[].Place":          "where the namespace is looked for, by the agent",
 	"World.Attachments.List[].Wire":           "of attachments whose record is lost, which tests of the agent have",
 	"World.Kernel.Interfaces[]":               "some of these tests apply what comes of it, and have these",
-	"World.LocalPods.List[].Node":             "these are the node's own",
+	"World.LocalPods.List.chunks[][].Node":    "these are the node's own",
 	"World.Node.MAC":                          "it follows from the name",
 	"World.Node.Name":                         "an agent is of one node",
 	"World.Node.Ends[]":                       "what the node itself reports counts for others",

@@ -16,7 +16,7 @@ import (
 // no particular order.
 func said(r feature.Rendered) []string {
 	out := []string{r.State.NFT(), r.State.IP()}
-	for _, n := range r.Notes {
+	for n := range r.Notes.All() {
 		out = append(out, n.Pod.Name+n.Name+n.Value)
 	}
 	for _, e := range r.Events {

@@ -3,11 +3,14 @@
 package report
 
 import (
+	"slices"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/quote"
+	"fairlead.dev/fairlead/internal/sorted"
 	"fairlead.dev/fairlead/internal/status"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -25,7 +28,7 @@ type Node struct {
 	Counters          v1alpha1.Counters
 	Reports           []world.Report
 	Problems          []world.Problem
-	Notes             []world.Note
+	Notes             sorted.List[world.Note]
 }
 
 // Report is n for the cluster.
@@ -50,38 +53,59 @@ func (n Node) Report(notes *Notes) status.Report {
 	return status.Report{Node: out, Network: n.network(), Pods: notes.of(n.Notes)}
 }
 
-// Notes are what annotations should say, for the cluster. Most turns change none
-// of them, and they may be many.
+// Notes are what annotations should say, for the cluster. There may be many, of which
+// hardly any changes.
 type Notes struct {
-	last []world.Note
-	pods []status.Pod
+	last sorted.List[world.Note]
+	pods sorted.List[*status.Pod]
 }
 
-func (n *Notes) of(now []world.Note) []status.Pod {
-	if len(now) == len(n.last) && (len(now) == 0 || &now[0] == &n.last[0]) {
-		return n.pods
+func (n *Notes) of(now sorted.List[world.Note]) sorted.List[*status.Pod] {
+	gone, come := sorted.Differing(n.last, now, world.CompareNotes)
+	var keys []world.Key // of pods of which something else is said
+	for _, note := range slices.Concat(gone, come) {
+		keys = append(keys, note.Pod.Key)
 	}
-	pods := make([]status.Pod, 0, len(now))
-	i := 0
-	for _, note := range now { // both are in the order of pods
-		for i < len(n.last) && n.last[i].Pod.Compare(note.Pod.Key) < 0 {
-			i++
+	slices.SortFunc(keys, world.Key.Compare)
+	var was, is []*status.Pod
+	for _, k := range slices.Compact(keys) {
+		if p, told := n.pods.Find(func(p *status.Pod) int { return world.Key{Namespace: p.Namespace, Name: p.Name}.Compare(k) }); told {
+			was = append(was, p)
 		}
-		if i < len(n.last) && n.last[i] == note {
-			pods = append(pods, n.pods[i])
-			continue
+		if p := noted(now, k); p != nil {
+			is = append(is, p)
 		}
-		p := status.Pod{Namespace: note.Pod.Namespace, Name: note.Pod.Name, UID: types.UID(note.Pod.Local.UID)}
+	}
+	n.last, n.pods = now, n.pods.With(was, is, status.ComparePods)
+	return n.pods
+}
+
+// noted is what notes say of a pod; nil: nothing.
+func noted(notes sorted.List[world.Note], k world.Key) (out *status.Pod) {
+	for note := range notes.From(func(n world.Note) int { return n.Pod.Compare(k) }) {
+		if note.Pod.Key != k {
+			break
+		}
+		if out == nil {
+			out = &status.Pod{Namespace: k.Namespace, Name: k.Name, UID: types.UID(note.Pod.Local.UID)}
+		}
 		if note.Value != "" {
-			p.Annotations = map[string]string{note.Name: note.Value}
+			out.Annotations = set(out.Annotations, note.Name, note.Value)
 		}
 		if value, there := note.Pod.Local.Annotations.Get(note.Name); there {
-			p.Present = map[string]string{note.Name: value}
+			out.Present = set(out.Present, note.Name, value)
 		}
-		pods = append(pods, p)
 	}
-	n.last, n.pods = now, pods
-	return pods
+	return out
+}
+
+// set is m with one more value; nil is none yet.
+func set(m map[string]string, name, value string) map[string]string {
+	if m == nil {
+		m = map[string]string{}
+	}
+	m[name] = value
+	return m
 }
 
 // A Key is what tells a report from one that says the same again: messages

@@ -13,6 +13,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/netnstest"
 	"fairlead.dev/fairlead/internal/reserve"
+	"fairlead.dev/fairlead/internal/sorted"
 )
 
 // sockets are the descriptors of those that this process has open.
@@ -103,6 +104,10 @@ func TestAPortThatCannotBeReleasedIsTriedAgain(t *testing.T) {
 	}
 }
 
+func failed(all ...reserve.Failure) sorted.List[reserve.Failure] {
+	return sorted.Of(all, reserve.Failure.Compare)
+}
+
 // Mappings past the limit stay, and get their sockets as others go. How many have
 // one is known to a few: entering a namespace takes descriptors too.
 func TestDescriptorsAreLeftForTheAgent(t *testing.T) {
@@ -118,10 +123,10 @@ func TestDescriptorsAreLeftForTheAgent(t *testing.T) {
 	}
 	for _, gone := range []int{0, 0, 50} {
 		h := s.hold(want[gone:]...)
-		if h.Reserved < 70 || h.Reserved > 110 || h.Reserved+len(h.Unreserved) != len(want)-gone {
-			t.Fatalf("without %d: %d are reserved and %d not", gone, h.Reserved, len(h.Unreserved))
+		if h.Reserved < 70 || h.Reserved > 110 || h.Reserved+h.Unreserved.Len() != len(want)-gone {
+			t.Fatalf("without %d: %d are reserved and %d not", gone, h.Reserved, h.Unreserved.Len())
 		}
-		for i, f := range h.Unreserved {
+		for i, f := range h.Unreserved.Slice() {
 			if want := (reserve.Failure{Port: want[gone+h.Reserved+i], Why: reserve.NoDescriptors}); f != want {
 				t.Errorf("%+v, want %+v", f, want)
 			}
@@ -139,7 +144,7 @@ func TestTheLimitOfDescriptors(t *testing.T) {
 			want = append(want, tcp(i+1)...)
 		}
 		h := s.hold(want...)
-		if n := len(h.Unreserved); h.Reserved < 400 || h.Reserved > 500 || h.Reserved+n != len(want) || h.Unreserved[n-1].Why != reserve.NoDescriptors {
+		if n := h.Unreserved.Len(); h.Reserved < 400 || h.Reserved > 500 || h.Reserved+n != len(want) || h.Unreserved.Slice()[n-1].Why != reserve.NoDescriptors {
 			t.Errorf("%d are reserved and %d not", h.Reserved, n)
 		}
 		for range 400 { // the agent's own work
@@ -168,7 +173,7 @@ func TestPortsOfAKilledProcessAreFreeAtOnce(t *testing.T) {
 	}
 	slices.SortFunc(want, reserve.Port.Compare)
 	if os.Getenv("HOLD_AND_DIE") != "" {
-		fmt.Println(reserve.New().Hold(want).Reserved)
+		fmt.Println(reserve.New().Hold(sorted.Of(want, reserve.Port.Compare)).Reserved)
 		_ = unix.Kill(os.Getpid(), unix.SIGKILL)
 	}
 	s := faulty(t, &reserve.Faults{})
@@ -201,12 +206,12 @@ func TestProtocolsThatTheKernelLacks(t *testing.T) {
 	}}
 	want := []reserve.Port{{Protocol: unix.IPPROTO_SCTP, Number: 1}, {Protocol: unix.IPPROTO_TCP, Number: 2}, {Protocol: unix.IPPROTO_SCTP, Number: 3}, {IPv6: true, Protocol: unix.IPPROTO_UDP, Number: 4}}
 	lacking := func(p reserve.Port) reserve.Failure { return reserve.Failure{Port: p, Why: reserve.NoSockets} }
-	if h := faulty(t, f).hold(want...); !h.Equal(reserve.Held{Reserved: 1, Unreserved: []reserve.Failure{lacking(want[0]), lacking(want[2]), lacking(want[3])}}) || asked != 1 {
+	if h := faulty(t, f).hold(want...); !h.Equal(reserve.Held{Reserved: 1, Unreserved: failed(lacking(want[0]), lacking(want[2]), lacking(want[3]))}) || asked != 1 {
 		t.Errorf("%+v, asked %d times", h, asked)
 	}
 	if _, err := os.Stat("/proc/sys/net/sctp"); err != nil {
 		s := faulty(t, &reserve.Faults{})
-		if h := s.hold(want[0]); !h.Equal(reserve.Held{Unreserved: []reserve.Failure{lacking(want[0])}}) {
+		if h := s.hold(want[0]); !h.Equal(reserve.Held{Unreserved: failed(lacking(want[0]))}) {
 			t.Errorf("this kernel has no SCTP: %+v", h)
 		}
 	}
@@ -220,7 +225,7 @@ func TestOtherFailures(t *testing.T) {
 		}
 		return nil
 	}}
-	if h := faulty(t, f).hold(tcp(1, 2, 3)...); !h.Equal(reserve.Held{Reserved: 2, Unreserved: []reserve.Failure{{Port: tcp(2)[0], Why: "permission denied"}}}) {
+	if h := faulty(t, f).hold(tcp(1, 2, 3)...); !h.Equal(reserve.Held{Reserved: 2, Unreserved: failed(reserve.Failure{Port: tcp(2)[0], Why: "permission denied"})}) {
 		t.Errorf("%+v", h)
 	}
 }

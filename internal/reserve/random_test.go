@@ -80,7 +80,7 @@ func TestRandomHistoriesEndInWhatIsWanted(t *testing.T) {
 		}
 		h := s.hold(want...)
 		has, open := s.k.Ports(), len(sockets(t))-before
-		if h.Reserved+len(h.Taken)+len(h.Unreserved) != len(unique) || len(has) != h.Reserved+len(h.Unreleased) || open < len(has) {
+		if h.Reserved+len(h.Taken)+h.Unreserved.Len() != len(unique) || len(has) != h.Reserved+len(h.Unreleased) || open < len(has) {
 			t.Fatalf("call %d: of %v it says %+v, has %v and %d sockets", i, want, h, has, open)
 		}
 		for _, p := range h.Taken {

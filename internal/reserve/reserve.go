@@ -24,6 +24,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/internal/sorted"
 )
 
 // A Port is a port of the node, on all its addresses of one family.
@@ -66,8 +68,9 @@ type Held struct {
 	// source port of a connection, up to the minute that it spends in TIME_WAIT.
 	Taken []Port
 	// Unreserved are wanted ports that have no socket for another reason. They are
-	// to be mapped all the same; that nobody else has them is not known.
-	Unreserved []Failure
+	// to be mapped all the same; that nobody else has them is not known. There may
+	// be as many as there are ports.
+	Unreserved sorted.List[Failure]
 	// Unreleased are ports that are not wanted any more and that the keeper still has.
 	Unreleased []Failure
 }
@@ -75,7 +78,7 @@ type Held struct {
 // Equal reports whether h and i say the same.
 func (h Held) Equal(i Held) bool {
 	return h.Reserved == i.Reserved && slices.Equal(h.Taken, i.Taken) &&
-		slices.Equal(h.Unreserved, i.Unreserved) && slices.Equal(h.Unreleased, i.Unreleased)
+		h.Unreserved.Equal(i.Unreserved) && slices.Equal(h.Unreleased, i.Unreleased)
 }
 
 // A Failure is a port and why it could not be reserved or released.
@@ -83,6 +86,9 @@ type Failure struct {
 	Port Port
 	Why  Why
 }
+
+// Compare orders failures by port.
+func (f Failure) Compare(g Failure) int { return f.Port.Compare(g.Port) }
 
 // Why is one of the reasons below, or else the kernel's error as text.
 type Why string
@@ -104,87 +110,141 @@ type Keeper struct {
 	kernel kernel
 
 	mu      sync.Mutex
-	sockets []socket // that hold their ports, sorted by these
-	unbound []socket // could be neither bound nor closed; they hold nothing
+	wanted  sorted.List[Port]
+	sockets sorted.List[socket]  // that hold their ports
+	taken   []Port               // are wanted, and others'
+	lacking sorted.List[Failure] // are wanted, and have no socket for another reason
+	left    sorted.List[Port]    // are not wanted, and could not be released
+	opened  []socket             // by the present call
+	unbound []socket             // could be neither bound nor closed; they hold nothing
 }
 
 // New is a keeper that holds nothing.
 func New() *Keeper { return &Keeper{kernel: linux} }
 
 // Hold makes the keeper hold the wanted ports and no others, as far as that is
-// possible now. It releases before it reserves. Ports that it has stay untouched;
-// what could not be done, now or in an earlier call, is tried again, but nothing
-// in one call after a descriptor was lacking. Want may name a port twice, and be in
-// any order; where it is sorted, a call that finds nothing to do costs microseconds
-// for each thousand ports.
-func (k *Keeper) Hold(want []Port) Held {
+// possible now; they are in the order of [Port.Compare]. It releases before it
+// reserves. Ports that it has stay untouched; what could not be done, now or in an
+// earlier call, is tried again, but nothing in one call after a descriptor was
+// lacking. Only what differs from the list of the last call is looked at, and what
+// could not be done.
+func (k *Keeper) Hold(want sorted.List[Port]) Held {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.unbound = slices.DeleteFunc(k.unbound, func(s socket) bool { return k.close(s) == nil })
-	want = sorted(want)
+	gone, come := sorted.Differing(k.wanted, want, Port.Compare)
+	k.wanted = want
 	var h Held
-	var lacking []Port
-	kept := k.sockets[:0]
-	for _, s := range k.sockets {
-		for len(want) > 0 && want[0].Compare(s.port) < 0 {
-			lacking, want = append(lacking, want[0]), want[1:]
-		}
-		if len(want) > 0 && want[0] == s.port {
-			want, kept = want[1:], append(kept, s)
-			h.Reserved++
-		} else if err := k.close(s); err != nil {
-			kept = append(kept, s)
-			h.Unreleased = append(h.Unreleased, Failure{s.port, Why(err.Error())})
-		}
-	}
-	k.sockets = kept
-	if lacking = append(lacking, want...); len(lacking) > 0 {
-		k.reserve(&h, lacking)
-		slices.SortFunc(k.sockets, func(s, t socket) int { return s.port.Compare(t.port) })
-	}
+	k.release(&h, k.left.With(come, gone, Port.Compare)) // what comes is not left any more
+	k.reserve(gone, come)
+	h.Reserved, h.Taken, h.Unreserved = k.sockets.Len()-k.left.Len(), slices.Clone(k.taken), k.lacking
 	return h
 }
 
-// sorted is want in order, and each port once.
-func sorted(want []Port) []Port {
-	for i := range want[min(1, len(want)):] {
-		if want[i].Compare(want[i+1]) >= 0 {
-			return slices.Compact(slices.SortedFunc(slices.Values(want), Port.Compare))
-		}
-	}
-	return want
+func (k *Keeper) socket(p Port) (socket, bool) {
+	return k.sockets.Find(func(s socket) int { return s.port.Compare(p) })
 }
 
-// reserve opens the sockets that are lacking.
-func (k *Keeper) reserve(h *Held, lacking []Port) {
-	spared, exhausted := k.kernel.spared(), false
-	absent := map[Port]bool{} // with number 0: what the kernel has no sockets of
-	for _, p := range lacking {
-		kind := Port{IPv6: p.IPv6, Protocol: p.Protocol}
-		var err error
-		switch {
-		case absent[kind]:
-			err = unix.EPROTONOSUPPORT
-		case exhausted:
-			err = unix.EMFILE
-		default:
-			err = k.open(p, spared)
+// release closes the sockets of ports that are not wanted.
+func (k *Keeper) release(h *Held, ports sorted.List[Port]) {
+	var closed []socket
+	var left []Port
+	for p := range ports.All() {
+		s, has := k.socket(p)
+		if !has {
+			continue
 		}
-		switch {
-		case err == nil:
-			h.Reserved++
-		case errors.Is(err, unix.EADDRINUSE):
-			h.Taken = append(h.Taken, p)
-		case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
-			exhausted = true
-			h.Unreserved = append(h.Unreserved, Failure{p, NoDescriptors})
-		case errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EAFNOSUPPORT):
-			absent[kind] = true
-			h.Unreserved = append(h.Unreserved, Failure{p, NoSockets})
+		if err := k.close(s); err != nil {
+			left = append(left, p)
+			h.Unreleased = append(h.Unreleased, Failure{p, Why(err.Error())})
+			continue
+		}
+		closed = append(closed, s)
+	}
+	k.sockets, k.left = k.sockets.With(closed, nil, compareSockets), sorted.Of(left, Port.Compare)
+}
+
+// reserve opens the sockets that were lacking before, as long as descriptors are left,
+// and then those of ports that come.
+func (k *Keeper) reserve(gone, come []Port) {
+	a := attempt{spared: k.kernel.spared(), absent: map[Port]bool{}}
+	stay := k.lacking.With(k.lackingOf(gone), nil, Failure.Compare)
+	again := slices.DeleteFunc(k.taken, func(p Port) bool { _, left := slices.BinarySearchFunc(gone, p, Port.Compare); return left })
+	k.taken = nil
+	var was, is []Failure
+	note := func(p Port, why Why) {
+		switch why {
+		case "":
+		case taken:
+			k.taken = append(k.taken, p)
 		default:
-			h.Unreserved = append(h.Unreserved, Failure{p, Why(err.Error())})
+			is = append(is, Failure{p, why})
 		}
 	}
+	for f := range stay.All() {
+		if a.exhausted {
+			break
+		}
+		if why := k.try(&a, f.Port); why != f.Why {
+			was = append(was, f)
+			note(f.Port, why)
+		}
+	}
+	for _, p := range slices.Concat(again, come) {
+		if _, has := k.socket(p); !has {
+			note(p, k.try(&a, p))
+		}
+	}
+	slices.SortFunc(k.taken, Port.Compare)
+	slices.SortFunc(is, Failure.Compare)
+	slices.SortFunc(k.opened, compareSockets)
+	k.lacking = stay.With(was, is, Failure.Compare)
+	k.sockets, k.opened = k.sockets.With(nil, k.opened, compareSockets), nil
+}
+
+// An attempt is what one call has found out about the kernel.
+type attempt struct {
+	spared    int
+	exhausted bool          // no descriptor is left
+	absent    map[Port]bool // with number 0: what the kernel has no sockets of
+}
+
+// taken says that others have a port.
+const taken Why = "taken"
+
+// try opens the socket of p, and returns why that failed; "": it did not.
+func (k *Keeper) try(a *attempt, p Port) Why {
+	kind := Port{IPv6: p.IPv6, Protocol: p.Protocol}
+	switch {
+	case a.absent[kind]:
+		return NoSockets
+	case a.exhausted:
+		return NoDescriptors
+	}
+	err := k.open(p, a.spared)
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, unix.EADDRINUSE):
+		return taken
+	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
+		a.exhausted = true
+		return NoDescriptors
+	case errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EAFNOSUPPORT):
+		a.absent[kind] = true
+		return NoSockets
+	}
+	return Why(err.Error())
+}
+
+// lackingOf is what is lacking of the ports.
+func (k *Keeper) lackingOf(ports []Port) (out []Failure) {
+	for _, p := range ports {
+		if f, lacks := k.lacking.Find(func(f Failure) int { return f.Port.Compare(p) }); lacks {
+			out = append(out, f)
+		}
+	}
+	return out
 }
 
 // Ports are those that the keeper has now, sorted, whether wanted or not: each is
@@ -192,17 +252,37 @@ func (k *Keeper) reserve(h *Held, lacking []Port) {
 func (k *Keeper) Ports() []Port {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.sockets = slices.DeleteFunc(k.sockets, func(s socket) bool { return !s.open() })
-	out := make([]Port, 0, len(k.sockets))
-	for _, s := range k.sockets {
-		out = append(out, s.port)
+	var lost []socket
+	out := make([]Port, 0, k.sockets.Len())
+	for s := range k.sockets.All() {
+		if s.open() {
+			out = append(out, s.port)
+		} else {
+			lost = append(lost, s)
+		}
 	}
+	k.forget(lost)
 	return out
+}
+
+// forget notes that sockets are no more.
+func (k *Keeper) forget(lost []socket) {
+	var left []Port
+	var lacking []Failure
+	for _, s := range lost {
+		if _, wanted := k.wanted.Find(func(p Port) int { return p.Compare(s.port) }); wanted {
+			lacking = append(lacking, Failure{s.port, "its socket was closed"})
+		} else {
+			left = append(left, s.port)
+		}
+	}
+	k.sockets, k.left = k.sockets.With(lost, nil, compareSockets), k.left.With(left, nil, Port.Compare)
+	k.lacking = k.lacking.With(nil, lacking, Failure.Compare)
 }
 
 // Close releases all ports. After an error it, or Hold, may be called again.
 func (k *Keeper) Close() error {
-	if left := k.Hold(nil).Unreleased; len(left) > 0 {
+	if left := k.Hold(sorted.List[Port]{}).Unreleased; len(left) > 0 {
 		return fmt.Errorf("%d ports are not released, the first is %s: %s", len(left), left[0].Port, left[0].Why)
 	}
 	return nil

@@ -15,6 +15,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/netnstest"
 	"fairlead.dev/fairlead/internal/reserve"
+	"fairlead.dev/fairlead/internal/sorted"
 )
 
 const number = 61000
@@ -57,7 +58,7 @@ func newScene(t *testing.T) *scene {
 
 func (s *scene) hold(want ...reserve.Port) (h reserve.Held) {
 	s.t.Helper()
-	s.node.Do(func() error { h = s.k.Hold(want); return nil })
+	s.node.Do(func() error { h = s.k.Hold(sorted.Of(slices.Clone(want), reserve.Port.Compare)); return nil })
 	return h
 }
 

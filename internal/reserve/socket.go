@@ -10,6 +10,8 @@ type socket struct {
 	cookie     uint64 // SO_COOKIE: no other socket of this boot has it
 }
 
+func compareSockets(s, t socket) int { return s.port.Compare(t.port) }
+
 // A kernel is what a keeper asks of the kernel; tests let it fail.
 type kernel struct {
 	socket func(Port) (descriptor int, err error)
@@ -34,7 +36,7 @@ func (k *Keeper) open(p Port, spared int) error {
 		}
 	}
 	if err == nil {
-		k.sockets = append(k.sockets, s)
+		k.opened = append(k.opened, s)
 	} else if k.close(s) != nil {
 		k.unbound = append(k.unbound, s)
 	}

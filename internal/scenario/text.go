@@ -44,7 +44,7 @@ func wants(r feature.Rendered) []txtar.File {
 // annotations are those of the node's pods, and those that they should not have.
 func annotations(r feature.Rendered) string {
 	var b strings.Builder
-	for _, n := range r.Notes {
+	for n := range r.Notes.All() {
 		value := n.Value
 		if value == "" {
 			value = "none"

@@ -50,6 +50,38 @@ func (l List[T]) All() iter.Seq[T] {
 	}
 }
 
+// Equal reports whether l and m have the same values in the same order. Chunks that they
+// share are not looked at.
+func (l List[T]) Equal(m List[T]) bool {
+	var s, t []T // what is left of a chunk of each
+	for x, y := l.chunks, m.chunks; ; {
+		if len(s) == 0 && len(x) > 0 {
+			s, x = x[0], x[1:]
+		}
+		if len(t) == 0 && len(y) > 0 {
+			t, y = y[0], y[1:]
+		}
+		n := min(len(s), len(t))
+		if n == 0 {
+			return len(s) == len(t)
+		}
+		if &s[0] != &t[0] && !slices.Equal(s[:n], t[:n]) {
+			return false
+		}
+		s, t = s[n:], t[n:]
+	}
+}
+
+// Sharing returns l, and shares with last what they have in common: who looks for what
+// differs between the two finds it soon.
+func (l List[T]) Sharing(last List[T], compare func(a, b T) int) List[T] {
+	gone, come := Differing(last, l, compare)
+	if len(gone)+len(come) == 0 {
+		return last
+	}
+	return last.With(gone, come, compare)
+}
+
 // Slice is the values in a slice of their own.
 func (l List[T]) Slice() []T { return slices.Concat(l.chunks...) }
 
@@ -92,7 +124,10 @@ func (l List[T]) From(compare func(T) int) iter.Seq[T] {
 // stays. A value that takes the place of one that compares as equal comes, and the
 // other goes. Both are sorted.
 func (l List[T]) With(gone, come []T, compare func(a, b T) int) List[T] {
-	if len(l.chunks) == 0 {
+	switch {
+	case len(gone)+len(come) == 0:
+		return l
+	case len(l.chunks) == 0:
 		return Of(slices.Clone(come), compare)
 	}
 	out := List[T]{make([][]T, 0, len(l.chunks)+1)}

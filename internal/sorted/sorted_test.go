@@ -47,6 +47,9 @@ func TestListsAreAsMapsWouldBe(t *testing.T) {
 		if len(lost)+len(news) > 0 {
 			t.Fatalf("round %d: what is the same differs in %v and %v", round, lost, news)
 		}
+		if fresh := sorted.Of(slices.Clone(want), compare); !list.Equal(fresh) || !fresh.Equal(list) || list.Equal(before) != (len(gone)+len(come) == 0) {
+			t.Fatalf("round %d: what is the same is not equal, or what differs is", round)
+		}
 		key := random.IntN(3000)
 		from := slices.IndexFunc(want, func(i item) bool { return i.key >= key })
 		if from < 0 {
@@ -60,6 +63,31 @@ func TestListsAreAsMapsWouldBe(t *testing.T) {
 			t.Fatalf("round %d: %d is %v, %t, want %v, %t", round, key, value, there, expected, is)
 		}
 	}
+}
+
+// What was made anew shares with what was there before all but the chunks around what
+// differs.
+func TestSharingLeavesWhatStays(t *testing.T) {
+	t.Parallel()
+	all := make([]item, 10_000)
+	for i := range all {
+		all[i] = item{i, 0}
+	}
+	was := sorted.Of(slices.Clone(all), compare)
+	if now := sorted.Of(slices.Clone(all), compare).Sharing(was, compare); looks(was, now) != 0 {
+		t.Errorf("of the same, %d values are looked at", looks(was, now))
+	}
+	all[5000].value = 1
+	now := sorted.Of(all, compare).Sharing(was, compare)
+	if gone, come := sorted.Differing(was, now, compare); len(gone) != 1 || len(come) != 1 || looks(was, now) > 600 {
+		t.Errorf("%v became %v, and %d values are looked at", gone, come, looks(was, now))
+	}
+}
+
+// looks is how many values are compared where two lists are.
+func looks(a, b sorted.List[item]) (n int) {
+	sorted.Differing(a, b, func(a, b item) int { n++; return compare(a, b) })
+	return n
 }
 
 // What goes and comes at once stays: a pod that changes may keep its address.

@@ -3,7 +3,6 @@ package source
 import (
 	"slices"
 
-	"fairlead.dev/fairlead/internal/sorted"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -47,14 +46,17 @@ func (b *Builder) keep(w *world.World) {
 	if last.Taken.Equal(w.Taken) {
 		w.Taken = last.Taken
 	}
-	if last.Pods != nil {
-		if gone, come := sorted.Differing(last.Pods.List, w.Pods.List, world.ComparePods); len(gone)+len(come) == 0 {
-			w.Pods = last.Pods
-		}
-	}
-	w.LocalPods = sameList(last.LocalPods, w.LocalPods)
+	w.Pods, w.LocalPods = samePods(last.Pods, w.Pods), samePods(last.LocalPods, w.LocalPods)
 	w.Namespaces = sameList(last.Namespaces, w.Namespaces)
 	w.Services = sameList(last.Services, w.Services)
+}
+
+// samePods is last where now has the same pods.
+func samePods(last, now *world.Pods) *world.Pods {
+	if last != nil && last.List.Equal(now.List) {
+		return last
+	}
+	return now
 }
 
 // sameList is last where now has the same objects.

@@ -16,7 +16,7 @@ func TestTheNodesOwnPods(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	b := NewBuilder("n1")
 	var pods []*world.Pod
-	var last *world.Sorted[world.Pod]
+	var last *world.Pods
 	for round := range 2000 {
 		pods = slices.Clone(pods)
 		for range random.IntN(3) {
@@ -33,10 +33,10 @@ func TestTheNodesOwnPods(t *testing.T) {
 		}
 		w, _ := b.Build(Inputs{Objects: &Objects{Pods: world.SortedPods(slices.Clone(pods)...)}, Kernel: &world.Kernel{}, Attachments: &world.Attachments{}})
 		want := slices.DeleteFunc(slices.Clone(pods), func(p *world.Pod) bool { return p.Node != "n1" })
-		if !slices.Equal(w.LocalPods.List, want) {
-			t.Fatalf("round %d: %v, want %v", round, w.LocalPods.List, want)
+		if !slices.Equal(w.LocalPods.List.Slice(), want) {
+			t.Fatalf("round %d: %v, want %v", round, w.LocalPods.List.Slice(), want)
 		}
-		if last != nil && slices.Equal(last.List, want) && w.LocalPods != last {
+		if last != nil && slices.Equal(last.List.Slice(), want) && w.LocalPods != last {
 			t.Fatalf("round %d: another value of the same pods", round)
 		}
 		last = w.LocalPods

@@ -141,10 +141,10 @@ func (b *Builder) readObjects(o *Objects) reading {
 
 // localPods are those of the builder's node. Of 100,000 pods hardly any is: where
 // none of those that changed is, they stay.
-func (b *Builder) localPods(pods sorted.List[*world.Pod]) *world.Sorted[world.Pod] {
+func (b *Builder) localPods(pods sorted.List[*world.Pod]) *world.Pods {
 	last, before := b.read.world.LocalPods, sorted.List[*world.Pod]{}
 	if last == nil {
-		last = &world.Sorted[world.Pod]{}
+		last = &world.Pods{}
 	} else {
 		before = b.read.world.Pods.List
 	}
@@ -154,22 +154,7 @@ func (b *Builder) localPods(pods sorted.List[*world.Pod]) *world.Sorted[world.Po
 	if len(gone)+len(come) == 0 {
 		return last
 	}
-	stay := make([]*world.Pod, 0, len(last.List))
-	for _, p := range last.List {
-		if len(gone) > 0 && p == gone[0] {
-			gone = gone[1:]
-		} else {
-			stay = append(stay, p)
-		}
-	}
-	out := &world.Sorted[world.Pod]{List: make([]*world.Pod, 0, len(stay)+len(come))}
-	for _, p := range come {
-		i, _ := slices.BinarySearchFunc(stay, p, world.ComparePods)
-		out.List = append(append(out.List, stay[:i]...), p)
-		stay = stay[i:]
-	}
-	out.List = append(out.List, stay...)
-	return out
+	return &world.Pods{List: last.List.With(gone, come, world.ComparePods)}
 }
 
 func list[T any](all []*T) *world.Sorted[T] { return &world.Sorted[T]{List: all} }

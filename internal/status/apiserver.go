@@ -15,6 +15,7 @@ import (
 
 	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/kube"
+	"fairlead.dev/fairlead/internal/sorted"
 )
 
 // How often, where nothing else is said: thousands of agents write to one API
@@ -48,6 +49,8 @@ type APIServer struct {
 	report  *nodeReport
 	network *nodeCondition
 	pods    map[types.UID]*pod
+	listed  sorted.List[*Pod]  // in the last report
+	leaving map[types.UID]bool // of pods, those that were in a report and are not any more
 	events  map[string]*event
 	heart   *heartbeat // nil: it is not said that the agent is there
 
@@ -68,7 +71,7 @@ func NewAPIServer(config *rest.Config, node string, log *slog.Logger) (*APIServe
 		return nil, err
 	}
 	s := &APIServer{node: node, core: core, ours: ours, log: log, metrics: newMetrics(), kinds: newKinds(),
-		wake: make(chan struct{}, 1), pods: map[types.UID]*pod{}, events: map[string]*event{}}
+		wake: make(chan struct{}, 1), pods: map[types.UID]*pod{}, leaving: map[types.UID]bool{}, events: map[string]*event{}}
 	s.report = &nodeReport{tries: tries{kind: s.kinds.report}, s: s, slow: time.Now().Add(rand.N(countEvery))}
 	s.network = &nodeCondition{tries: tries{kind: s.kinds.node}, s: s}
 	return s, nil

@@ -14,6 +14,7 @@ import (
 
 	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/replace"
+	"fairlead.dev/fairlead/internal/sorted"
 )
 
 const (
@@ -29,7 +30,7 @@ type Files struct {
 	path string
 	log  *slog.Logger
 	last *v1alpha1.FairleadNode // what is in the file
-	pods []Pod                  // what is in theirs, in order
+	pods []*Pod                 // what is in theirs, in order
 }
 
 // NewFiles returns a writer of the file at path, which ends in .json. It goes on
@@ -41,7 +42,7 @@ func NewFiles(path string, log *slog.Logger) *Files {
 		f.last = &v1alpha1.FairleadNode{} // it is written anew
 	}
 	if _, err := os.Stat(f.podsPath()); err == nil {
-		f.pods = []Pod{{}} // whatever there is is written anew
+		f.pods = []*Pod{{}} // whatever there is is written anew
 	}
 	return f
 }
@@ -70,9 +71,9 @@ func (f *Files) Report(r Report) {
 }
 
 // writePods writes those with annotations, if some of them are new.
-func (f *Files) writePods(pods []Pod) {
-	annotated := slices.DeleteFunc(slices.Clone(pods), func(p Pod) bool { return len(p.Annotations) == 0 })
-	if slices.EqualFunc(annotated, f.pods, func(p, q Pod) bool { return p.UID == q.UID && maps.Equal(p.Annotations, q.Annotations) }) {
+func (f *Files) writePods(pods sorted.List[*Pod]) {
+	annotated := slices.DeleteFunc(pods.Slice(), func(p *Pod) bool { return len(p.Annotations) == 0 })
+	if slices.EqualFunc(annotated, f.pods, func(p, q *Pod) bool { return p.UID == q.UID && maps.Equal(p.Annotations, q.Annotations) }) {
 		return
 	}
 	var lines []byte

@@ -11,16 +11,22 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+
+	"fairlead.dev/fairlead/internal/sorted"
 )
 
 // annotated are pods of this node: name and UID are the same, as is the annotation.
 func annotated(names ...string) Report {
 	r := report(metav1.ConditionTrue)
+	var pods []*Pod
 	for _, name := range names {
-		r.Pods = append(r.Pods, Pod{Namespace: "default", Name: name, UID: types.UID(name), Annotations: map[string]string{"fairlead.dev/test": name}})
+		pods = append(pods, &Pod{Namespace: "default", Name: name, UID: types.UID(name), Annotations: map[string]string{"fairlead.dev/test": name}})
 	}
+	r.Pods = listed(pods...)
 	return r
 }
+
+func listed(pods ...*Pod) sorted.List[*Pod] { return sorted.Of(pods, ComparePods) }
 
 func (s *server) add(names ...string) {
 	for _, name := range names {

@@ -10,6 +10,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+
+	"fairlead.dev/fairlead/internal/sorted"
 )
 
 // pod is the annotations of one pod.
@@ -55,10 +57,14 @@ func (p *pod) rewrittenAt(now time.Time) time.Time {
 
 // setPods takes back the annotations of pods that are no longer listed, and then
 // forgets them.
-func (s *APIServer) setPods(list []Pod, now time.Time) {
-	listed := map[types.UID]bool{}
-	for _, want := range list {
-		listed[want.UID] = true
+func (s *APIServer) setPods(list sorted.List[*Pod], now time.Time) {
+	gone, come := sorted.Differing(s.listed, list, ComparePods)
+	s.listed = list
+	for _, p := range gone {
+		s.leaving[p.UID] = true
+	}
+	for _, want := range come {
+		delete(s.leaving, want.UID)
 		p := s.pods[want.UID]
 		if p == nil {
 			p = &pod{tries: tries{kind: s.kinds.pod}, s: s, changed: now}
@@ -75,13 +81,13 @@ func (s *APIServer) setPods(list []Pod, now time.Time) {
 		if !maps.Equal(p.want.Present, want.Present) && !maps.Equal(want.Present, want.Annotations) && !p.look.IsZero() {
 			p.changed, p.look = p.rewrittenAt(now), time.Time{}
 		}
-		p.want = want
+		p.want = *want
 	}
-	for uid, p := range s.pods {
-		switch {
-		case listed[uid]:
+	for uid := range s.leaving {
+		switch p := s.pods[uid]; {
 		case len(p.have) == 0 && !p.sent:
 			delete(s.pods, uid)
+			delete(s.leaving, uid)
 		case p.want.Annotations != nil:
 			p.want.Annotations, p.changed = nil, now
 		}

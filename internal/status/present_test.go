@@ -15,14 +15,14 @@ import (
 // showing is a report of one pod: which annotation it should have, and has; "": none.
 func showing(want, has string) Report {
 	r := report(metav1.ConditionTrue)
-	p := Pod{Namespace: "default", Name: "a", UID: "a"}
+	p := &Pod{Namespace: "default", Name: "a", UID: "a"}
 	if want != "" {
 		p.Annotations = map[string]string{"fairlead.dev/test": want}
 	}
 	if has != "" {
 		p.Present = map[string]string{"fairlead.dev/test": has}
 	}
-	r.Pods = []Pod{p}
+	r.Pods = listed(p)
 	return r
 }
 

@@ -227,10 +227,8 @@ func TestAnAPIServerIsTold(t *testing.T) {
 	agent := admin.agentOf("status1")
 	s, stop := running(t, agent, "status1")
 	r := realReport("status1")
-	r.Pods = []Pod{
-		{Namespace: "default", Name: "annotated", UID: uid, Annotations: map[string]string{"fairlead.dev/test": "1", "nodeportlocal.antrea.io": "[]"}},
-		{Namespace: "default", Name: "gone", UID: "1", Annotations: map[string]string{"fairlead.dev/test": "1"}},
-	}
+	pod := &Pod{Namespace: "default", Name: "annotated", UID: uid, Annotations: map[string]string{"fairlead.dev/test": "1", "nodeportlocal.antrea.io": "[]"}}
+	r.Pods = listed(pod, &Pod{Namespace: "default", Name: "gone", UID: "1", Annotations: map[string]string{"fairlead.dev/test": "1"}})
 	s.Report(r)
 	e := happened("status1.1", 1)
 	e.InvolvedObject = corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: "status1", UID: "status1"}
@@ -246,7 +244,7 @@ func TestAnAPIServerIsTold(t *testing.T) {
 
 	// The next agent writes what is new, and takes back what is no longer said.
 	s, _ = running(t, agent, "status1")
-	r.Pods = r.Pods[:1]
+	r.Pods = listed(pod)
 	s.Report(r)
 	e.Count = 1
 	s.Events([]corev1.Event{e})
@@ -258,7 +256,7 @@ func TestAnAPIServerIsTold(t *testing.T) {
 	if admin.get("/api/v1/namespaces/default/events/status1.1", &again); again.Count != 2 {
 		t.Errorf("the event happened %d times", again.Count)
 	}
-	r.Pods, r.Network.State = nil, NetworkNotOurs
+	r.Pods, r.Network.State = listed(), NetworkNotOurs
 	s.Report(r)
 	eventually(t, "the annotations are taken back", func() bool { return annotationsOf(admin, "annotated") == "example.com/other=stays" })
 	eventually(t, "the condition is taken back", func() bool { return conditionsOf(admin, "status1") == "Other=True" })
@@ -276,12 +274,13 @@ func TestAPodOfTheSameNameThatIsAnotherIsLeftAlone(t *testing.T) {
 	admin.makePod("default", "recycled", "status2")
 	s, _ := running(t, admin.agentOf("status2"), "status2")
 	r := realReport("status2")
-	r.Pods = []Pod{{Namespace: "default", Name: "recycled", UID: "b7f1c5a2-0000-4000-8000-000000000000", Annotations: map[string]string{"fairlead.dev/test": "1"}}}
+	pod := &Pod{Namespace: "default", Name: "recycled", UID: "b7f1c5a2-0000-4000-8000-000000000000", Annotations: map[string]string{"fairlead.dev/test": "1"}}
+	r.Pods = listed(pod)
 	s.Report(r)
 	eventually(t, "the pod is given up", func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return !s.pods[r.Pods[0].UID].look.IsZero()
+		return !s.pods[pod.UID].look.IsZero()
 	})
 	if a := annotationsOf(admin, "recycled"); a != "example.com/other=stays" {
 		t.Errorf("annotations: %s", a)

@@ -13,7 +13,7 @@ import (
 func fighting(shows, b string) Report {
 	r := report(metav1.ConditionTrue)
 	note := func(value string) map[string]string { return map[string]string{"fairlead.dev/test": value} }
-	r.Pods = []Pod{{Namespace: "default", Name: "a", UID: "a", Annotations: note("x"), Present: note(shows)}, {Namespace: "default", Name: "b", UID: "b", Annotations: note(b)}}
+	r.Pods = listed(&Pod{Namespace: "default", Name: "a", UID: "a", Annotations: note("x"), Present: note(shows)}, &Pod{Namespace: "default", Name: "b", UID: "b", Annotations: note(b)})
 	return r
 }
 

@@ -6,6 +6,7 @@
 package status
 
 import (
+	"cmp"
 	"context"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
+	"fairlead.dev/fairlead/internal/sorted"
 )
 
 // Component names the agent: as the field manager of what it writes, and as the
@@ -42,8 +44,9 @@ type Report struct {
 	Node    *v1alpha1.FairleadNode
 	Network Network
 	// Pods are those of this node that have annotations of ours, or had: one that
-	// is not here, and was in the report before, loses them.
-	Pods []Pod
+	// is not here, and was in the report before, loses them. They are in the order of
+	// [ComparePods], and one of which the same is said keeps its pointer.
+	Pods sorted.List[*Pod]
 }
 
 // Network says whether the pod network works on the node.
@@ -71,6 +74,11 @@ type Pod struct {
 	// Present are those of ours that the cluster shows, whoever wrote them. What is
 	// not among Annotations is removed; what is as it should be is not written.
 	Present map[string]string
+}
+
+// ComparePods orders pods by namespace and name.
+func ComparePods(p, q *Pod) int {
+	return cmp.Or(cmp.Compare(p.Namespace, q.Namespace), cmp.Compare(p.Name, q.Name))
 }
 
 // Nowhere is the writer of an agent that tells nobody.

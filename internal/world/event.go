@@ -1,5 +1,7 @@
 package world
 
+import "cmp"
+
 // An Event is something that happened and that an operator may want to know of.
 // What holds now is a Report; an Event is told and then is past.
 type Event struct {
@@ -27,4 +29,9 @@ const (
 type Note struct {
 	Pod         *Pod
 	Name, Value string
+}
+
+// CompareNotes orders notes by pod, and then by the annotation's name.
+func CompareNotes(m, n Note) int {
+	return cmp.Or(m.Pod.Compare(n.Pod.Key), cmp.Compare(m.Name, n.Name))
 }

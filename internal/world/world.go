@@ -35,7 +35,7 @@ type World struct {
 
 	// What features need beside these; what none needs is empty.
 	Pods       *Pods
-	LocalPods  *Sorted[Pod] // those of them that are this node's
+	LocalPods  *Pods // those of them that are this node's
 	Namespaces *Sorted[Namespace]
 	Services   *Sorted[Service]
 	// Selections are the pods that objects ask for: made of both, and so not written.

@@ -48,9 +48,9 @@ func decide(w *world.World) (*Decision, *chooser) {
 		taken = append(taken, own.Ports()...)
 	}
 	if Allocated.Of(w.Allocations) != nil { // about as many as last time
-		d.Mappings = make([]Mapping, 0, len(Allocated.Of(w.Allocations).List)+8)
+		d.Mappings = make([]Mapping, 0, Allocated.Of(w.Allocations).List.Len()+8)
 	}
-	for pods := w.LocalPods.List; d.settings.Enabled && len(pods) > 0; {
+	for pods := w.LocalPods.List.Slice(); d.settings.Enabled && len(pods) > 0; {
 		n := 0
 		for ; n < len(pods) && pods[n].Namespace == pods[0].Namespace; n++ {
 			taken = append(taken, c.hosted(pods[n])...)
@@ -66,14 +66,14 @@ func decide(w *world.World) (*Decision, *chooser) {
 		}
 	}
 	d.allot(Allocated.Of(w.Allocations), taken)
-	d.recorded = Allocated.Of(w.Allocations) != nil || len(d.Ports.List) > 0 || d.sees(w)
+	d.recorded = Allocated.Of(w.Allocations) != nil || d.Ports.List.Len() > 0 || d.sees(w)
 	return d, c
 }
 
 // sees reports whether what is given out is all that there is to give. A record that
 // was begun before pods and Services were seen would say that nobody had anything.
 func (d *Decision) sees(w *world.World) bool {
-	return d.settings.Enabled && !d.closed && len(w.LocalPods.List) > 0 && len(w.Services.List) > 0
+	return d.settings.Enabled && !d.closed && w.LocalPods.List.Len() > 0 && len(w.Services.List) > 0
 }
 
 // hosted are the ports of the node that p has as host ports.
@@ -96,19 +96,18 @@ func (d *Decision) allot(last *NodePorts, taken []world.Port) {
 	}
 	d.spaces = spaces{ports: d.settings.Ports}
 	for _, p := range taken {
-		if s := d.spaces.slot(p); s != nil {
-			s.taken = true
-		}
+		d.spaces.leave(p)
 	}
 	d.spaces.free(last.Freed)
-	d.spaces.free(d.keep(last.List))
-	if damaged := ofNobody(last.List); (lost || len(damaged) > 0) && !d.closed {
+	had := last.List.Slice()
+	d.spaces.free(d.keep(had))
+	if damaged := ofNobody(had); (lost || len(damaged) > 0) && !d.closed {
 		d.recall(damaged)
 	}
 	if !d.closed {
 		d.give()
 	}
-	now := &NodePorts{Freed: d.spaces.freed(), List: make([]NodePort, 0, len(d.Mappings))}
+	list := make([]NodePort, 0, len(d.Mappings))
 	for i := range d.Mappings {
 		m := &d.Mappings[i]
 		switch {
@@ -118,9 +117,10 @@ func (d *Decision) allot(last *NodePorts, taken []world.Port) {
 				d.waiting = append(d.waiting, *m)
 			}
 		default:
-			now.List = append(now.List, NodePort{Port: m.Port, Pod: m.Pod.Key, UID: m.Pod.Local.UID, PodPort: m.PodPort})
+			list = append(list, NodePort{Port: m.Port, Pod: m.Pod.Key, UID: m.Pod.Local.UID, PodPort: m.PodPort})
 		}
 	}
+	now := &NodePorts{Freed: d.spaces.freed(), List: SortedNodePorts(list...).Sharing(last.List, NodePort.Compare)}
 	if now.Equal(last) {
 		now = last
 	}

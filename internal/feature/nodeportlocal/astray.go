@@ -9,7 +9,7 @@ import (
 func astray(w *world.World) func(*conntrack.Entry) bool {
 	given := map[world.Port]bool{}
 	if Allocated.Of(w.Allocations) != nil {
-		for _, p := range Allocated.Of(w.Allocations).List {
+		for p := range Allocated.Of(w.Allocations).List.All() {
 			given[p.Port] = true
 		}
 	}

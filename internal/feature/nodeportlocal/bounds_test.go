@@ -67,15 +67,17 @@ func TestManyNamedPorts(t *testing.T) {
 		s.Ports = append(s.Ports, toName(fmt.Sprintf("none-%d", i)))
 	}
 	s.Ports = append(s.Ports, toName("p-4999"))
-	for i, p := range w.LocalPods.List {
+	list := w.LocalPods.List.Slice()
+	for i, p := range list {
 		local := *p.Local
 		for n := range 5000 {
 			local.Ports = append(local.Ports, world.ContainerPort{Name: fmt.Sprintf("p-%d", n), Port: uint16(1 + n), Protocol: tcp})
 		}
 		changed := *p
 		changed.Local = &local
-		w.LocalPods.List[i] = &changed
+		list[i] = &changed
 	}
+	w.LocalPods = &world.Pods{List: world.SortedPods(list...)}
 	pick(w)
 	d := nodeportlocal.Decide(w)
 	if len(d.Mappings) != 20 || d.Mappings[0].PodPort != 5000 {

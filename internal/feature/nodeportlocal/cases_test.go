@@ -144,7 +144,7 @@ func follow(t *testing.T, cases map[string][]state) {
 			s := newSim(nil)
 			for i, now := range states {
 				kept := map[string]world.Labels{} // annotations stay on the pods
-				for _, p := range s.world.LocalPods.List {
+				for p := range s.world.LocalPods.List.All() {
 					kept[p.Name+p.Local.UID] = p.Local.Annotations
 				}
 				for _, p := range now.pods {
@@ -169,7 +169,7 @@ func TestHostPortsAreNeverOurs(t *testing.T) {
 		if got, want := s.turn(t), "a: 61000>80/tcp; b: 61001>80/tcp"; got != want {
 			t.Errorf("told %q, want %q", got, want)
 		}
-		if list := nodeportlocal.Allocated.Of(s.world.Allocations).List; len(list) != 1 || list[0].Pod.Name != "b" {
+		if list := nodeportlocal.Allocated.Of(s.world.Allocations).List.Slice(); len(list) != 1 || list[0].Pod.Name != "b" {
 			t.Errorf("given out are %+v", list)
 		}
 		s.world.Allocations = &world.Parts{}
@@ -178,8 +178,8 @@ func TestHostPortsAreNeverOurs(t *testing.T) {
 	s.set(pods(pod("a"), pod("b", func(p *world.Pod) {
 		p.HostNetwork, p.Local.HostPorts = true, []world.HostPort{{Port: 61001, Protocol: tcp, PodPort: 61001}}
 	})), web("s", to(tcp, 80)))
-	s.world.Allocations = nodeportlocal.Allocated.Only(&nodeportlocal.NodePorts{List: []nodeportlocal.NodePort{
-		{Port: world.Port{Protocol: tcp, Number: 61001}, Pod: world.Key{Namespace: "default", Name: "a"}, UID: "uid-a", PodPort: 80}}})
+	s.world.Allocations = nodeportlocal.Allocated.Only(&nodeportlocal.NodePorts{List: nodeportlocal.SortedNodePorts(
+		nodeportlocal.NodePort{Port: world.Port{Protocol: tcp, Number: 61001}, Pod: world.Key{Namespace: "default", Name: "a"}, UID: "uid-a", PodPort: 80})})
 	if got, want := s.turn(t), "a: 61000>80/tcp"; got != want {
 		t.Errorf("told %q, want %q", got, want)
 	}

@@ -103,7 +103,10 @@ func (r *renderer) all(w *world.World) *feature.Result {
 	m.served = sorted.Of(list, compareServed)
 	result := r.resultOf(w, m)
 	result.Notes, result.Leads = d.notes(w), leads(w, d.Ports.List)
-	result.Counts = map[string]int{"allocated": len(d.Ports.List), "waiting": d.Waiting, "overLimit": d.Left, "free": d.Free}
+	if r.result != nil {
+		result.Notes = result.Notes.Sharing(r.result.Notes, world.CompareNotes)
+	}
+	result.Counts = map[string]int{"allocated": d.Ports.List.Len(), "waiting": d.Waiting, "overLimit": d.Left, "free": d.Free}
 	r.last = nil
 	if w.Pods != nil && w.Selections != nil && d.settings.Enabled && !d.closed && d.recorded && d.Waiting+d.Left+len(d.lacking) == 0 {
 		m.pods, m.selected = w.Pods.List, w.Selections
@@ -141,7 +144,7 @@ func (r *renderer) resultOf(w *world.World, m *memory) *feature.Result {
 	if d.recorded {
 		result.Allocations = Allocated.Only(d.Ports)
 	}
-	if len(d.Ports.List) > 0 {
+	if d.Ports.List.Len() > 0 {
 		result.Part.Tables = append(result.Part.Tables, r.table(m))
 		result.Part.Settings = append(result.Part.Settings, feature.LiberalTCP)
 	}
@@ -179,8 +182,8 @@ func (r *renderer) some(w *world.World, read reads) *feature.Result {
 	if slices.ContainsFunc(changes, (*change).leadsUDP) {
 		result.Leads = leads(w, m.decision.Ports.List)
 	}
-	result.Notes = spliced(r.result.Notes, changes, func(n world.Note, k world.Key) int { return n.Pod.Compare(k) }, (*change).note)
-	result.Counts = map[string]int{"allocated": len(m.decision.Ports.List), "waiting": 0, "overLimit": 0, "free": m.decision.spaces.left()}
+	result.Notes = notesWith(r.result.Notes, changes)
+	result.Counts = map[string]int{"allocated": m.decision.Ports.List.Len(), "waiting": 0, "overLimit": 0, "free": m.decision.spaces.left()}
 	r.last = m
 	return result
 }

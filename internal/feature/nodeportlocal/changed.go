@@ -75,13 +75,13 @@ func (m *memory) allot(changes []*change) bool {
 		d.Mappings, had = append(d.Mappings, c.mappings...), append(had, c.record()...)
 	}
 	for _, h := range had {
-		d.spaces.slot(h.Port).mapping = 0
+		d.spaces.release(h.Port)
 	}
 	d.spaces.look()
 	released := d.keep(had)
 	d.spaces.free(released)
 	d.give()
-	given := d.spaces.forget()
+	given := d.spaces.forget(d.Mappings)
 	left := d.Mappings
 	for _, c := range changes {
 		c.mappings, left = left[:len(c.mappings)], left[len(c.mappings):]
@@ -96,7 +96,11 @@ func (m *memory) allot(changes []*change) bool {
 		now.Freed = d.spaces.freed()
 	}
 	if slices.ContainsFunc(changes, (*change).differs) {
-		now.List = spliced(was.List, changes, func(n NodePort, k world.Key) int { return n.Pod.Compare(k) }, (*change).ports)
+		var come []NodePort
+		for _, c := range changes {
+			come = append(come, c.ports()...)
+		}
+		now.List = was.List.With(had, come, NodePort.Compare)
 		d.Ports = now
 	}
 	return true
@@ -118,15 +122,21 @@ func (c *change) leadsUDP() bool {
 	return slices.ContainsFunc(c.had, udp) || slices.ContainsFunc(c.by, udp)
 }
 
-// note is what the pod's annotation should say.
-func (c *change) note() []world.Note {
-	if c.now == nil {
-		return nil
+// notesWith is notes with what the annotations of the pods that changed should say now.
+func notesWith(notes sorted.List[world.Note], changes []*change) sorted.List[world.Note] {
+	var gone, come []world.Note
+	for _, c := range changes {
+		if was, said := notes.Find(func(n world.Note) int { return n.Pod.Compare(c.key) }); said {
+			gone = append(gone, was)
+		}
+		if c.now == nil {
+			continue
+		}
+		if now, says := noteOf(c.now, c.mappings); says {
+			come = append(come, now)
+		}
 	}
-	if n, says := noteOf(c.now, c.mappings); says {
-		return []world.Note{n}
-	}
-	return nil
+	return notes.With(gone, come, world.CompareNotes)
 }
 
 // put puts the pods that changed into the list of those that are served.
@@ -141,22 +151,4 @@ func (m *memory) put(changes []*change) {
 		}
 	}
 	m.served = m.served.With(gone, come, compareServed)
-}
-
-// spliced is list, in the order of pods, with what now says in the place of what there
-// is of the pods that changed.
-func spliced[T any](list []T, changes []*change, compare func(T, world.Key) int, now func(*change) []T) []T {
-	out := make([]T, 0, len(list)+len(changes))
-	for _, c := range changes {
-		i, _ := slices.BinarySearchFunc(list, c.key, compare)
-		out = append(append(out, list[:i]...), now(c)...)
-		for i < len(list) && compare(list[i], c.key) == 0 {
-			i++
-		}
-		list = list[i:]
-	}
-	if out = append(out, list...); len(out) == 0 {
-		return nil
-	}
-	return out
 }

@@ -49,7 +49,7 @@ func (p *holder) check(s feature.Seen) doctor.Check {
 			out = append(out, failed...)
 			if len(out) == 0 {
 				out = append(out, doctor.Finding{Status: doctor.OK, Evidence: map[string]any{"tried": tried},
-					Message: fmt.Sprintf("ports of the node lead to pods, %d in all; tried were %d of them", len(d.Ports.List), len(tried))})
+					Message: fmt.Sprintf("ports of the node lead to pods, %d in all; tried were %d of them", d.Ports.List.Len(), len(tried))})
 			}
 			return out
 		},
@@ -69,7 +69,7 @@ func (p *holder) checkHeld(d *Decision) []doctor.Finding {
 		have[port] = true
 	}
 	var without []world.Port
-	for _, n := range d.Ports.List {
+	for n := range d.Ports.List.All() {
 		if port := reserve.Port(n.Port); have[port] {
 			delete(have, port)
 		} else if n.Protocol != unix.IPPROTO_SCTP { // whose sockets most kernels lack; events tell
@@ -99,7 +99,7 @@ func (p *holder) checkTold(s feature.Seen) []doctor.Finding {
 		return nil
 	}
 	var other []world.Key
-	for _, n := range s.Result.Notes {
+	for n := range s.Result.Notes.All() {
 		if text, _ := n.Pod.Local.Annotations.Get(n.Name); text != n.Value {
 			other = append(other, n.Pod.Key)
 		}

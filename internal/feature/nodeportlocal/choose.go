@@ -73,7 +73,7 @@ func newChooser(w *world.World) *chooser {
 		}
 	}
 	if Allocated.Of(w.Allocations) != nil {
-		c.last = Allocated.Of(w.Allocations).List
+		c.last = Allocated.Of(w.Allocations).List.Slice()
 	}
 	c.groups(w.Services.List)
 	return c

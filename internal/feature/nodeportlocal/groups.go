@@ -85,7 +85,7 @@ func (c *chooser) groups(services []*world.Service) {
 		}
 		g.services = append(g.services, s)
 	}
-	c.selected = selected{first: make(map[*world.Pod]int32, len(c.world.LocalPods.List))}
+	c.selected = selected{first: make(map[*world.Pod]int32, c.world.LocalPods.List.Len())}
 	for of, g := range all {
 		for p := range c.world.Selections.Of(of).Pods.All() {
 			if p.Node == c.world.Node.Name {

@@ -14,7 +14,7 @@ import (
 // POD PORT/PROTOCOL: those of every Service of the pod's app.
 func model(w *world.World) []string {
 	var out []string
-	for _, p := range w.LocalPods.List {
+	for p := range w.LocalPods.List.All() {
 		for _, s := range w.Services.List {
 			for _, port := range s.Ports {
 				name, _ := p.Labels.Get("app")
@@ -43,7 +43,7 @@ func TestHistories(t *testing.T) {
 		s.turn(t)
 		d := nodeportlocal.Decide(s.world)
 		given := map[world.Port]bool{}
-		for _, n := range d.Ports.List {
+		for n := range d.Ports.List.All() {
 			given[n.Port] = true
 		}
 		var got []string
@@ -94,7 +94,7 @@ func (h history) step() {
 		return
 	}
 	config := *h.world.Config
-	list, all := slices.Clone(h.world.LocalPods.List), slices.Clone(h.world.Services.List)
+	list, all := h.world.LocalPods.List.Slice(), slices.Clone(h.world.Services.List)
 	name := string(rune('a' + h.random.IntN(6)))
 	switch h.random.IntN(10) {
 	case 0:

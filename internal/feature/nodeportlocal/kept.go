@@ -8,20 +8,14 @@ import (
 	"strings"
 
 	"fairlead.dev/fairlead/internal/journal"
+	"fairlead.dev/fairlead/internal/sorted"
 	"fairlead.dev/fairlead/internal/world"
 )
 
 // keptPorts is what is kept of ports of the node, by port: whose it is, or that it was
 // given back, in the order in which that was written.
 var keptPorts = journal.Kept[NodePorts]{Name: "nodeportlocal/ports", Own: Allocated, Changed: changedPorts, Read: readPorts,
-	Member: "nodePorts", Old: func(p *NodePorts) any { return p }, Refuse: outOfOrder}.Kind()
-
-func outOfOrder(p *NodePorts) error {
-	if !slices.IsSortedFunc(p.List, NodePort.Compare) {
-		return errors.New("the ports of the node are out of order, which nobody wrote")
-	}
-	return nil
-}
+	Member: "nodePorts", Old: func(p *NodePorts) any { return p }}.Kind()
 
 // recordKey is the key of a value that says that there is a record, though nobody has a port.
 const recordKey = "record"
@@ -41,16 +35,15 @@ func changedPorts(last, now *NodePorts, tell func(journal.Change)) {
 		before = &NodePorts{}
 		tell(journal.Change{Key: recordKey, Value: struct{}{}})
 	}
-	gone, come := differing(before.List, now.List)
+	gone, come := sorted.Differing(before.List, now.List, NodePort.Compare)
 	had := make(map[world.Port]bool, len(gone)) // ports of which something is told, and whether they had a value
 	for _, n := range gone {
 		had[n.Port] = true
 	}
-	freed, resting := before.Freed, map[world.Port]bool{}
-	if same := slices.Equal(before.Freed, now.Freed); !same {
-		for _, p := range before.Freed {
-			resting[p] = true
-		}
+	again, freed := differing(before.Freed, now.Freed)
+	resting := make(map[world.Port]bool, len(again))
+	for _, p := range again {
+		resting[p] = true
 	}
 	for _, n := range come {
 		kept := keptPort{UID: n.UID, PodPort: n.PodPort}
@@ -61,14 +54,10 @@ func changedPorts(last, now *NodePorts, tell func(journal.Change)) {
 		delete(had, n.Port)
 		delete(resting, n.Port)
 	}
-	if !slices.Equal(freed, now.Freed) {
-		for _, p := range now.Freed {
-			if !resting[p] {
-				tell(journal.Change{Key: p.String(), Had: had[p], Value: keptPort{Freed: true}})
-			}
-			delete(had, p)
-			delete(resting, p)
-		}
+	for _, p := range freed {
+		tell(journal.Change{Key: p.String(), Had: had[p] || resting[p], Value: keptPort{Freed: true}})
+		delete(had, p)
+		delete(resting, p)
 	}
 	for _, list := range []map[world.Port]bool{had, resting} {
 		for p := range list {
@@ -77,19 +66,20 @@ func changedPorts(last, now *NodePorts, tell func(journal.Change)) {
 	}
 }
 
-// differing are those that are in one of two lists only, each in order.
-func differing(a, b []NodePort) (onlyA, onlyB []NodePort) {
-	for len(a) > 0 || len(b) > 0 {
+// differing are the ports that are in one of two lists only. Both are in the order of
+// spaces, and of each of them in that in which they were given back.
+func differing(a, b []world.Port) (onlyA, onlyB []world.Port) {
+	for len(a) > 0 && len(b) > 0 {
 		switch {
-		case len(a) > 0 && len(b) > 0 && a[0] == b[0]:
+		case a[0] == b[0]:
 			a, b = a[1:], b[1:]
-		case len(b) == 0 || len(a) > 0 && a[0].Compare(b[0]) <= 0:
-			onlyA, a = append(onlyA, a[0]), a[1:]
-		default:
+		case spaceOf(a[0]) > spaceOf(b[0]):
 			onlyB, b = append(onlyB, b[0]), b[1:]
+		default:
+			onlyA, a = append(onlyA, a[0]), a[1:]
 		}
 	}
-	return onlyA, onlyB
+	return append(onlyA, a...), append(onlyB, b...)
 }
 
 // readPorts makes a record of values. A port whose value is lost is listed as one of a
@@ -98,7 +88,8 @@ func readPorts(values []journal.Value, lost []string) (*NodePorts, []journal.Dam
 	if len(values)+len(lost) == 0 {
 		return nil, nil
 	}
-	out := &NodePorts{List: []NodePort{}, Freed: []world.Port{}}
+	var list []NodePort
+	freed := []world.Port{}
 	var wrong []journal.Damage
 	for _, v := range values {
 		if v.Key == recordKey {
@@ -114,22 +105,21 @@ func readPorts(values []journal.Value, lost []string) (*NodePorts, []journal.Dam
 			wrong = append(wrong, journal.Damage{Key: v.Key, Why: "it is no port of a pod"})
 			lost = append(lost, v.Key)
 		case kept.Freed:
-			out.Freed = append(out.Freed, port)
+			freed = append(freed, port)
 		case kept.Pod == nil:
 			lost = append(lost, v.Key)
 		default:
-			out.List = append(out.List, NodePort{Port: port, Pod: *kept.Pod, UID: kept.UID, PodPort: kept.PodPort})
+			list = append(list, NodePort{Port: port, Pod: *kept.Pod, UID: kept.UID, PodPort: kept.PodPort})
 		}
 	}
 	for _, key := range lost {
 		port, err := parsePort(key)
-		if err == nil && !slices.ContainsFunc(out.List, func(n NodePort) bool { return n.Port == port }) {
-			out.List = append(out.List, NodePort{Port: port})
+		if err == nil && !slices.ContainsFunc(list, func(n NodePort) bool { return n.Port == port }) {
+			list = append(list, NodePort{Port: port})
 		}
 	}
-	slices.SortStableFunc(out.List, NodePort.Compare)
-	slices.SortStableFunc(out.Freed, func(p, q world.Port) int { return spaceOf(p) - spaceOf(q) })
-	return out, wrong
+	slices.SortStableFunc(freed, func(p, q world.Port) int { return spaceOf(p) - spaceOf(q) })
+	return &NodePorts{List: SortedNodePorts(list...), Freed: freed}, wrong
 }
 
 // spaceOf orders ports as lists of those given back have them.

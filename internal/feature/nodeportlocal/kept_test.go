@@ -53,11 +53,11 @@ func (d disk) read(t *testing.T) *nodeportlocal.NodePorts {
 // What is put on the disk comes back, whatever pods are called.
 func TestRecordsComeBackFromTheDisk(t *testing.T) {
 	for _, want := range []*nodeportlocal.NodePorts{
-		{List: []nodeportlocal.NodePort{}, Freed: []world.Port{}},
-		{List: []nodeportlocal.NodePort{
-			{Port: world.Port{Protocol: 6, Number: 61000}, Pod: world.Key{Namespace: "a", Name: "b"}, UID: "c", PodPort: 80},
-			{Port: world.Port{IPv6: true, Protocol: 132, Number: 65535}, Pod: world.Key{Namespace: "a\"\\", Name: "é\n\x7f"}, PodPort: 1},
-		}, Freed: []world.Port{{Protocol: 6, Number: 9}, {Protocol: 6, Number: 2}, {Protocol: 17, Number: 2}, {IPv6: true, Protocol: 6, Number: 1}}},
+		{Freed: []world.Port{}},
+		{List: nodeportlocal.SortedNodePorts(
+			nodeportlocal.NodePort{Port: world.Port{Protocol: 6, Number: 61000}, Pod: world.Key{Namespace: "a", Name: "b"}, UID: "c", PodPort: 80},
+			nodeportlocal.NodePort{Port: world.Port{IPv6: true, Protocol: 132, Number: 65535}, Pod: world.Key{Namespace: "a\"\\", Name: "é\n\x7f"}, PodPort: 1},
+		), Freed: []world.Port{{Protocol: 6, Number: 9}, {Protocol: 6, Number: 2}, {Protocol: 17, Number: 2}, {IPv6: true, Protocol: 6, Number: 1}}},
 	} {
 		var d disk
 		d.write(t, nil, want)
@@ -84,11 +84,12 @@ func TestRecordsComeBackFromTheDisk(t *testing.T) {
 
 // One of 50,000 mappings that comes or goes is one line.
 func TestOneOfManyMappingsIsALine(t *testing.T) {
-	now := &nodeportlocal.NodePorts{}
+	var list []nodeportlocal.NodePort
 	for i := range 50_000 {
-		now.List = append(now.List, nodeportlocal.NodePort{Port: world.Port{Protocol: 6, Number: uint16(10_000 + i)}, Pod: world.Key{Namespace: "n", Name: fmt.Sprintf("p%05d", i)}, PodPort: 80})
+		list = append(list, nodeportlocal.NodePort{Port: world.Port{Protocol: 6, Number: uint16(10_000 + i)}, Pod: world.Key{Namespace: "n", Name: fmt.Sprintf("p%05d", i)}, PodPort: 80})
 	}
-	without := &nodeportlocal.NodePorts{List: slices.Delete(slices.Clone(now.List), 17, 18), Freed: []world.Port{now.List[17].Port}}
+	now := &nodeportlocal.NodePorts{List: nodeportlocal.SortedNodePorts(list...)}
+	without := &nodeportlocal.NodePorts{List: now.List.With(list[17:18], nil, nodeportlocal.NodePort.Compare), Freed: []world.Port{list[17].Port}}
 	for what, c := range map[string][2]*nodeportlocal.NodePorts{"goes": {now, without}, "comes": {without, now}} {
 		told := 0
 		kept.Changed(nodeportlocal.Allocated.Only(c[0]), nodeportlocal.Allocated.Only(c[1]), func(c journal.Change) {
@@ -126,10 +127,11 @@ func TestHistoriesComeBackFromTheDisk(t *testing.T) {
 				owner[p] = fmt.Sprintf("p%d-%d", step, random.IntN(9))
 			}
 			now := &nodeportlocal.NodePorts{Freed: slices.Clone(freed)}
+			var list []nodeportlocal.NodePort
 			for port, pod := range owner {
-				now.List = append(now.List, nodeportlocal.NodePort{Port: port, Pod: world.Key{Name: pod}, PodPort: 1})
+				list = append(list, nodeportlocal.NodePort{Port: port, Pod: world.Key{Name: pod}, PodPort: 1})
 			}
-			slices.SortFunc(now.List, nodeportlocal.NodePort.Compare)
+			now.List = nodeportlocal.SortedNodePorts(list...)
 			slices.SortStableFunc(now.Freed, bySpace)
 			d.write(t, last, now)
 			last = now

@@ -26,6 +26,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/journal"
+	"fairlead.dev/fairlead/internal/sorted"
 	"fairlead.dev/fairlead/internal/view"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -36,7 +37,7 @@ var Feature = feature.Feature{
 	Render:   newRenderer,
 	Astray:   astray,
 	Start:    start,
-	Off:      func(w *world.World) []world.Note { return (&Decision{}).notes(w) },
+	Off:      func(w *world.World) sorted.List[world.Note] { return (&Decision{}).notes(w) },
 	Views:    []view.View{{Name: "nodeportlocal", New: newView}},
 	Recorded: map[string]func(feature.Seen) any{"nodeportlocal": recorded},
 	Needs:    world.Needs{Pods: world.NodePods, Services: true},
@@ -50,7 +51,7 @@ type reads struct {
 	own       string
 	settings  world.NodePortLocal
 	others    [2]world.PortRange
-	pods      *world.Sorted[world.Pod]
+	pods      *world.Pods
 	services  *world.Sorted[world.Service]
 	last      *NodePorts
 	taken     *world.Taken
@@ -80,16 +81,16 @@ func addresses(w *world.World) string {
 }
 
 // leads are those of the ports that are for UDP.
-func leads(w *world.World, list []NodePort) (out []feature.Lead) {
-	for _, n := range list {
+func leads(w *world.World, list sorted.List[NodePort]) (out []feature.Lead) {
+	for n := range list.All() {
 		if n.Protocol != unix.IPPROTO_UDP {
 			continue
 		}
-		i, found := slices.BinarySearchFunc(w.LocalPods.List, n.Pod, func(p *world.Pod, k world.Key) int { return p.Compare(k) })
+		p, found := w.LocalPods.List.Find(func(p *world.Pod) int { return p.Compare(n.Pod) })
 		if !found {
 			continue
 		}
-		for _, addr := range w.LocalPods.List[i].Addresses {
+		for _, addr := range p.Addresses {
 			if addr.Is6() == n.IPv6 {
 				out = append(out, feature.Lead{Port: world.HostPort{Port: n.Number, Protocol: n.Protocol, PodPort: n.PodPort}, To: netip.AddrPortFrom(addr, n.PodPort)})
 				break
@@ -224,10 +225,10 @@ func (d *Decision) events() []world.Event {
 // notes say what the annotation of each of the node's pods should be: of those
 // that have mappings, and of those that have an annotation although they should
 // not.
-func (d *Decision) notes(w *world.World) []world.Note {
+func (d *Decision) notes(w *world.World) sorted.List[world.Note] {
 	var out []world.Note
 	left := d.Mappings
-	for _, p := range w.LocalPods.List {
+	for p := range w.LocalPods.List.All() {
 		n := 0
 		for n < len(left) && left[n].Pod == p {
 			n++
@@ -238,11 +239,11 @@ func (d *Decision) notes(w *world.World) []world.Note {
 			continue
 		}
 		if out == nil {
-			out = make([]world.Note, 0, len(w.LocalPods.List))
+			out = make([]world.Note, 0, w.LocalPods.List.Len())
 		}
 		out = append(out, note)
 	}
-	return out
+	return sorted.Of(out, world.CompareNotes)
 }
 
 // noteOf is what the annotation of a pod with the given mappings should be.

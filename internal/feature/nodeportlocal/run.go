@@ -1,7 +1,6 @@
 package nodeportlocal
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/url"
@@ -15,6 +14,7 @@ import (
 	"fairlead.dev/fairlead/internal/doctor"
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/reserve"
+	"fairlead.dev/fairlead/internal/sorted"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -42,10 +42,12 @@ type holder struct {
 	input  *world.Taken             // the same for the world; nil: none
 	rounds int                      // in which ports were found to be others', one after the other
 
-	led   []NodePort      // what the kernel leads, or may lead
-	asked *NodePorts      // what was asked for last, where that was not more
-	at    time.Time       // when
-	told  map[string]bool // what was said of held
+	ports *sorted.Each[NodePort, reserve.Port] // of what was allocated
+	led   sorted.List[reserve.Port]            // what the kernel leads, or may lead
+	asked *NodePorts                           // what was asked for last, where that was not more
+	at    time.Time                            // when
+
+	unreserved, unreleased complaint
 
 	mu   sync.Mutex
 	held reserve.Held // what came of it
@@ -53,7 +55,7 @@ type holder struct {
 
 // Sockets hold ports of the node: see [reserve.Keeper].
 type Sockets interface {
-	Hold(want []reserve.Port) reserve.Held
+	Hold(want sorted.List[reserve.Port]) reserve.Held
 	Ports() []reserve.Port
 }
 
@@ -68,14 +70,17 @@ func Hold(h feature.Host, by Sockets, now func() time.Time) feature.Helper {
 		Views:   map[string]func(context.Context, feature.Seen, url.Values) (any, error){"nodeportlocal": p.show},
 		Metrics: []*prometheus.Desc{portCount}, Collect: p.collect,
 		Checks: func(s feature.Seen) []doctor.Check { return []doctor.Check{p.check(s)} },
-		Close:  func() { p.sockets.Hold(nil) },
+		Close:  func() { p.sockets.Hold(sorted.List[reserve.Port]{}) },
 	}
 }
 
 func newHolder(h feature.Host, by Sockets, now func() time.Time) *holder {
-	p := &holder{host: h, sockets: by, now: now, taken: map[world.Port]time.Time{}, told: map[string]bool{}}
+	p := &holder{host: h, sockets: by, now: now, taken: map[world.Port]time.Time{},
+		unreserved: complaint{reason: "NodePortsUnreserved", what: "ports are DNATed to pods but not reserved", ports: map[reserve.Why]int{}},
+		unreleased: complaint{reason: "NodePortsNotReleased", what: "ports are not DNATed any more and could not be released; retrying", ports: map[reserve.Why]int{}},
+		ports:      sorted.NewEach(func(n NodePort) []reserve.Port { return []reserve.Port{reserve.Port(n.Port)} }, NodePort.Compare, reserve.Port.Compare)}
 	if h.Earlier != nil && Allocated.Of(h.Earlier) != nil {
-		p.led = Allocated.Of(h.Earlier).List
+		p.led = p.ports.Of(Allocated.Of(h.Earlier).List)
 	}
 	return p
 }
@@ -141,10 +146,9 @@ func (p *holder) prepare(want feature.Seen) bool {
 
 // mayLead notes that the kernel may lead these ports besides those that it led.
 func (p *holder) mayLead(now *NodePorts) {
-	if now == nil || len(now.List) == len(p.led) && (len(p.led) == 0 || &now.List[0] == &p.led[0]) {
-		return // as nearly always
+	if now != nil {
+		p.led = union(p.led, p.ports.Of(now.List))
 	}
-	p.led = union(now.List, p.led)
 }
 
 // none is what is led while the feature is switched off.
@@ -164,9 +168,9 @@ func (p *holder) applied(want feature.Seen) {
 }
 
 func (p *holder) leads(now *NodePorts) {
-	p.led = now.List
+	p.led = p.ports.Of(now.List)
 	if p.asked != now {
-		p.ask(now.List)
+		p.ask(p.led)
 		p.asked = now
 	}
 }
@@ -177,23 +181,20 @@ func (p *holder) secure(now *NodePorts) []world.Port {
 	if p.idle(now) {
 		return nil
 	}
-	all := union(now.List, p.led)
+	ports := p.ports.Of(now.List)
+	all := union(p.led, ports)
 	p.ask(all)
-	if len(all) == len(now.List) {
+	if all.Len() == ports.Len() {
 		p.asked = now
 	}
 	if len(p.held.Taken) == 0 {
 		return nil
 	}
-	others := make(map[world.Port]bool, len(p.held.Taken))
-	for _, t := range p.held.Taken {
-		others[world.Port(t)] = true
-	}
 	var found []world.Port
-	for _, n := range now.List {
-		if others[n.Port] {
-			p.taken[n.Port] = p.now()
-			found = append(found, n.Port)
+	for _, t := range p.held.Taken {
+		if _, wanted := ports.Find(func(q reserve.Port) int { return q.Compare(t) }); wanted {
+			p.taken[world.Port(t)] = p.now()
+			found = append(found, world.Port(t))
 		}
 	}
 	if len(found) > 0 {
@@ -208,44 +209,20 @@ func (p *holder) idle(now *NodePorts) bool {
 	if now == nil || now == p.asked && p.now().Sub(p.at) < holdAgain {
 		return true
 	}
-	return now == p.asked && len(p.held.Taken)+len(p.held.Unreserved)+len(p.held.Unreleased) == 0
+	return now == p.asked && len(p.held.Taken)+p.held.Unreserved.Len()+len(p.held.Unreleased) == 0
 }
 
-func (p *holder) ask(list []NodePort) {
-	want := make([]reserve.Port, len(list))
-	for i, n := range list {
-		want[i] = reserve.Port(n.Port)
-	}
+func (p *holder) ask(want sorted.List[reserve.Port]) {
 	held := p.sockets.Hold(want)
 	p.mu.Lock()
 	p.held, p.asked, p.at = held, nil, p.now()
 	p.mu.Unlock()
 }
 
-// union is a, and what of b is not in a. Both are in order.
-func union(a, b []NodePort) []NodePort {
-	var more []NodePort
-	i := 0
-	for _, n := range b {
-		for i < len(a) && a[i] != n && a[i].Compare(n) < 0 {
-			i++
-		}
-		if i == len(a) || a[i] != n {
-			more = append(more, n)
-		}
-	}
-	if more == nil {
-		return a
-	}
-	out := make([]NodePort, 0, len(a)+len(more))
-	for _, n := range more { // nearly always few
-		i, _ := slices.BinarySearchFunc(a, n, func(x, y NodePort) int {
-			return cmp.Or(x.Compare(y), cmp.Compare(x.Number, y.Number))
-		})
-		out = append(append(out, a[:i]...), n)
-		a = a[i:]
-	}
-	return append(out, a...)
+// union is a, and what of b is not in a.
+func union(a, b sorted.List[reserve.Port]) sorted.List[reserve.Port] {
+	_, more := sorted.Differing(a, b, reserve.Port.Compare)
+	return a.With(nil, more, reserve.Port.Compare)
 }
 
 // some are the first few of a list, for people.
@@ -263,22 +240,32 @@ func some[T fmt.Stringer](list []T) string {
 
 // tellHeld says once what keeps ports from being held or released.
 func (p *holder) tellHeld() {
-	now := map[string]bool{}
-	tell := func(reason, what string, failures []reserve.Failure) {
-		why := map[reserve.Why][]reserve.Port{}
-		for _, f := range failures {
-			why[f.Why] = append(why[f.Why], f.Port)
-		}
-		for w, ports := range why {
-			key := reason + string(w)
-			now[key] = true
-			if !p.told[key] {
-				p.host.Tell(world.Event{Object: "Node " + p.host.Node, Type: world.Warning, Reason: reason, Subject: string(w),
-					Message: fmt.Sprintf("%s: %s: %s", what, w, some(ports))})
-			}
-		}
+	p.unreserved.tell(p, p.held.Unreserved)
+	p.unreleased.tell(p, sorted.Of(slices.Clone(p.held.Unreleased), reserve.Failure.Compare))
+}
+
+// A complaint is about ports, and says of each reason once that there are some.
+type complaint struct {
+	reason, what string
+	last         sorted.List[reserve.Failure]
+	ports        map[reserve.Why]int // how many of last there are
+}
+
+func (c *complaint) tell(p *holder, now sorted.List[reserve.Failure]) {
+	gone, come := sorted.Differing(c.last, now, reserve.Failure.Compare)
+	c.last = now
+	news := map[reserve.Why][]reserve.Port{}
+	for _, f := range come {
+		news[f.Why] = append(news[f.Why], f.Port)
 	}
-	tell("NodePortsUnreserved", "ports are DNATed to pods but not reserved", p.held.Unreserved)
-	tell("NodePortsNotReleased", "ports are not DNATed any more and could not be released; retrying", p.held.Unreleased)
-	p.told = now
+	for why, ports := range news {
+		if c.ports[why] == 0 {
+			p.host.Tell(world.Event{Object: "Node " + p.host.Node, Type: world.Warning, Reason: c.reason, Subject: string(why),
+				Message: fmt.Sprintf("%s: %s: %s", c.what, why, some(ports))})
+		}
+		c.ports[why] += len(ports)
+	}
+	for _, f := range gone {
+		c.ports[f.Why]--
+	}
 }

@@ -7,14 +7,15 @@ import (
 
 	"fairlead.dev/fairlead/internal/feature"
 	"fairlead.dev/fairlead/internal/reserve"
+	"fairlead.dev/fairlead/internal/sorted"
 	"fairlead.dev/fairlead/internal/world"
 )
 
 // holding is sockets that only say what comes of it.
 type holding func([]reserve.Port) reserve.Held
 
-func (h holding) Hold(want []reserve.Port) reserve.Held { return h(want) }
-func (holding) Ports() []reserve.Port                   { return nil }
+func (h holding) Hold(want sorted.List[reserve.Port]) reserve.Held { return h(want.Slice()) }
+func (holding) Ports() []reserve.Port                              { return nil }
 
 // keeping is a holder whose sockets only note what it is asked to hold.
 func keeping(failed func([]reserve.Port) reserve.Held) (p *holder, asked func() []uint16) {
@@ -36,11 +37,11 @@ func holdAll(want []reserve.Port) reserve.Held { return reserve.Held{Reserved: l
 
 // leading leads the numbers to as many pods.
 func leading(numbers ...uint16) *NodePorts {
-	out := &NodePorts{}
+	var list []NodePort
 	for _, n := range numbers {
-		out.List = append(out.List, NodePort{Port: world.Port{Protocol: 6, Number: n}, Pod: world.Key{Name: string(rune(n))}})
+		list = append(list, NodePort{Port: world.Port{Protocol: 6, Number: n}, Pod: world.Key{Name: string(rune(n))}})
 	}
-	return out
+	return &NodePorts{List: SortedNodePorts(list...)}
 }
 
 // What the kernel may lead stays held, and nothing else does. The cases have

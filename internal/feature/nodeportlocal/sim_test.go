@@ -39,7 +39,7 @@ func newSim(pods []*world.Pod, services ...*world.Service) *sim {
 func (s *sim) set(pods []*world.Pod, services ...*world.Service) {
 	slices.SortFunc(pods, func(a, b *world.Pod) int { return a.Compare(b.Key) })
 	pods = slices.DeleteFunc(slices.Clone(pods), func(p *world.Pod) bool { return p.Node != s.world.Node.Name })
-	s.world.LocalPods = &world.Sorted[world.Pod]{List: pods}
+	s.world.LocalPods = &world.Pods{List: world.SortedPods(pods...)}
 	if s.world.Services == nil || !slices.Equal(s.world.Services.List, services) { // else they are the same value, as the source has it
 		s.world.Services = &world.Sorted[world.Service]{List: services}
 	}
@@ -48,7 +48,7 @@ func (s *sim) set(pods []*world.Pod, services ...*world.Service) {
 
 // pick has w's Services select its pods.
 func pick(w *world.World) {
-	w.Pods = &world.Pods{List: world.SortedPods(slices.Clone(w.LocalPods.List)...)}
+	w.Pods = &world.Pods{List: w.LocalPods.List}
 	w.Selections = world.NewSelecting().Of(w.Pods, w.Services)
 }
 
@@ -63,8 +63,8 @@ func (s *sim) turn(t *testing.T) string {
 	}
 	s.world.Allocations = w.Allocations
 	var told []string
-	pods := slices.Clone(s.world.LocalPods.List)
-	for _, n := range s.result.Notes {
+	pods := s.world.LocalPods.List.Slice()
+	for n := range s.result.Notes.All() {
 		told = append(told, strings.TrimSpace(n.Pod.Name+": "+short(t, n.Value)))
 		i := slices.Index(pods, n.Pod)
 		p, local := *n.Pod, *n.Pod.Local
@@ -76,7 +76,7 @@ func (s *sim) turn(t *testing.T) string {
 		local.Annotations = world.NewLabels(annotations)
 		p.Local, pods[i] = &local, &p
 	}
-	s.world.LocalPods = &world.Sorted[world.Pod]{List: pods}
+	s.world.LocalPods = &world.Pods{List: world.SortedPods(pods...)}
 	pick(s.world)
 	return strings.Join(told, "; ")
 }

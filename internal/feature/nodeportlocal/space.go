@@ -17,6 +17,7 @@ type spaces struct {
 // has no slots.
 type space struct {
 	slots []slot
+	open  int      // how many slots are nobody's
 	fresh int      // below this no slot is new
 	freed []uint16 // in the order in which they were given back
 	queue []uint16 // those of them that were not looked at
@@ -40,7 +41,7 @@ func (s *spaces) in(p world.Port) *space {
 	}
 	out := &s.of[six][max(0, slices.Index(protocols, p.Protocol))]
 	if out.slots == nil {
-		out.slots = make([]slot, s.ports.Len())
+		out.slots, out.open = make([]slot, s.ports.Len()), s.ports.Len()
 	}
 	return out
 }
@@ -60,7 +61,22 @@ func (s *spaces) take(p world.Port, mapping int) bool {
 		return false
 	}
 	slot.mapping = int32(mapping) + 1
+	s.in(p).open--
 	return true
+}
+
+// leave leaves p to others.
+func (s *spaces) leave(p world.Port) {
+	if slot := s.slot(p); slot != nil && !slot.taken {
+		slot.taken = true
+		s.in(p).open--
+	}
+}
+
+// release takes p, which a mapping has, from it.
+func (s *spaces) release(p world.Port) {
+	s.slot(p).mapping = 0
+	s.in(p).open++
 }
 
 // look has what was given back looked at from the first on.
@@ -72,24 +88,19 @@ func (s *spaces) look() {
 	}
 }
 
-// forget has the ports that were given back and given again be as those that nobody
+// forget has those of the mappings' ports that were given back be as those that nobody
 // gave back, and reports whether there were any.
-func (s *spaces) forget() (any bool) {
-	for six := range s.of {
-		for i := range s.of[six] {
-			in := &s.of[six][i]
-			given := func(n uint16) bool { return in.slots[n-s.ports.Low].mapping != 0 }
-			if !slices.ContainsFunc(in.freed, given) {
-				continue
-			}
-			any = true
-			in.freed = slices.DeleteFunc(slices.Clone(in.freed), func(n uint16) bool {
-				if given(n) {
-					in.slots[n-s.ports.Low].freed = false
-				}
-				return given(n)
-			})
+func (s *spaces) forget(mappings []Mapping) (any bool) {
+	for i := range mappings {
+		p := mappings[i].Port
+		slot := s.slot(p)
+		if mappings[i].HostPort || slot == nil || !slot.freed {
+			continue
 		}
+		any, slot.freed = true, false
+		in := s.in(p)
+		at := slices.Index(in.freed, p.Number)
+		in.freed = slices.Concat(in.freed[:at], in.freed[at+1:])
 	}
 	return any
 }
@@ -157,16 +168,9 @@ func (s *spaces) left() int {
 	out := s.ports.Len()
 	for _, protocolSpaces := range s.of {
 		for _, in := range protocolSpaces {
-			if in.slots == nil {
-				continue
+			if in.slots != nil {
+				out = min(out, in.open)
 			}
-			open := 0
-			for i := range in.slots {
-				if in.slots[i].open() {
-					open++
-				}
-			}
-			out = min(out, open)
 		}
 	}
 	return out

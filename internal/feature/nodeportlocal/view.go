@@ -55,7 +55,7 @@ func decided(s feature.Seen) *Decision {
 
 func (p *holder) show(_ context.Context, s feature.Seen, _ url.Values) (any, error) {
 	unreserved := map[world.Port]reserve.Why{}
-	for _, f := range p.inHand().Unreserved {
+	for f := range p.inHand().Unreserved.All() {
 		unreserved[world.Port(f.Port)] = f.Why
 	}
 	return shown(s, func(port world.Port) (state, reason string) {
@@ -119,6 +119,6 @@ func (p *holder) collect(s feature.Seen, ch chan<- prometheus.Metric) {
 	}
 	held := p.inHand()
 	tell("reserved", held.Reserved)
-	tell("unreserved", len(held.Unreserved))
+	tell("unreserved", held.Unreserved.Len())
 	tell("unreleased", len(held.Unreleased))
 }

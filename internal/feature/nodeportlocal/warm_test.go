@@ -3,7 +3,6 @@ package nodeportlocal_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"testing"
 
 	"fairlead.dev/fairlead/internal/feature/nodeportlocal"
@@ -24,10 +23,10 @@ func TestWarmIsColdWherePodsDependOnEachOther(t *testing.T) {
 			s.world.Config = &config
 		}
 		for range 1 + random.IntN(3) { // several pods at once, too
-			if h.step(); random.IntN(4) > 0 || len(s.world.LocalPods.List) == 0 {
+			if h.step(); random.IntN(4) > 0 || s.world.LocalPods.List.Len() == 0 {
 				continue
 			}
-			list := slices.Clone(s.world.LocalPods.List)
+			list := s.world.LocalPods.List.Slice()
 			i := random.IntN(len(list))
 			p, local := *list[i], *list[i].Local
 			local.HostPorts = nil
@@ -55,16 +54,17 @@ func TestOnePodCostsNothingForTheOthers(t *testing.T) {
 		with := *w
 		with.Selections = picks.Of(w.Pods, w.Services)
 		without := with
-		without.LocalPods = &world.Sorted[world.Pod]{List: w.LocalPods.List[:n]}
-		without.Pods = &world.Pods{List: w.Pods.List.With(w.LocalPods.List[n:], nil, world.ComparePods)}
+		last := w.Pods.List.Slice()[n:]
+		without.Pods = &world.Pods{List: w.Pods.List.With(last, nil, world.ComparePods)}
+		without.LocalPods = without.Pods
 		without.Selections = picks.Of(without.Pods, w.Services)
 		render := nodeportlocal.Feature.Render()
 		now := render(&without)
 		return testing.AllocsPerRun(20, func() {
 			for i, next := range []world.World{with, without} {
 				next.Allocations = now.Allocations
-				if now = render(&next); len(nodeportlocal.Allocated.Of(now.Allocations).List) != n+1-i {
-					panic(fmt.Sprint(len(nodeportlocal.Allocated.Of(now.Allocations).List), " ports"))
+				if now = render(&next); nodeportlocal.Allocated.Of(now.Allocations).List.Len() != n+1-i {
+					panic(fmt.Sprint(nodeportlocal.Allocated.Of(now.Allocations).List.Len(), " ports"))
 				}
 			}
 		})

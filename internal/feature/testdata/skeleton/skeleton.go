@@ -31,7 +31,7 @@ const night world.Own[bool] = "skeleton.night"
 
 // reads is all that render looks at; while it stays equal, so does the result.
 type reads struct {
-	pods *world.Sorted[world.Pod]
+	pods *world.Pods
 	dark bool
 }
 
@@ -64,7 +64,7 @@ func render(w *world.World) feature.Result {
 }
 
 func resting(w *world.World) (out []*world.Pod) {
-	for _, p := range w.LocalPods.List {
+	for p := range w.LocalPods.List.All() {
 		if when, _ := p.Labels.Get("rests"); when == "at-night" && !p.HostNetwork {
 			out = append(out, p)
 		}
