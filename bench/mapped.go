@@ -259,6 +259,9 @@ func (e elementEar) next(what mdlayher.HeaderType) (time.Time, error) {
 	for {
 		messages, err := e.Receive()
 		at := time.Now()
+		if errors.Is(err, unix.ENOBUFS) {
+			continue // all elements at once, when an agent begins, do not fit; what is heard is one by itself
+		}
 		if err != nil {
 			return at, fmt.Errorf("no element came or went: %w", err)
 		}
