@@ -44,7 +44,9 @@ type schedule struct {
 	audited          time.Duration // when the last ended
 	drift            bool          // the next turn reads the kernel
 	began, ended     time.Duration // the last turn, or the present one
-	took             time.Duration // the last turn that ended
+	changes, serves  bool          // the next turn is for changed objects; the last, or the present one, is
+	rests            time.Duration // until when changed objects wait
+	took             time.Duration // the last turn for changed objects that ended
 	read, cost       time.Duration // when reading the kernel ended last, and what it took
 }
 
@@ -98,10 +100,10 @@ func (s *schedule) wake(now time.Duration) { s.asked = min(s.asked, now) }
 
 // changed asks for a turn because objects changed.
 func (s *schedule) changed(now time.Duration) {
-	s.asked = min(s.asked, max(now, s.began+s.rest(), s.ended+s.rest()))
+	s.asked, s.changes = min(s.asked, max(now, s.rests)), true
 }
 
-// rest is what follows on a turn before one for changed objects.
+// rest is what follows on a turn for changed objects before another.
 func (s *schedule) rest() time.Duration { return min(changeShare*s.took, changeAtMost) }
 
 // drifted notes that the kernel changed by somebody's hand, maybe ours. A turn and
@@ -136,6 +138,9 @@ func (s *schedule) peeked(now time.Duration) { s.peek = now + peekEvery }
 // begin says that a turn begins. Whatever is asked for from now on is for the next one.
 func (s *schedule) begin(now time.Duration) {
 	s.began, s.asked = now, never
+	if s.serves, s.changes = s.changes, false; s.serves {
+		s.rests = now + s.rest()
+	}
 	if s.poll <= now {
 		s.poll = now + pollEvery
 	}
@@ -143,7 +148,11 @@ func (s *schedule) begin(now time.Duration) {
 
 // end says that a turn ended, and whether it applied everything.
 func (s *schedule) end(now time.Duration, err error) {
-	s.ended, s.took = now, now-s.began
+	s.ended = now
+	if s.serves {
+		s.took = now - s.began
+		s.rests = now + s.rest()
+	}
 	if err == nil {
 		s.retry, s.wait = never, retryAtFirst
 		return

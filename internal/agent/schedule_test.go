@@ -11,6 +11,7 @@ func TestNext(t *testing.T) {
 	const ms, now = time.Millisecond, 300 * time.Millisecond
 	err := errors.New("no")
 	taken := func(s *schedule) { s.begin(100 * ms); s.end(104*ms, nil) }
+	changes := func(s *schedule, from, to time.Duration) { s.changed(from); s.begin(from); s.end(to, nil) }
 	for name, c := range map[string]struct {
 		how  func(s *schedule)
 		what task
@@ -24,11 +25,19 @@ func TestNext(t *testing.T) {
 			s.wake(102 * ms)
 			s.end(104*ms, nil)
 		}, turnAsked, 0},
-		"a change after quiet":   {func(s *schedule) { taken(s); s.changed(now) }, turnAsked, 0},
-		"a change soon":          {func(s *schedule) { s.begin(280 * ms); s.end(284*ms, nil); s.changed(290 * ms) }, turnAsked, 284*ms + changeShare*4*ms - now},
-		"a change in a turn":     {func(s *schedule) { taken(s); s.begin(290 * ms); s.changed(295 * ms); s.end(now, nil) }, turnAsked, 290*ms + changeShare*4*ms - now},
-		"a change, turns long":   {func(s *schedule) { s.begin(0); s.end(290*ms, nil); s.changed(now) }, turnAsked, 290*ms + changeAtMost - now},
-		"a change, and a wish":   {func(s *schedule) { s.begin(0); s.end(290*ms, nil); s.changed(295 * ms); s.wake(now) }, turnAsked, 0},
+		"a change after quiet":  {func(s *schedule) { taken(s); s.changed(now) }, turnAsked, 0},
+		"a change soon":         {func(s *schedule) { changes(s, 280*ms, 284*ms); s.changed(290 * ms) }, turnAsked, 284*ms + changeShare*4*ms - now},
+		"a change after a look": {func(s *schedule) { s.wake(280 * ms); s.begin(280 * ms); s.end(284*ms, nil); s.changed(now) }, turnAsked, 0},
+		"one, a look, another":  {func(s *schedule) { changes(s, 270*ms, 274*ms); s.begin(280 * ms); s.end(281*ms, nil); s.changed(now) }, turnAsked, 274*ms + changeShare*4*ms - now},
+		"a change in a turn": {func(s *schedule) {
+			changes(s, 100*ms, 104*ms)
+			s.changed(290 * ms)
+			s.begin(290 * ms)
+			s.changed(295 * ms)
+			s.end(now, nil)
+		}, turnAsked, 290*ms + changeShare*4*ms - now},
+		"a change, turns long":   {func(s *schedule) { changes(s, 0, 290*ms); s.changed(now) }, turnAsked, 290*ms + changeAtMost - now},
+		"a change, and a wish":   {func(s *schedule) { changes(s, 0, 290*ms); s.changed(295 * ms); s.wake(now) }, turnAsked, 0},
 		"a failure":              {func(s *schedule) { s.begin(250 * ms); s.end(270*ms, err) }, turnRetry, 270*ms + retryAtFirst - now},
 		"a second failure":       {func(s *schedule) { s.end(100*ms, err); s.end(270*ms, err) }, turnRetry, 270*ms + 2*retryAtFirst - now},
 		"a failure that is over": {func(s *schedule) { s.end(100*ms, err); s.end(200*ms, nil) }, aPeek, peekEvery - now},
