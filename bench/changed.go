@@ -36,7 +36,7 @@ const (
 	changedCPUAtMost    = 5 * time.Millisecond  // of it by the CPU,
 	changedScrapeAtMost = 20 * time.Millisecond // and a scrape of metrics,
 	changedGoalsOf      = 50_000                // where there are so many
-	changedTimes        = 100                   // one comes and goes
+	changedTimes        = 250                   // one comes and goes
 	changedMetrics      = "192.0.2.1:9090"
 )
 
