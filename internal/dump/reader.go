@@ -10,6 +10,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/datapath/nft"
 	"fairlead.dev/fairlead/internal/quote"
+	"fairlead.dev/fairlead/internal/world"
 )
 
 // How much is read, and made of it, at most. 100,000 pods with ten labels each are 64 MiB,
@@ -184,10 +185,13 @@ func (r *reader) value(v reflect.Value) (null bool, err error) {
 		return true, nil
 	}
 	size := int64(makesAtLeast)
-	if v.Type() == reflect.TypeFor[nft.Rule]() {
+	switch v.Type() {
+	case reflect.TypeFor[nft.Rule]():
 		size += ruleMakesEach * int64(len(text))
+	case reflect.TypeFor[world.Parts](): // as long as what is allocated, and kept as text
+		size += int64(len(text))
 	}
-	if len(text) > mostValue {
+	if v.Type() != reflect.TypeFor[world.Parts]() && len(text) > mostValue {
 		return false, errors.New("one value is longer than any that is written")
 	}
 	if err := r.makes(size); err != nil {

@@ -1,7 +1,10 @@
 package world
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -16,7 +19,8 @@ type Own[T any] string
 // changed.
 func (o Own[T]) In(w *World) *T { return o.Of(w.Observed) }
 
-// Of returns the part among p; nil: it is not there. It is never changed.
+// Of returns the part among p; nil: it is not there. It is never changed. It panics where
+// a file has something under the name that is no T: that is not the same as nothing.
 func (o Own[T]) Of(p *Parts) *T {
 	switch v := p.find(string(o)).value.(type) {
 	case *T:
@@ -34,11 +38,26 @@ func (o Own[T]) read(u *unread) *T {
 		return v
 	}
 	var v *T
-	if json.Unmarshal(u.text, &v) != nil {
-		v = nil
+	err := errors.New("it has too many values for its size")
+	if !dense(u.text) {
+		err = json.Unmarshal(u.text, &v)
+	}
+	if err != nil {
+		panic(fmt.Errorf("%s: %w", o, err))
 	}
 	u.value = v
 	return v
+}
+
+// leastEach is how long each object and each list of a part is at least, on average: who
+// writes one writes all of its fields.
+const leastEach = 16
+
+// dense reports whether much more would be made of a text than it is long, as of a list
+// of {}.
+func dense(text []byte) bool {
+	n := bytes.Count(text, []byte("{")) + bytes.Count(text, []byte("["))
+	return n*leastEach > len(text)+1<<10
 }
 
 // Part returns v as a part. The same pointer says the same, and where there is a method

@@ -2,7 +2,9 @@ package world
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -63,7 +65,13 @@ func TestPartsAreReadFromAFile(t *testing.T) {
 	if n == nil || !slices.Equal(n.List, []int{1, 2}) || some.Of(p) != n || *flag.Of(p) != yes || others.Of(p) != nil {
 		t.Errorf("read is %+v", n)
 	}
-	if err := json.Unmarshal([]byte(`{"some":null,"others":[1]}`), p); err != nil || some.Of(p) != nil || others.Of(p) != nil {
-		t.Errorf("of what is none, or no such part, is read %+v and %+v, %v", some.Of(p), others.Of(p), err)
+	if err := json.Unmarshal([]byte(`{"some":null,"others":[1]}`), p); err != nil || some.Of(p) != nil {
+		t.Errorf("of what is none is read %+v, %v", some.Of(p), err)
 	}
+	defer func() {
+		if said := fmt.Sprint(recover()); !strings.Contains(said, "others: ") {
+			t.Errorf("of what is no such part is said %s", said)
+		}
+	}()
+	t.Errorf("of what is no such part is read %+v", others.Of(p))
 }
