@@ -285,15 +285,19 @@ func changeAddress(name string, a netip.Prefix, change func(netlink.Link, *netli
 	return nil
 }
 
-// mostTime bounds how long a list is asked for that changes all the time.
-const mostTime = 5 * time.Second
+// How long a list is asked for that changes all the time, and how often where one takes long.
+const (
+	mostTime  = 5 * time.Second
+	mostTries = 20
+)
 
 // Whole returns what list returns once the kernel says that nothing changed while
 // it was listed.
 func Whole[T any](list func() (T, error)) (T, error) {
-	for begun := time.Now(); ; {
+	begun := time.Now()
+	for try := 1; ; try++ {
 		v, err := list()
-		if !errors.Is(err, netlink.ErrDumpInterrupted) || time.Since(begun) > mostTime {
+		if !errors.Is(err, netlink.ErrDumpInterrupted) || try >= mostTries && time.Since(begun) > mostTime {
 			return v, err
 		}
 	}
