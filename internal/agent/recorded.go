@@ -33,13 +33,10 @@ func (a *Agent) serveDump(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "there is nothing to write yet: "+s.Reason, http.StatusServiceUnavailable)
 		return
 	}
-	var text strings.Builder
-	if err := dump.Write(&text, s.dump()); err != nil {
-		http.Error(w, quote.Errors(err), http.StatusInternalServerError)
-		return
-	}
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write([]byte(text.String())) // the client is gone if this fails
+	if err := dump.Write(w, s.dump()); err != nil { // all of it is encoded before any is written
+		http.Error(w, quote.Errors(err), http.StatusInternalServerError)
+	}
 }
 
 // A Recorded is a node that an agent wrote to a file. It answers what the agent would,
