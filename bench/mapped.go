@@ -40,7 +40,7 @@ type mapped struct {
 
 	line       *line
 	keeper     *reserve.Keeper
-	ports      sorted.List[reserve.Port] // held
+	ports      sorted.List[world.Port] // held
 	held       reserve.Held
 	less, more *source.Objects // by one Service, which selects one port of one pod
 }
@@ -79,11 +79,11 @@ func (m *mapped) turn(o *source.Objects) (time.Duration, error) {
 	t, err := m.line.turn()
 	took := time.Duration(t.apply * float64(time.Millisecond))
 	if m.reserves && err == nil {
-		var list []reserve.Port
+		var list []world.Port
 		for p := range nodeportlocal.Allocated.Of(m.line.in.Allocations).List.All() {
-			list = append(list, reserve.Port(p.Port))
+			list = append(list, p.Port)
 		}
-		ports := sorted.Of(list, reserve.Port.Compare).Sharing(m.ports, reserve.Port.Compare)
+		ports := sorted.Of(list, world.Port.Compare).Sharing(m.ports, world.Port.Compare)
 		m.ports = ports
 		began := time.Now()
 		m.held = m.keeper.Hold(ports)

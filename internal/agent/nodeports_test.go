@@ -233,10 +233,10 @@ func TestASocketThatCannotBeReleasedKeepsNothingBack(t *testing.T) {
 	clock := time.Now()
 	keeper, stuck := reserve.New(), false
 	hold := keeper.Hold
-	n.holdBy(t, keeper, func() time.Time { return clock }, func(want sorted.List[reserve.Port]) reserve.Held {
+	n.holdBy(t, keeper, func() time.Time { return clock }, func(want sorted.List[world.Port]) reserve.Held {
 		if stuck { // as a keeper whose close(2) fails
-			udp := reserve.Port{Protocol: unix.IPPROTO_UDP, Number: 61000}
-			h := hold(want.With(nil, []reserve.Port{udp}, reserve.Port.Compare))
+			udp := world.Port{Protocol: unix.IPPROTO_UDP, Number: 61000}
+			h := hold(want.With(nil, []world.Port{udp}, world.Port.Compare))
 			h.Unreleased = []reserve.Failure{{Port: udp, Why: "input/output error"}}
 			return h
 		}
@@ -253,7 +253,7 @@ func TestASocketThatCannotBeReleasedKeepsNothingBack(t *testing.T) {
 	if metrics := n.metricsText(); !strings.Contains(metrics, `fairlead_nodeportlocal_ports{state="unreleased"} 1`) {
 		t.Error("nobody counts the socket")
 	}
-	if found := n.asked(t, ""); len(found) != 1 || found[0].Status != doctor.Warn || !strings.Contains(found[0].Message, "udp 61000 IPv4") {
+	if found := n.asked(t, ""); len(found) != 1 || found[0].Status != doctor.Warn || !strings.Contains(found[0].Message, "61000/udp") {
 		t.Errorf("doctor: %+v", found)
 	}
 	if s := n.snapshot.Load(); !s.Ready {
@@ -268,16 +268,16 @@ func TestASocketThatCannotBeReleasedKeepsNothingBack(t *testing.T) {
 // sockets hold ports as they are told to.
 type sockets struct {
 	*reserve.Keeper
-	hold func(sorted.List[reserve.Port]) reserve.Held
+	hold func(sorted.List[world.Port]) reserve.Held
 }
 
-func (s sockets) Hold(want sorted.List[reserve.Port]) reserve.Held { return s.hold(want) }
+func (s sockets) Hold(want sorted.List[world.Port]) reserve.Held { return s.hold(want) }
 
 // Times of package nodeportlocal, at least.
 const holdAgain, takenFor = time.Second, time.Minute
 
 // holdBy has the agent hold the ports of the node in another way, by another clock.
-func (n *node) holdBy(t *testing.T, k *reserve.Keeper, now func() time.Time, hold func(sorted.List[reserve.Port]) reserve.Held) {
+func (n *node) holdBy(t *testing.T, k *reserve.Keeper, now func() time.Time, hold func(sorted.List[world.Port]) reserve.Held) {
 	t.Helper()
 	n.features = slices.Clone(all.Features)
 	for i, f := range n.features {
@@ -323,7 +323,7 @@ func TestAPortOfAnotherProgramIsLeftToIt(t *testing.T) {
 // and none of theirs is led away meanwhile.
 func TestManyPortsOfOthers(t *testing.T) {
 	n := newNode(t, nodes)
-	n.holdBy(t, reserve.New(), time.Now, func(want sorted.List[reserve.Port]) (h reserve.Held) {
+	n.holdBy(t, reserve.New(), time.Now, func(want sorted.List[world.Port]) (h reserve.Held) {
 		for p := range want.All() {
 			if p.Number < 61040 {
 				h.Taken = append(h.Taken, p)

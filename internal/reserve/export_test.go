@@ -1,10 +1,14 @@
 package reserve
 
-import "golang.org/x/sys/unix"
+import (
+	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/internal/world"
+)
 
 // Faults are a kernel's. Its calls fail as these functions do, where they are set.
 type Faults struct {
-	Socket, Bind func(Port) error
+	Socket, Bind func(world.Port) error
 	Close        func(descriptor int) error // in place of close(2)
 	Spared       int                        // the lowest descriptor that is kept for other work; 0: as it is
 }
@@ -13,7 +17,7 @@ type Faults struct {
 func NewFaulty(f *Faults) *Keeper {
 	k := New()
 	k.kernel = kernel{
-		socket: func(p Port) (int, error) {
+		socket: func(p world.Port) (int, error) {
 			if f.Socket != nil {
 				if err := f.Socket(p); err != nil {
 					return 0, err
@@ -21,7 +25,7 @@ func NewFaulty(f *Faults) *Keeper {
 			}
 			return newSocket(p)
 		},
-		bind: func(descriptor int, p Port) error {
+		bind: func(descriptor int, p world.Port) error {
 			if f.Bind != nil {
 				if err := f.Bind(p); err != nil {
 					return err

@@ -14,6 +14,7 @@ import (
 	"fairlead.dev/fairlead/internal/netnstest"
 	"fairlead.dev/fairlead/internal/reserve"
 	"fairlead.dev/fairlead/internal/sorted"
+	"fairlead.dev/fairlead/internal/world"
 )
 
 // sockets are the descriptors of those that this process has open.
@@ -47,9 +48,9 @@ func faulty(t *testing.T, f *reserve.Faults) *scene {
 	return s
 }
 
-func tcp(numbers ...uint16) (out []reserve.Port) {
+func tcp(numbers ...uint16) (out []world.Port) {
 	for _, n := range numbers {
-		out = append(out, reserve.Port{Protocol: unix.IPPROTO_TCP, Number: n})
+		out = append(out, world.Port{Protocol: unix.IPPROTO_TCP, Number: n})
 	}
 	return out
 }
@@ -91,7 +92,7 @@ func TestAPortThatCannotBeReleasedIsTriedAgain(t *testing.T) {
 			t.Fatalf("%+v, want %+v", h, left)
 		}
 	}
-	if err := s.k.Close(); err == nil || !strings.HasPrefix(err.Error(), "2 ports are not released, the first is tcp 61000 IPv4: ") {
+	if err := s.k.Close(); err == nil || !strings.HasPrefix(err.Error(), "2 ports are not released, the first is 61000/tcp: ") {
 		t.Errorf("Close: %v", err)
 	}
 	s.reserved(two...)
@@ -117,7 +118,7 @@ func TestDescriptorsAreLeftForTheAgent(t *testing.T) {
 	}
 	next.Close()
 	s := faulty(t, &reserve.Faults{Spared: int(next.Fd()) + 100})
-	var want []reserve.Port
+	var want []world.Port
 	for i := range uint16(200) {
 		want = append(want, tcp(i+1)...)
 	}
@@ -139,7 +140,7 @@ func TestDescriptorsAreLeftForTheAgent(t *testing.T) {
 func TestTheLimitOfDescriptors(t *testing.T) {
 	if os.Getenv("LOW_LIMIT") != "" {
 		s := faulty(t, &reserve.Faults{})
-		var want []reserve.Port
+		var want []world.Port
 		for i := range uint16(1000) {
 			want = append(want, tcp(i+1)...)
 		}
@@ -165,15 +166,15 @@ func TestTheLimitOfDescriptors(t *testing.T) {
 
 // An agent that was killed leaves nothing behind for the next to wait for.
 func TestPortsOfAKilledProcessAreFreeAtOnce(t *testing.T) {
-	var want []reserve.Port
+	var want []world.Port
 	for i := range uint16(300) {
 		for _, ipv6 := range []bool{false, true} {
-			want = append(want, reserve.Port{IPv6: ipv6, Protocol: unix.IPPROTO_TCP, Number: i + 1}, reserve.Port{IPv6: ipv6, Protocol: unix.IPPROTO_UDP, Number: i + 1})
+			want = append(want, world.Port{IPv6: ipv6, Protocol: unix.IPPROTO_TCP, Number: i + 1}, world.Port{IPv6: ipv6, Protocol: unix.IPPROTO_UDP, Number: i + 1})
 		}
 	}
-	slices.SortFunc(want, reserve.Port.Compare)
+	slices.SortFunc(want, world.Port.Compare)
 	if os.Getenv("HOLD_AND_DIE") != "" {
-		fmt.Println(reserve.New().Hold(sorted.Of(want, reserve.Port.Compare)).Reserved)
+		fmt.Println(reserve.New().Hold(sorted.Of(want, world.Port.Compare)).Reserved)
 		_ = unix.Kill(os.Getpid(), unix.SIGKILL)
 	}
 	s := faulty(t, &reserve.Faults{})
@@ -194,7 +195,7 @@ func TestPortsOfAKilledProcessAreFreeAtOnce(t *testing.T) {
 // module.
 func TestProtocolsThatTheKernelLacks(t *testing.T) {
 	asked := 0
-	f := &reserve.Faults{Socket: func(p reserve.Port) error {
+	f := &reserve.Faults{Socket: func(p world.Port) error {
 		switch {
 		case p.Protocol == unix.IPPROTO_SCTP:
 			asked++
@@ -204,8 +205,8 @@ func TestProtocolsThatTheKernelLacks(t *testing.T) {
 		}
 		return nil
 	}}
-	want := []reserve.Port{{Protocol: unix.IPPROTO_SCTP, Number: 1}, {Protocol: unix.IPPROTO_TCP, Number: 2}, {Protocol: unix.IPPROTO_SCTP, Number: 3}, {IPv6: true, Protocol: unix.IPPROTO_UDP, Number: 4}}
-	lacking := func(p reserve.Port) reserve.Failure { return reserve.Failure{Port: p, Why: reserve.NoSockets} }
+	want := []world.Port{{Protocol: unix.IPPROTO_SCTP, Number: 1}, {Protocol: unix.IPPROTO_TCP, Number: 2}, {Protocol: unix.IPPROTO_SCTP, Number: 3}, {IPv6: true, Protocol: unix.IPPROTO_UDP, Number: 4}}
+	lacking := func(p world.Port) reserve.Failure { return reserve.Failure{Port: p, Why: reserve.NoSockets} }
 	if h := faulty(t, f).hold(want...); !h.Equal(reserve.Held{Reserved: 1, Unreserved: failed(lacking(want[0]), lacking(want[2]), lacking(want[3]))}) || asked != 1 {
 		t.Errorf("%+v, asked %d times", h, asked)
 	}
@@ -219,7 +220,7 @@ func TestProtocolsThatTheKernelLacks(t *testing.T) {
 
 // A failure that has no name of its own leaves the others alone.
 func TestOtherFailures(t *testing.T) {
-	f := &reserve.Faults{Bind: func(p reserve.Port) error {
+	f := &reserve.Faults{Bind: func(p world.Port) error {
 		if p.Number == 2 {
 			return unix.EACCES
 		}

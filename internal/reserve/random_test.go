@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/internal/reserve"
+	"fairlead.dev/fairlead/internal/world"
 )
 
 // A chaos is a kernel in which a share of all calls fails, and somebody who uses
@@ -24,14 +25,14 @@ func (c *chaos) fails() bool { return c.Float64() < c.share }
 
 func (c *chaos) oneOf(errors ...error) error { return errors[c.IntN(len(errors))] }
 
-func (c *chaos) socket(reserve.Port) error {
+func (c *chaos) socket(world.Port) error {
 	if c.fails() {
 		return c.oneOf(unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.EAFNOSUPPORT)
 	}
 	return nil
 }
 
-func (c *chaos) bind(reserve.Port) error {
+func (c *chaos) bind(world.Port) error {
 	if c.fails() {
 		return c.oneOf(unix.EADDRINUSE, unix.EACCES, unix.ENOMEM)
 	}
@@ -56,9 +57,9 @@ func (c *chaos) close(fd int) error {
 }
 
 // ports are a random choice of few, so that the same come and go often.
-func (c *chaos) ports() (out []reserve.Port) {
+func (c *chaos) ports() (out []world.Port) {
 	for range c.IntN(12) {
-		out = append(out, reserve.Port{IPv6: c.IntN(2) == 0, Protocol: []byte{unix.IPPROTO_TCP, unix.IPPROTO_UDP}[c.IntN(2)], Number: uint16(1 + c.IntN(4))})
+		out = append(out, world.Port{IPv6: c.IntN(2) == 0, Protocol: []byte{unix.IPPROTO_TCP, unix.IPPROTO_UDP}[c.IntN(2)], Number: uint16(1 + c.IntN(4))})
 	}
 	return out
 }
@@ -74,7 +75,7 @@ func TestRandomHistoriesEndInWhatIsWanted(t *testing.T) {
 	before := len(sockets(t))
 	for i := range calls {
 		want := c.ports()
-		unique := slices.Compact(slices.SortedFunc(slices.Values(want), reserve.Port.Compare))
+		unique := slices.Compact(slices.SortedFunc(slices.Values(want), world.Port.Compare))
 		if c.share = 0.4; i%stretch == stretch-1 {
 			c.share = 0
 		}

@@ -17,7 +17,6 @@
 package reserve
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -26,38 +25,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/internal/sorted"
+	"fairlead.dev/fairlead/internal/world"
 )
-
-// A Port is a port of the node, on all its addresses of one family.
-type Port struct {
-	IPv6     bool
-	Protocol byte   // unix.IPPROTO_TCP, IPPROTO_UDP or IPPROTO_SCTP
-	Number   uint16 // 1-65535
-}
-
-// Compare orders ports by number, then by protocol, then by family.
-func (p Port) Compare(q Port) int { return cmp.Compare(p.key(), q.key()) }
-
-func (p Port) key() int {
-	key := int(p.Number)<<9 | int(p.Protocol)<<1
-	if p.IPv6 {
-		key |= 1
-	}
-	return key
-}
-
-// String is as in "tcp 61000 IPv4".
-func (p Port) String() string {
-	protocol, known := map[byte]string{unix.IPPROTO_TCP: "tcp", unix.IPPROTO_UDP: "udp", unix.IPPROTO_SCTP: "sctp"}[p.Protocol]
-	if !known {
-		protocol = fmt.Sprintf("protocol %d", p.Protocol)
-	}
-	version := 4
-	if p.IPv6 {
-		version = 6
-	}
-	return fmt.Sprintf("%s %d IPv%d", protocol, p.Number, version)
-}
 
 // Held is what a keeper has come to. Its lists are sorted by port.
 type Held struct {
@@ -66,7 +35,7 @@ type Held struct {
 	// Taken are wanted ports that somebody else holds in some way: listening or
 	// merely bound, on the wildcard address or on one of the node's, or as the
 	// source port of a connection, up to the minute that it spends in TIME_WAIT.
-	Taken []Port
+	Taken []world.Port
 	// Unreserved are wanted ports that have no socket for another reason. They are
 	// to be mapped all the same; that nobody else has them is not known. There may
 	// be as many as there are ports.
@@ -83,7 +52,7 @@ func (h Held) Equal(i Held) bool {
 
 // A Failure is a port and why it could not be reserved or released.
 type Failure struct {
-	Port Port
+	Port world.Port
 	Why  Why
 }
 
@@ -110,45 +79,45 @@ type Keeper struct {
 	kernel kernel
 
 	mu      sync.Mutex
-	wanted  sorted.List[Port]
-	sockets sorted.List[socket]  // that hold their ports
-	taken   []Port               // are wanted, and others'
-	lacking sorted.List[Failure] // are wanted, and have no socket for another reason
-	left    sorted.List[Port]    // are not wanted, and could not be released
-	opened  []socket             // by the present call
-	unbound []socket             // could be neither bound nor closed; they hold nothing
+	wanted  sorted.List[world.Port]
+	sockets sorted.List[socket]     // that hold their ports
+	taken   []world.Port            // are wanted, and others'
+	lacking sorted.List[Failure]    // are wanted, and have no socket for another reason
+	left    sorted.List[world.Port] // are not wanted, and could not be released
+	opened  []socket                // by the present call
+	unbound []socket                // could be neither bound nor closed; they hold nothing
 }
 
 // New is a keeper that holds nothing.
 func New() *Keeper { return &Keeper{kernel: linux} }
 
 // Hold makes the keeper hold the wanted ports and no others, as far as that is
-// possible now; they are in the order of [Port.Compare]. It releases before it
+// possible now; they are in the order of [world.Port.Compare]. It releases before it
 // reserves. Ports that it has stay untouched; what could not be done, now or in an
 // earlier call, is tried again, but nothing in one call after a descriptor was
 // lacking. Only what differs from the list of the last call is looked at, and what
 // could not be done.
-func (k *Keeper) Hold(want sorted.List[Port]) Held {
+func (k *Keeper) Hold(want sorted.List[world.Port]) Held {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.unbound = slices.DeleteFunc(k.unbound, func(s socket) bool { return k.close(s) == nil })
-	gone, come := sorted.Differing(k.wanted, want, Port.Compare)
+	gone, come := sorted.Differing(k.wanted, want, world.Port.Compare)
 	k.wanted = want
 	var h Held
-	k.release(&h, k.left.With(come, gone, Port.Compare)) // what comes is not left any more
+	k.release(&h, k.left.With(come, gone, world.Port.Compare)) // what comes is not left any more
 	k.reserve(gone, come)
 	h.Reserved, h.Taken, h.Unreserved = k.sockets.Len()-k.left.Len(), slices.Clone(k.taken), k.lacking
 	return h
 }
 
-func (k *Keeper) socket(p Port) (socket, bool) {
+func (k *Keeper) socket(p world.Port) (socket, bool) {
 	return k.sockets.Find(func(s socket) int { return s.port.Compare(p) })
 }
 
 // release closes the sockets of ports that are not wanted.
-func (k *Keeper) release(h *Held, ports sorted.List[Port]) {
+func (k *Keeper) release(h *Held, ports sorted.List[world.Port]) {
 	var closed []socket
-	var left []Port
+	var left []world.Port
 	for p := range ports.All() {
 		s, has := k.socket(p)
 		if !has {
@@ -161,18 +130,18 @@ func (k *Keeper) release(h *Held, ports sorted.List[Port]) {
 		}
 		closed = append(closed, s)
 	}
-	k.sockets, k.left = k.sockets.With(closed, nil, compareSockets), sorted.Of(left, Port.Compare)
+	k.sockets, k.left = k.sockets.With(closed, nil, compareSockets), sorted.Of(left, world.Port.Compare)
 }
 
 // reserve opens the sockets that were lacking before, as long as descriptors are left,
 // and then those of ports that come.
-func (k *Keeper) reserve(gone, come []Port) {
-	a := attempt{spared: k.kernel.spared(), absent: map[Port]bool{}}
+func (k *Keeper) reserve(gone, come []world.Port) {
+	a := attempt{spared: k.kernel.spared(), absent: map[world.Port]bool{}}
 	stay := k.lacking.With(k.lackingOf(gone), nil, Failure.Compare)
-	again := slices.DeleteFunc(k.taken, func(p Port) bool { _, left := slices.BinarySearchFunc(gone, p, Port.Compare); return left })
+	again := slices.DeleteFunc(k.taken, func(p world.Port) bool { _, left := slices.BinarySearchFunc(gone, p, world.Port.Compare); return left })
 	k.taken = nil
 	var was, is []Failure
-	note := func(p Port, why Why) {
+	note := func(p world.Port, why Why) {
 		switch why {
 		case "":
 		case taken:
@@ -195,7 +164,7 @@ func (k *Keeper) reserve(gone, come []Port) {
 			note(p, k.try(&a, p))
 		}
 	}
-	slices.SortFunc(k.taken, Port.Compare)
+	slices.SortFunc(k.taken, world.Port.Compare)
 	slices.SortFunc(is, Failure.Compare)
 	slices.SortFunc(k.opened, compareSockets)
 	k.lacking = stay.With(was, is, Failure.Compare)
@@ -205,16 +174,16 @@ func (k *Keeper) reserve(gone, come []Port) {
 // An attempt is what one call has found out about the kernel.
 type attempt struct {
 	spared    int
-	exhausted bool          // no descriptor is left
-	absent    map[Port]bool // with number 0: what the kernel has no sockets of
+	exhausted bool                // no descriptor is left
+	absent    map[world.Port]bool // with number 0: what the kernel has no sockets of
 }
 
 // taken says that others have a port.
 const taken Why = "taken"
 
 // try opens the socket of p, and returns why that failed; "": it did not.
-func (k *Keeper) try(a *attempt, p Port) Why {
-	kind := Port{IPv6: p.IPv6, Protocol: p.Protocol}
+func (k *Keeper) try(a *attempt, p world.Port) Why {
+	kind := world.Port{IPv6: p.IPv6, Protocol: p.Protocol}
 	switch {
 	case a.absent[kind]:
 		return NoSockets
@@ -238,7 +207,7 @@ func (k *Keeper) try(a *attempt, p Port) Why {
 }
 
 // lackingOf is what is lacking of the ports.
-func (k *Keeper) lackingOf(ports []Port) (out []Failure) {
+func (k *Keeper) lackingOf(ports []world.Port) (out []Failure) {
 	for _, p := range ports {
 		if f, lacks := k.lacking.Find(func(f Failure) int { return f.Port.Compare(p) }); lacks {
 			out = append(out, f)
@@ -249,11 +218,11 @@ func (k *Keeper) lackingOf(ports []Port) (out []Failure) {
 
 // Ports are those that the keeper has now, sorted, whether wanted or not: each is
 // looked for in the kernel. One whose socket is lost is bound anew by the next Hold.
-func (k *Keeper) Ports() []Port {
+func (k *Keeper) Ports() []world.Port {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	var lost []socket
-	out := make([]Port, 0, k.sockets.Len())
+	out := make([]world.Port, 0, k.sockets.Len())
 	for s := range k.sockets.All() {
 		if s.open() {
 			out = append(out, s.port)
@@ -267,22 +236,22 @@ func (k *Keeper) Ports() []Port {
 
 // forget notes that sockets are no more.
 func (k *Keeper) forget(lost []socket) {
-	var left []Port
+	var left []world.Port
 	var lacking []Failure
 	for _, s := range lost {
-		if _, wanted := k.wanted.Find(func(p Port) int { return p.Compare(s.port) }); wanted {
+		if _, wanted := k.wanted.Find(func(p world.Port) int { return p.Compare(s.port) }); wanted {
 			lacking = append(lacking, Failure{s.port, "its socket was closed"})
 		} else {
 			left = append(left, s.port)
 		}
 	}
-	k.sockets, k.left = k.sockets.With(lost, nil, compareSockets), k.left.With(left, nil, Port.Compare)
+	k.sockets, k.left = k.sockets.With(lost, nil, compareSockets), k.left.With(left, nil, world.Port.Compare)
 	k.lacking = k.lacking.With(nil, lacking, Failure.Compare)
 }
 
 // Close releases all ports. After an error it, or Hold, may be called again.
 func (k *Keeper) Close() error {
-	if left := k.Hold(sorted.List[Port]{}).Unreleased; len(left) > 0 {
+	if left := k.Hold(sorted.List[world.Port]{}).Unreleased; len(left) > 0 {
 		return fmt.Errorf("%d ports are not released, the first is %s: %s", len(left), left[0].Port, left[0].Why)
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 	"fairlead.dev/fairlead/internal/netnstest"
 	"fairlead.dev/fairlead/internal/reserve"
 	"fairlead.dev/fairlead/internal/sorted"
+	"fairlead.dev/fairlead/internal/world"
 )
 
 const number = 61000
@@ -32,8 +33,8 @@ var sides = []side{
 	{"IPv6", true, netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2")},
 }
 
-func (s side) port(protocol byte) reserve.Port {
-	return reserve.Port{IPv6: s.ipv6, Protocol: protocol, Number: number}
+func (s side) port(protocol byte) world.Port {
+	return world.Port{IPv6: s.ipv6, Protocol: protocol, Number: number}
 }
 
 // A scene is a node, whose keeper k is, and its client.
@@ -56,13 +57,13 @@ func newScene(t *testing.T) *scene {
 	return s
 }
 
-func (s *scene) hold(want ...reserve.Port) (h reserve.Held) {
+func (s *scene) hold(want ...world.Port) (h reserve.Held) {
 	s.t.Helper()
-	s.node.Do(func() error { h = s.k.Hold(sorted.Of(slices.Clone(want), reserve.Port.Compare)); return nil })
+	s.node.Do(func() error { h = s.k.Hold(sorted.Of(slices.Clone(want), world.Port.Compare)); return nil })
 	return h
 }
 
-func (s *scene) reserved(want ...reserve.Port) {
+func (s *scene) reserved(want ...world.Port) {
 	s.t.Helper()
 	if h := s.hold(want...); !h.Equal(reserve.Held{Reserved: len(want)}) {
 		s.t.Fatalf("of %v: %+v", want, h)
@@ -151,7 +152,7 @@ var protocols = []struct {
 }{{"tcp", unix.IPPROTO_TCP, unix.SOCK_STREAM}, {"udp", unix.IPPROTO_UDP, unix.SOCK_DGRAM}}
 
 // bySide runs f for every protocol and family, each with a node of its own.
-func bySide(t *testing.T, f func(*testing.T, side, reserve.Port, int)) {
+func bySide(t *testing.T, f func(*testing.T, side, world.Port, int)) {
 	for _, p := range protocols {
 		for _, s := range sides {
 			t.Run(p.name+s.name, func(t *testing.T) {
@@ -164,7 +165,7 @@ func bySide(t *testing.T, f func(*testing.T, side, reserve.Port, int)) {
 
 // To the kernel it makes no difference to which process of a user a socket belongs.
 func TestNobodyElseCanBindAHeldPort(t *testing.T) {
-	bySide(t, func(t *testing.T, s side, p reserve.Port, kind int) {
+	bySide(t, func(t *testing.T, s side, p world.Port, kind int) {
 		c := newScene(t)
 		for _, a := range s.attempts(kind) {
 			c.reserved(p)
@@ -182,7 +183,7 @@ func TestNobodyElseCanBindAHeldPort(t *testing.T) {
 }
 
 func TestAPortThatSomebodyHoldsIsTaken(t *testing.T) {
-	bySide(t, func(t *testing.T, s side, p reserve.Port, kind int) {
+	bySide(t, func(t *testing.T, s side, p world.Port, kind int) {
 		c := newScene(t)
 		other := p
 		other.IPv6 = !p.IPv6
@@ -191,10 +192,10 @@ func TestAPortThatSomebodyHoldsIsTaken(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s: %v", a.name, err)
 			}
-			want := reserve.Held{Taken: []reserve.Port{p}, Reserved: 1}
+			want := reserve.Held{Taken: []world.Port{p}, Reserved: 1}
 			if a.name == "both families" {
-				want = reserve.Held{Taken: []reserve.Port{p, other}}
-				slices.SortFunc(want.Taken, reserve.Port.Compare)
+				want = reserve.Held{Taken: []world.Port{p, other}}
+				slices.SortFunc(want.Taken, world.Port.Compare)
 			}
 			if h := c.hold(p, other); !h.Equal(want) {
 				t.Errorf("%s: %+v, want %+v", a.name, h, want)
@@ -298,7 +299,7 @@ func TestTheSourcePortOfAConnectionIsTaken(t *testing.T) {
 					c.node.Sysctl("net/ipv4/ip_local_port_range", "61000 61000")
 					port = 0
 				}
-				taken := reserve.Held{Taken: []reserve.Port{p}}
+				taken := reserve.Held{Taken: []world.Port{p}}
 				ours, theirs := c.dial(s, port)
 				if h := c.hold(p); !h.Equal(taken) {
 					t.Errorf("chosen by %s, connected: %+v", chosenBy, h)

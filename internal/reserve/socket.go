@@ -1,11 +1,15 @@
 package reserve
 
-import "golang.org/x/sys/unix"
+import (
+	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/internal/world"
+)
 
 // A socket holds a port. Its cookie tells whether the descriptor still stands for
 // the socket that was opened.
 type socket struct {
-	port       Port
+	port       world.Port
 	descriptor int
 	cookie     uint64 // SO_COOKIE: no other socket of this boot has it
 }
@@ -14,8 +18,8 @@ func compareSockets(s, t socket) int { return s.port.Compare(t.port) }
 
 // A kernel is what a keeper asks of the kernel; tests let it fail.
 type kernel struct {
-	socket func(Port) (descriptor int, err error)
-	bind   func(descriptor int, p Port) error
+	socket func(world.Port) (descriptor int, err error)
+	bind   func(descriptor int, p world.Port) error
 	close  func(descriptor int) error
 	spared func() int // the lowest descriptor that is kept for other work
 }
@@ -23,7 +27,7 @@ type kernel struct {
 var linux = kernel{socket: newSocket, bind: bind, close: unix.Close, spared: spared}
 
 // open makes the socket that holds p.
-func (k *Keeper) open(p Port, spared int) error {
+func (k *Keeper) open(p world.Port, spared int) error {
 	fd, err := k.kernel.socket(p)
 	if err != nil {
 		return err
@@ -68,7 +72,7 @@ func cookie(descriptor int) (uint64, error) {
 }
 
 // newSocket makes a socket for p that is not bound yet.
-func newSocket(p Port) (int, error) {
+func newSocket(p world.Port) (int, error) {
 	// The kernel shows these settings as soon as it has the protocol.
 	if p.Protocol == unix.IPPROTO_SCTP && unix.Access("/proc/sys/net/sctp", unix.F_OK) != nil {
 		return 0, unix.EPROTONOSUPPORT
@@ -84,7 +88,7 @@ func newSocket(p Port) (int, error) {
 }
 
 // bind binds a new socket to p on the wildcard address of its family.
-func bind(descriptor int, p Port) error {
+func bind(descriptor int, p world.Port) error {
 	if p.Protocol == unix.IPPROTO_UDP {
 		// Datagrams that no rule keeps away stay with it until its buffer is full.
 		// The kernel takes what it allows for the least.

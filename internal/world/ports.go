@@ -1,6 +1,7 @@
 package world
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 )
@@ -11,6 +12,17 @@ type Port struct {
 	IPv6     bool   `json:"ipv6,omitempty"`
 	Protocol byte   `json:"protocol"` // IPPROTO_TCP, IPPROTO_UDP or IPPROTO_SCTP
 	Number   uint16 `json:"number"`
+}
+
+// Compare orders ports by number, then by protocol, then by family.
+func (p Port) Compare(q Port) int { return cmp.Compare(p.key(), q.key()) }
+
+func (p Port) key() int {
+	key := int(p.Number)<<9 | int(p.Protocol)<<1
+	if p.IPv6 {
+		key |= 1
+	}
+	return key
 }
 
 // String is the port as people write it: 61000/tcp, or 61000/tcp6.

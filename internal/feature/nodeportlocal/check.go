@@ -14,7 +14,6 @@ import (
 
 	"fairlead.dev/fairlead/internal/doctor"
 	"fairlead.dev/fairlead/internal/feature"
-	"fairlead.dev/fairlead/internal/reserve"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -64,13 +63,13 @@ func mapped(s feature.Seen) *Decision {
 // checkHeld compares the sockets with the ports that lead to pods.
 func (p *holder) checkHeld(d *Decision) []doctor.Finding {
 	var out []doctor.Finding
-	have := map[reserve.Port]bool{}
+	have := map[world.Port]bool{}
 	for _, port := range p.sockets.Ports() {
 		have[port] = true
 	}
 	var without []world.Port
 	for n := range d.Ports.List.All() {
-		if port := reserve.Port(n.Port); have[port] {
+		if port := n.Port; have[port] {
 			delete(have, port)
 		} else if n.Protocol != unix.IPPROTO_SCTP { // whose sockets most kernels lack; events tell
 			without = append(without, n.Port)
@@ -81,11 +80,11 @@ func (p *holder) checkHeld(d *Decision) []doctor.Finding {
 			Hint: "fairlead get nodeportlocal says why they are not reserved"})
 	}
 	if len(have) > 0 {
-		var left []reserve.Port
+		var left []world.Port
 		for port := range have {
 			left = append(left, port)
 		}
-		slices.SortFunc(left, reserve.Port.Compare)
+		slices.SortFunc(left, world.Port.Compare)
 		out = append(out, doctor.Finding{Status: doctor.Warn, Message: "ports that are not DNATed any more are not released: " + some(left),
 			Hint: "see the agent's log; it tries again"})
 	}

@@ -42,10 +42,10 @@ type holder struct {
 	input  *world.Taken             // the same for the world; nil: none
 	rounds int                      // in which ports were found to be others', one after the other
 
-	ports *sorted.Each[NodePort, reserve.Port] // of what was allocated
-	led   sorted.List[reserve.Port]            // what the kernel leads, or may lead
-	asked *NodePorts                           // what was asked for last, where that was not more
-	at    time.Time                            // when
+	ports *sorted.Each[NodePort, world.Port] // of what was allocated
+	led   sorted.List[world.Port]            // what the kernel leads, or may lead
+	asked *NodePorts                         // what was asked for last, where that was not more
+	at    time.Time                          // when
 
 	unreserved, unreleased complaint
 
@@ -55,8 +55,8 @@ type holder struct {
 
 // Sockets hold ports of the node: see [reserve.Keeper].
 type Sockets interface {
-	Hold(want sorted.List[reserve.Port]) reserve.Held
-	Ports() []reserve.Port
+	Hold(want sorted.List[world.Port]) reserve.Held
+	Ports() []world.Port
 }
 
 func start(h feature.Host) feature.Helper { return Hold(h, reserve.New(), time.Now) }
@@ -70,7 +70,7 @@ func Hold(h feature.Host, by Sockets, now func() time.Time) feature.Helper {
 		Views:   map[string]func(context.Context, feature.Seen, url.Values) (any, error){"nodeportlocal": p.show},
 		Metrics: []*prometheus.Desc{portCount}, Collect: p.collect,
 		Checks: func(s feature.Seen) []doctor.Check { return []doctor.Check{p.check(s)} },
-		Close:  func() { p.sockets.Hold(sorted.List[reserve.Port]{}) },
+		Close:  func() { p.sockets.Hold(sorted.List[world.Port]{}) },
 	}
 }
 
@@ -78,7 +78,7 @@ func newHolder(h feature.Host, by Sockets, now func() time.Time) *holder {
 	p := &holder{host: h, sockets: by, now: now, taken: map[world.Port]time.Time{},
 		unreserved: complaint{reason: "NodePortsUnreserved", what: "ports are DNATed to pods but not reserved", ports: map[reserve.Why]int{}},
 		unreleased: complaint{reason: "NodePortsNotReleased", what: "ports are not DNATed any more and could not be released; retrying", ports: map[reserve.Why]int{}},
-		ports:      sorted.NewEach(func(n NodePort) []reserve.Port { return []reserve.Port{reserve.Port(n.Port)} }, NodePort.Compare, reserve.Port.Compare)}
+		ports:      sorted.NewEach(func(n NodePort) []world.Port { return []world.Port{n.Port} }, NodePort.Compare, world.Port.Compare)}
 	if h.Earlier != nil && Allocated.Of(h.Earlier) != nil {
 		p.led = p.ports.Of(Allocated.Of(h.Earlier).List)
 	}
@@ -110,7 +110,7 @@ func (p *holder) tellWorld() {
 		for port := range p.taken {
 			now.Ports = append(now.Ports, port)
 		}
-		slices.SortFunc(now.Ports, func(a, b world.Port) int { return reserve.Port(a).Compare(reserve.Port(b)) })
+		slices.SortFunc(now.Ports, world.Port.Compare)
 	}
 	if !p.input.Equal(now) {
 		p.input = now
@@ -192,9 +192,9 @@ func (p *holder) secure(now *NodePorts) []world.Port {
 	}
 	var found []world.Port
 	for _, t := range p.held.Taken {
-		if _, wanted := ports.Find(func(q reserve.Port) int { return q.Compare(t) }); wanted {
-			p.taken[world.Port(t)] = p.now()
-			found = append(found, world.Port(t))
+		if _, wanted := ports.Find(func(q world.Port) int { return q.Compare(t) }); wanted {
+			p.taken[t] = p.now()
+			found = append(found, t)
 		}
 	}
 	if len(found) > 0 {
@@ -212,7 +212,7 @@ func (p *holder) idle(now *NodePorts) bool {
 	return now == p.asked && len(p.held.Taken)+p.held.Unreserved.Len()+len(p.held.Unreleased) == 0
 }
 
-func (p *holder) ask(want sorted.List[reserve.Port]) {
+func (p *holder) ask(want sorted.List[world.Port]) {
 	held := p.sockets.Hold(want)
 	p.mu.Lock()
 	p.held, p.asked, p.at = held, nil, p.now()
@@ -220,9 +220,9 @@ func (p *holder) ask(want sorted.List[reserve.Port]) {
 }
 
 // union is a, and what of b is not in a.
-func union(a, b sorted.List[reserve.Port]) sorted.List[reserve.Port] {
-	_, more := sorted.Differing(a, b, reserve.Port.Compare)
-	return a.With(nil, more, reserve.Port.Compare)
+func union(a, b sorted.List[world.Port]) sorted.List[world.Port] {
+	_, more := sorted.Differing(a, b, world.Port.Compare)
+	return a.With(nil, more, world.Port.Compare)
 }
 
 // some are the first few of a list, for people.
@@ -254,7 +254,7 @@ type complaint struct {
 func (c *complaint) tell(p *holder, now sorted.List[reserve.Failure]) {
 	gone, come := sorted.Differing(c.last, now, reserve.Failure.Compare)
 	c.last = now
-	news := map[reserve.Why][]reserve.Port{}
+	news := map[reserve.Why][]world.Port{}
 	for _, f := range come {
 		news[f.Why] = append(news[f.Why], f.Port)
 	}

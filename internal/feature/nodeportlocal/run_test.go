@@ -12,15 +12,15 @@ import (
 )
 
 // holding is sockets that only say what comes of it.
-type holding func([]reserve.Port) reserve.Held
+type holding func([]world.Port) reserve.Held
 
-func (h holding) Hold(want sorted.List[reserve.Port]) reserve.Held { return h(want.Slice()) }
-func (holding) Ports() []reserve.Port                              { return nil }
+func (h holding) Hold(want sorted.List[world.Port]) reserve.Held { return h(want.Slice()) }
+func (holding) Ports() []world.Port                              { return nil }
 
 // keeping is a holder whose sockets only note what it is asked to hold.
-func keeping(failed func([]reserve.Port) reserve.Held) (p *holder, asked func() []uint16) {
-	var last []reserve.Port
-	by := holding(func(want []reserve.Port) reserve.Held {
+func keeping(failed func([]world.Port) reserve.Held) (p *holder, asked func() []uint16) {
+	var last []world.Port
+	by := holding(func(want []world.Port) reserve.Held {
 		last = want
 		return failed(want)
 	})
@@ -33,7 +33,7 @@ func keeping(failed func([]reserve.Port) reserve.Held) (p *holder, asked func() 
 	}
 }
 
-func holdAll(want []reserve.Port) reserve.Held { return reserve.Held{Reserved: len(want)} }
+func holdAll(want []world.Port) reserve.Held { return reserve.Held{Reserved: len(want)} }
 
 // leading leads the numbers to as many pods.
 func leading(numbers ...uint16) *NodePorts {
@@ -95,10 +95,10 @@ func TestPortsAreHeldWhileTheKernelMayLeadThem(t *testing.T) {
 func TestAPortThatWasNotReleasedIsWantedAgain(t *testing.T) {
 	clock := time.Now()
 	stuck := true
-	p, asked := keeping(func(want []reserve.Port) reserve.Held {
+	p, asked := keeping(func(want []world.Port) reserve.Held {
 		h := reserve.Held{Reserved: len(want)}
 		if stuck && len(want) == 0 {
-			h.Unreleased = []reserve.Failure{{Port: reserve.Port{Protocol: 6, Number: 1}, Why: "busy"}}
+			h.Unreleased = []reserve.Failure{{Port: world.Port{Protocol: 6, Number: 1}, Why: "busy"}}
 		}
 		return h
 	})

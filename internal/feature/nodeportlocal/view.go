@@ -56,7 +56,7 @@ func decided(s feature.Seen) *Decision {
 func (p *holder) show(_ context.Context, s feature.Seen, _ url.Values) (any, error) {
 	unreserved := map[world.Port]reserve.Why{}
 	for f := range p.inHand().Unreserved.All() {
-		unreserved[world.Port(f.Port)] = f.Why
+		unreserved[f.Port] = f.Why
 	}
 	return shown(s, func(port world.Port) (state, reason string) {
 		if why, without := unreserved[port]; without {
