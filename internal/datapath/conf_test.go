@@ -27,8 +27,8 @@ var wise = map[string]string{
 	"ipv4/accept_local": "0", "ipv4/accept_redirects": "0", "ipv4/accept_source_route": "0", "ipv4/arp_accept": "0",
 	"ipv4/arp_ignore": "8", "ipv4/bc_forwarding": "0", "ipv4/forwarding": "1", "ipv4/proxy_arp": "0", "ipv4/proxy_arp_pvlan": "0",
 	"ipv4/route_localnet": "0", "ipv4/send_redirects": "0",
-	"ipv6/accept_ra": "0", "ipv6/accept_redirects": "0", "ipv6/accept_source_route": "0", "ipv6/autoconf": "0",
-	"ipv6/forwarding": "1", "ipv6/proxy_ndp": "0",
+	"ipv6/accept_ra": "0", "ipv6/accept_redirects": "0", "ipv6/accept_source_route": "0", "ipv6/addr_gen_mode": "1",
+	"ipv6/autoconf": "0", "ipv6/forwarding": "1", "ipv6/proxy_ndp": "0",
 }
 
 func confFile(family, link, name string) string {

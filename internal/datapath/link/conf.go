@@ -47,6 +47,10 @@ var beliefs = map[string][]belief{
 		{"accept_ra", 3, 0},
 		{"accept_redirects", 4, 0},
 		{"accept_source_route", 24, 0},
+		// A link has the addresses that it is given. With each link-local one that the
+		// kernel made it would look at all routes of the node once more, when nobody else
+		// turned out to have it (net/ipv6/addrconf.c, addrconf_dad_completed).
+		{"addr_gen_mode", 47, 1},
 		{"autoconf", 5, 0},
 		{"proxy_ndp", 22, 0},
 	},
