@@ -132,9 +132,6 @@ func (l *line) turn() (t lineTimes, err error) {
 	if l.in.Kernel, err = l.kernel.Observe(l.in.Attachments); err != nil {
 		return t, err
 	}
-	if settled, err := l.last.State.Settled(); err != nil || !settled {
-		return t, fmt.Errorf("settings changed: %w", err)
-	}
 	step(&t.observe)
 	w, problems := l.builder.Build(l.in)
 	step(&t.build)

@@ -89,7 +89,8 @@ type Agent struct {
 	unruled  bool // connections may have begun while rules were missing; the loop's own
 	// repairs that were begun, and are not known to be done; the loop's own
 	repairing map[datapath.Repair]bool
-	repaired  int64 // in all; the loop's own
+	repaired  int64    // in all; the loop's own
+	young     []string // links whose gates are to be settled; the loop's own
 
 	given *world.Parts      // what was allocated until now; the loop's own
 	kept  *allocations.Kept // of it; the loop's own

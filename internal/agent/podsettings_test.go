@@ -37,13 +37,17 @@ func has(t *testing.T, h *netnstest.Host, key, want string) {
 	}
 }
 
-// looks has the agent look at what announces nothing, and take a turn.
-func (n *node) looks(t *testing.T) {
+// looks has the agent look at what announces nothing, and take a turn; true: there was
+// something.
+func (n *node) looks(t *testing.T) (found bool) {
 	t.Helper()
 	n.host.Do(func() error {
-		n.peek()
+		if found = n.peek(); found {
+			n.loop.change((*schedule).distrust)
+		}
 		return n.turn()
 	})
+	return found
 }
 
 func (n *node) podSettings(t *testing.T) string {

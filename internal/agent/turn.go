@@ -164,10 +164,9 @@ func (s *Snapshot) rulesHold() bool {
 
 // apply makes the kernel hold want. Where nothing foreign happened, only what
 // differs from the state applied last is looked at; where that fails, something
-// did happen.
+// did happen. What announces nothing the loop looks at by itself: see peek.
 func (a *Agent) apply(want datapath.State) (datapath.Changes, error) {
-	settled, err := a.held.Settled()
-	if a.loop.takeDrift() || err != nil || !settled || a.held.Frees(want) {
+	if a.loop.takeDrift() || a.held.Frees(want) {
 		return a.verify(want)
 	}
 	changes := datapath.DiffStates(a.held, want)
@@ -176,7 +175,7 @@ func (a *Agent) apply(want datapath.State) (datapath.Changes, error) {
 		a.config.Log.Debug("the kernel is not as it was left; reading it", "error", err)
 		return a.verify(want)
 	}
-	a.held = want
+	a.held, a.young = want, append(a.young, changes.Young()...)
 	return changes, nil
 }
 
@@ -195,7 +194,27 @@ func (a *Agent) verify(want datapath.State) (datapath.Changes, error) {
 		return changes, err
 	}
 	a.held, a.repairing = want, nil
+	a.young = append(have.Young(), changes.Young()...)
 	return changes, nil
+}
+
+// settledAtOnce is how many gates are settled when the loop looks at what announces
+// nothing: each takes a dozen milliseconds, for which pods that come have to wait.
+const settledAtOnce = 2
+
+// settleGates settles some of the gates that began elsewhere than where they stay.
+func (a *Agent) settleGates() {
+	for n := 0; n < settledAtOnce && len(a.young) > 0; {
+		link := a.young[0]
+		a.young = a.young[1:]
+		was, err := datapath.Settle(link)
+		if err != nil {
+			a.config.Log.Debug("a gate stays a filter", "link", link, "error", err)
+		}
+		if was {
+			n++
+		}
+	}
 }
 
 // drifted counts and tells what others changed and is about to be repaired, each
@@ -234,6 +253,7 @@ func (a *Agent) peek() bool {
 			Message: fmt.Sprintf("the clock was set, or the machine slept, by %s; everything was looked at", by.Round(time.Millisecond))})
 		return true
 	}
+	a.settleGates()
 	pods := a.kernel.LookAtTCP()
 	settled, err := a.held.Settled()
 	return err != nil || !settled || pods || a.news()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"fairlead.dev/fairlead/internal/datapath/gate"
@@ -74,6 +75,30 @@ func read(want State, tables func(prefix string) ([]*nft.Found, error)) (Kernel,
 	}
 	return k, nil
 }
+
+// Young are the links whose gates are to be settled.
+func (k Kernel) Young() (links []string) {
+	for _, g := range k.rest.Gates {
+		if g.Young() {
+			links = append(links, g.Link)
+		}
+	}
+	return links
+}
+
+// Young are the links with gates to be settled once the changes are made.
+func (c Changes) Young() (links []string) {
+	for _, s := range slices.Concat(c.first, c.steps) {
+		if g, is := s.change.(gate.Change); is && g.Young {
+			links = append(links, s.link)
+		}
+	}
+	return links
+}
+
+// Settle takes the gate of a link to where it stays, which takes long, and reports
+// whether there was anything to do.
+func Settle(link string) (bool, error) { return gate.Settle(link) }
 
 // A Failure is a change that the kernel refused. It concerns whoever uses Link;
 // one of [KindRules] concerns everybody, and one of neither, such as a setting or

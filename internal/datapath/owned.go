@@ -80,8 +80,11 @@ const (
 	// to be removed together.
 	DoomedGroup = 0x666c2d00
 
-	// FilterPref is the preference of every filter of ours on a link of ours.
+	// FilterPref is the preference of every filter of ours on a link of ours, but for
+	// gates that begin as filters.
 	FilterPref = 157
+	// GatePref is that of these.
+	GatePref = gate.FilterPref
 
 	// GatePrefix begins the name of every program of ours at a link of ours.
 	GatePrefix = gate.Prefix

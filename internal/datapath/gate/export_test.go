@@ -4,4 +4,5 @@ package gate
 var (
 	PrefixOf, KeyOf = prefixOf, keyOf
 	Load            = loaded
+	AttachFilter    = attachFilter
 )

@@ -3,8 +3,9 @@
 // node sees it, and what may not leave by it behind everything else.
 //
 // A [Gate] is a value, from which follow the program's instructions. The program
-// stands first in the link's tcx hook (Linux 6.6), bears a name of ours that
-// is a hash of its instructions, and goes with the link. Programs of others on the
+// stands first in the link's tcx hook (Linux 6.6), a new wire's for a while among the
+// filters of tc, bears a name of ours that is a hash of its instructions, and goes with
+// the link. Programs of others on the
 // same hook are asked after it. The few addresses of a pod are part of the
 // instructions; a longer list is in a trie, so that a peer that comes is one entry.
 package gate
@@ -45,9 +46,13 @@ type Gate struct {
 
 // A program is a gate as the kernel shows it.
 type program struct {
-	name string
-	trie []netip.Prefix
+	name   string
+	trie   []netip.Prefix
+	filter bool // see young.go
 }
+
+// Young reports whether the gate, which was read, is not yet where it stays: see [Settle].
+func (g Gate) Young() bool { return g.found != nil && g.found.filter }
 
 // hasTrie reports whether the gate has a trie. Behind instructions for everybody
 // none could be reached, which the verifier wants.
@@ -137,6 +142,7 @@ func text(p netip.Prefix) string {
 type Change struct {
 	Link  string
 	Shuts bool // there was no such gate before
+	Young bool // it begins elsewhere than where it stays: see Settle
 	// Alone: it needs no rules that know packets before it, and rules may lead more to
 	// it than before.
 	Alone bool
@@ -177,7 +183,7 @@ func Diff(have, want []Gate, left func(link string) bool) (add, del []Change) {
 		delete(there, w.at())
 		switch {
 		case !found || !h.same(w):
-			add = append(add, Change{w.Link, true, w.Priority == 0, w.String(), func() error { return attach(w) }})
+			add = append(add, Change{Link: w.Link, Shuts: true, Young: w.young(), Alone: w.Priority == 0, text: w.String(), apply: func() error { return attach(w) }})
 		case w.hasTrie():
 			if c, differs := refill(h, w); differs {
 				add = append(add, c)
@@ -186,7 +192,7 @@ func Diff(have, want []Gate, left func(link string) bool) (add, del []Change) {
 	}
 	for _, h := range have {
 		if _, is := there[h.at()]; is {
-			del = append(del, Change{h.Link, false, false, h.at().String() + " open", func() error { return detach(h.at()) }})
+			del = append(del, Change{Link: h.Link, text: h.at().String() + " open", apply: func() error { return detach(h.at()) }})
 		}
 	}
 	return add, del
@@ -204,7 +210,7 @@ func refill(have, want Gate) (Change, bool) {
 		return Change{}, false
 	}
 	line := want.at().String() + list(" add", come) + list(" delete", gone)
-	return Change{want.Link, false, want.Egress && len(come) > 0, line, func() error { return fill(want.at(), come, gone) }}, true
+	return Change{Link: want.Link, Alone: want.Egress && len(come) > 0, text: line, apply: func() error { return fill(want.at(), come, gone) }}, true
 }
 
 // list is a word and the prefixes behind it, if there are any.

@@ -119,6 +119,7 @@ func (d *door) look(want ...gate.Gate) []gate.Change {
 // repair makes the gate what it was; it has to be one change.
 func (d *door) repair(g gate.Gate) {
 	d.t.Helper()
+	defer d.settle()
 	changes := d.look(g)
 	if len(changes) != 1 {
 		d.t.Fatalf("changes: %v", changes)
@@ -146,6 +147,7 @@ func TestProgramsOfOthersAreAskedAfterTheGate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d := newDoor(t, g)
+			d.settle()
 			behind, before := newForeign(t, next), newForeign(t, pass)
 			behind.attach(d.node, d.wire, link.Tail())
 			if changes := d.look(g); len(changes) > 0 {
@@ -180,6 +182,7 @@ func TestAGateIsPutBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d := newDoor(t, g)
+			d.settle()
 			if changes := d.look(g); len(changes) > 0 {
 				t.Errorf("changes at once: %v", changes)
 			}

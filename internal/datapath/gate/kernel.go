@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -42,8 +41,8 @@ func (p place) hook() ebpf.AttachType {
 	return ebpf.AttachTCXIngress
 }
 
-// attach puts the program in front of the others at its link, or in the place of
-// one of ours. A link that is not there lets nothing in.
+// attach puts the program of a gate at its link. A link that is not there lets nothing
+// in.
 func attach(g Gate) error {
 	dev, err := device(g.Link)
 	if dev == nil || err != nil {
@@ -54,16 +53,31 @@ func attach(g Gate) error {
 		return err
 	}
 	defer p.Close()
-	hook := g.at().hook()
-	o := link.RawAttachProgramOptions{Target: dev.Index, Program: p, Attach: hook, Anchor: link.Head()}
-	old, first, err := ours(dev.Index, hook)
-	for _, o := range old {
-		defer o.Close()
+	if !g.young() {
+		return attachFirst(dev.Index, g.at(), p)
 	}
+	h, err := holding(dev.Index, g.at())
+	h.close()
 	if err != nil {
 		return err
 	}
-	if first {
+	if (len(h.ours) == 0 || h.filter) && !h.behind && attachFilter(dev.Index, p, nameOf(g)) == nil {
+		return nil
+	}
+	return errors.Join(attachFirst(dev.Index, g.at(), p), detachFilter(dev.Index))
+}
+
+// attachFirst puts the program in front of the others in tcx, or in the place of one of
+// ours.
+func attachFirst(index int, at place, p *ebpf.Program) error {
+	o := link.RawAttachProgramOptions{Target: index, Program: p, Attach: at.hook(), Anchor: link.Head()}
+	had, err := inTCX(index, o.Attach)
+	defer had.close()
+	if err != nil {
+		return err
+	}
+	old := had.ours
+	if len(old) > 0 && !had.behind {
 		o.Anchor, old = link.ReplaceProgram(old[0]), old[1:]
 	}
 	if err := link.RawAttachProgram(o); err != nil {
@@ -73,7 +87,7 @@ func attach(g Gate) error {
 		return err
 	}
 	for _, o := range old { // nobody but us makes these, and we make one
-		err = errors.Join(err, remove(dev.Index, hook, o))
+		err = errors.Join(err, remove(index, at.hook(), o))
 	}
 	return err
 }
@@ -203,9 +217,13 @@ func detach(at place) error {
 	if dev == nil || err != nil {
 		return err
 	}
-	old, _, err := ours(dev.Index, at.hook())
-	for _, o := range old {
-		err = errors.Join(err, remove(dev.Index, at.hook(), o), o.Close())
+	had, err := inTCX(dev.Index, at.hook())
+	defer had.close()
+	for _, o := range had.ours {
+		err = errors.Join(err, remove(dev.Index, at.hook(), o))
+	}
+	if !at.egress {
+		err = errors.Join(err, detachFilter(dev.Index))
 	}
 	return err
 }
@@ -235,45 +253,71 @@ func ofGate(at place, do func(*ebpf.Program) error) error {
 	if dev == nil || err != nil {
 		return cmp.Or(err, ErrNone)
 	}
-	all, _, err := ours(dev.Index, at.hook())
-	for _, p := range all {
-		defer p.Close()
-	}
+	had, err := holding(dev.Index, at)
+	defer had.close()
 	if err != nil {
 		return err
 	}
-	if len(all) == 0 {
+	if len(had.ours) == 0 {
 		return ErrNone
 	}
-	return do(all[0])
+	return do(had.ours[0])
 }
 
-// ours are the programs of ours at a link's hook, and whether one of them is asked before
-// those of others: behind one that lets a packet in no other is asked. A kernel
-// without tcx has none.
-func ours(index int, hook ebpf.AttachType) (out []*ebpf.Program, first bool, err error) {
+// held is what a place has of ours.
+type held struct {
+	ours []*ebpf.Program
+	// behind: programs of others are asked before ours, or would be. Behind one that lets
+	// a packet in no other is asked.
+	behind bool
+	filter bool // ours is a filter: see young.go
+}
+
+func (h held) close() {
+	for _, p := range h.ours {
+		p.Close()
+	}
+}
+
+// holding is what is at a place, in tcx or else as a filter.
+func holding(index int, at place) (held, error) {
+	h, err := inTCX(index, at.hook())
+	if err != nil || len(h.ours) > 0 || at.egress {
+		return h, err
+	}
+	p, behind, err := ofFilter(index)
+	h.behind = h.behind || behind
+	if p != nil {
+		h.ours, h.filter = append(h.ours, p), true
+	}
+	return h, err
+}
+
+// inTCX is what a link has at a hook. A kernel without tcx has nothing.
+func inTCX(index int, hook ebpf.AttachType) (h held, err error) {
 	r, err := link.QueryPrograms(link.QueryOptions{Target: index, Attach: hook})
 	if err != nil {
 		if errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENODEV) {
-			return nil, false, nil
+			return h, nil
 		}
-		return nil, false, err
+		return h, err
 	}
-	for i, a := range r.Programs {
+	for _, a := range r.Programs {
 		p, err := ebpf.NewProgramFromID(a.ID)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return out, first, err
+			return h, err
 		}
 		if info, err := p.Info(); err == nil && strings.HasPrefix(info.Name, Prefix) {
-			out, first = append(out, p), first || i == 0
-		} else {
-			p.Close()
+			h.ours = append(h.ours, p)
+			continue
 		}
+		h.behind = h.behind || len(h.ours) == 0
+		p.Close()
 	}
-	return out, first, nil
+	return h, nil
 }
 
 // mapOf is the map of a program that has the given name.
@@ -298,72 +342,3 @@ func mapOf(p *ebpf.Program, name string) (*ebpf.Map, error) {
 
 // errNoMap: a program has no map of the name.
 var errNoMap = errors.New("its program has no such map")
-
-// Read lists the gates at the entrance of links whose names begin with prefix, and
-// those at the exit of all others.
-func Read(prefix string) ([]Gate, error) {
-	links, err := netlink.LinkList()
-	if err != nil {
-		return nil, fmt.Errorf("list links: %w", err)
-	}
-	var out []Gate
-	for _, l := range links {
-		a := l.Attrs()
-		g, found, err := readOne(a.Index, place{a.Name, !strings.HasPrefix(a.Name, prefix)})
-		if err != nil {
-			return nil, fmt.Errorf("programs of %s: %w", a.Name, err)
-		}
-		if found {
-			out = append(out, g)
-		}
-	}
-	return out, nil
-}
-
-// readOne reads one gate. A link that went has none, as all that was on it.
-func readOne(index int, at place) (Gate, bool, error) {
-	all, first, err := ours(index, at.hook())
-	for _, p := range all {
-		defer p.Close()
-	}
-	if err != nil || len(all) == 0 {
-		return Gate{}, false, err
-	}
-	info, err := all[0].Info()
-	if err != nil {
-		return Gate{}, false, err
-	}
-	p := program{name: info.Name}
-	if len(all) > 1 {
-		p.name += " and others"
-	}
-	if !first {
-		p.name += " behind others"
-	}
-	if p.trie, err = trieOf(all[0]); err != nil {
-		return Gate{}, false, err
-	}
-	return Gate{Link: at.link, Egress: at.egress, found: &p}, true, nil
-}
-
-// trieOf is what is in the trie of a program, if it has one.
-func trieOf(p *ebpf.Program) (out []netip.Prefix, err error) {
-	trie, err := mapOf(p, trieName)
-	if errors.Is(err, errNoMap) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer trie.Close()
-	var key []byte
-	var value uint32
-	all := trie.Iterate()
-	for all.Next(&key, &value) {
-		if s, ok := prefixOf(key); ok {
-			out = append(out, s)
-		}
-	}
-	slices.SortFunc(out, netip.Prefix.Compare)
-	return out, all.Err()
-}

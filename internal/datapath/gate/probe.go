@@ -21,7 +21,7 @@ const arrives = time.Second
 // two datagrams over the loopback the one with a forged source is refused and counted,
 // and the other one arrives. It leaves all that behind: use a scratch namespace.
 func Probe() error {
-	return try(Gate{Sources: []netip.Prefix{netip.PrefixFrom(probed, probed.BitLen())}}, Forged)
+	return try(Gate{Sources: []netip.Prefix{netip.PrefixFrom(probed, probed.BitLen())}, Set: true}, Forged)
 }
 
 // ProbeEgress is the same for gates at the exit.

@@ -102,17 +102,6 @@ func (s stop) Message(c *rtnl.Conn) (netlink.Message, error) {
 
 func (s stop) Refused(_ *rtnl.Conn, err error) error { return unlessGone(err) }
 
-// An unhook takes a redirect away with its hook.
-type unhook struct{ Redirect }
-
-func (u unhook) String() string { return fmt.Sprintf("tc qdisc del dev %s clsact", u.Link) }
-
-func (u unhook) Message(c *rtnl.Conn) (netlink.Message, error) {
-	return request{typ: unix.RTM_DELQDISC, parent: hClsact, handle: hHook}.about(c, u.Link)
-}
-
-func (u unhook) Refused(_ *rtnl.Conn, err error) error { return unlessGone(err) }
-
 // unlessGone: what is gone, maybe with its link, is as wanted.
 func unlessGone(err error) error {
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) {

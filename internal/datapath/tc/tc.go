@@ -8,8 +8,8 @@
 // other, with an IFB device, what it sends.
 //
 // Shapers stand at the root of our links, redirects in the ingress hook under a
-// preference of our own. What else somebody hangs on that hook is left alone
-// while the redirect stands.
+// preference of our own. The hook itself stays, and what else hangs on it is left
+// alone.
 package tc
 
 import (
@@ -120,7 +120,7 @@ func DiffRedirects(have, want []Redirect, left func(link string) bool, pref int)
 		}
 	}
 	for _, h := range unwanted(have, want, left) {
-		del = append(del, Change{unhook{h}, h.Link})
+		del = append(del, Change{stop{h, pref}, h.Link})
 	}
 	return add, del
 }

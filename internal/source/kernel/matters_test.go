@@ -39,3 +39,15 @@ func TestNeighboursThatTheKernelDiscoversDoNotMatter(t *testing.T) {
 		}
 	}
 }
+
+// What comes and goes on links of ours with every pod has nothing listed again.
+func TestWhatPodsBringIsNotListedAgain(t *testing.T) {
+	t.Parallel()
+	o := &Observer{last: listed{others: map[int32]bool{}}}
+	for _, typ := range []netlink.HeaderType{unix.RTM_NEWQDISC, unix.RTM_DELQDISC, unix.RTM_NEWCHAIN, unix.RTM_DELCHAIN, unix.RTM_NEWTFILTER, unix.RTM_DELTFILTER,
+		unix.RTM_NEWNEIGH, unix.RTM_DELNEIGH, unix.RTM_NEWNETCONF, unix.RTM_DELNETCONF} {
+		if o.lists(netlink.Message{Header: netlink.Header{Type: typ}, Data: make([]byte, 64)}) {
+			t.Errorf("message %d has everything listed again", typ)
+		}
+	}
+}

@@ -118,7 +118,7 @@ func (o *Observer) lists(m netlink.Message) bool {
 		_, by := route.ParseRule(m.Data)
 		return by != datapath.RouteProtocol
 	case unix.RTM_NEWNEIGH, unix.RTM_DELNEIGH, unix.RTM_NEWQDISC, unix.RTM_DELQDISC, unix.RTM_NEWTFILTER, unix.RTM_DELTFILTER,
-		unix.RTM_NEWNETCONF, unix.RTM_DELNETCONF: // every link comes with the last
+		unix.RTM_NEWCHAIN, unix.RTM_DELCHAIN, unix.RTM_NEWNETCONF, unix.RTM_DELNETCONF: // every link comes with the last
 		return false
 	}
 	return true
