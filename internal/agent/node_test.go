@@ -54,6 +54,7 @@ type node struct {
 	boot     string            // "": the machine's own
 	state    string            // the state directory
 	features []feature.Feature // nil: all there are
+	stop     func()            // the loop, if it runs
 }
 
 type logBuffer struct {
@@ -119,6 +120,10 @@ func (n *node) remove(t *testing.T, name string) {
 // restart puts a new agent in the place of the old one.
 func (n *node) restart(t *testing.T) {
 	t.Helper()
+	if n.stop != nil {
+		n.stop() // two agents of one node would each undo what the other does
+		n.stop = nil
+	}
 	if n.Agent != nil {
 		if err := n.book.Close(); err != nil {
 			t.Fatal(err)
@@ -142,19 +147,21 @@ func (n *node) mustTurn(t *testing.T) {
 	n.host.Do(n.turn)
 }
 
-// start runs the loop inside the host until the test ends.
+// start runs the loop inside the host until the test ends, or another agent takes the
+// place of this one.
 func (n *node) start(t *testing.T) {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	loop := n.loop
 	go func() { ended <- netns.Do(n.host.Path, func() error { return loop.run(ctx) }) }()
-	t.Cleanup(func() {
+	n.stop = sync.OnceFunc(func() {
 		stop()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(n.stop)
 	if _, err := n.Sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
