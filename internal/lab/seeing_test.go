@@ -34,11 +34,20 @@ const threePods = `
 {apiVersion: v1, kind: Pod, metadata: {name: c}, spec: {nodeName: n2, containers: [{name: c}]}}
 `
 
+// checkingLab drops what has not a node's address between the nodes: an agent that finds
+// that such packets pass ends a rule of routing, after two minutes, and that is no fault.
+const checkingLab = `
+apiVersion: lab.fairlead.dev/v1alpha1
+kind: Lab
+nodes: 2
+underlays: [{name: default, cidrs: [192.168.100.0/24, "fd00:100::/64"], sourceCheck: true}]
+`
+
 // Whatever an agent cannot see when it starts, no running pod loses a packet, nothing
 // in the kernel is deleted, and the agent says what it lacks.
 func TestChaosOfSeeing(t *testing.T) {
 	l := newLab(t, "seeing")
-	l.must("up")
+	l.mustWith(checkingLab, "up", "-f", "/dev/stdin")
 	l.mustWith(threePods, "apply", "-f", "-")
 	s := newSeeing(t, l)
 	flows := []*counted{startCounted(t, s.pods["a"], s.pods["b"]), startCounted(t, s.pods["c"], s.pods["a"])}
