@@ -78,6 +78,8 @@ type Agent struct {
 
 	unoffered atomic.Pointer[string] // why the container runtime is not shown our network; "", nil: it is
 
+	watches *watches
+
 	loop  *loop
 	asked atomic.Int64 // turns of the loop that were asked for
 
@@ -129,7 +131,9 @@ func New(c Config) (*Agent, error) {
 		config: c, book: book, troubles: book.Troubles(), kernel: &kernel.Observer{Capabilities: kernel.Probe()},
 		builder: source.NewBuilder(c.Node, feature.Switches(c.Features)...), renderer: feature.NewRenderer(c.Features),
 		metrics: newMetrics(), clock: newClock(), events: events.New(c.Node, c.Status.Earlier(), c.Status.Events, c.Log), started: time.Now(),
+		watches: newWatches(),
 	}
+	a.events.Recorded = a.watches.ring
 	var lost []error
 	if a.kept, lost, err = allocations.Open(c.StateDir, kindsOf(c.Features), journal.Local{}); err != nil {
 		return nil, errors.Join(err, book.Close())

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"slices"
 
@@ -10,8 +9,6 @@ import (
 
 	"fairlead.dev/fairlead/internal/doctor"
 	"fairlead.dev/fairlead/internal/feature"
-	"fairlead.dev/fairlead/internal/quote"
-	"fairlead.dev/fairlead/internal/report"
 	"fairlead.dev/fairlead/internal/status"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -137,15 +134,8 @@ func (s *Snapshot) seenBy(name string) feature.Seen {
 func (a *Agent) serveViews(mux *http.ServeMux) {
 	for _, h := range a.helpers {
 		for name, show := range h.Views {
-			mux.HandleFunc("GET /v1/"+name, func(w http.ResponseWriter, r *http.Request) {
-				v, err := show(r.Context(), a.snapshot.Load().seenBy(h.feature), r.URL.Query())
-				if why := (feature.Unanswered{}); errors.As(err, &why) {
-					http.Error(w, quote.Text(why.Reason, report.Longest), why.Status)
-				} else if err != nil {
-					http.Error(w, err.Error(), http.StatusInternalServerError)
-				} else {
-					answer(w, v)
-				}
+			a.watches.list(mux, name, func(r *http.Request) (any, error) {
+				return show(r.Context(), a.snapshot.Load().seenBy(h.feature), r.URL.Query())
 			})
 		}
 	}

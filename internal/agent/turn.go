@@ -55,6 +55,7 @@ func (a *Agent) turn() error {
 	}
 	a.snapshot.Store(s)
 	close(last.next)
+	a.watches.ring()
 	return err
 }
 

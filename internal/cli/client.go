@@ -125,18 +125,19 @@ const patience = 30 * time.Second
 
 // ask fills answer in from the agent behind the socket.
 func ask(ctx context.Context, socket, path string, answer any) error {
-	response, err := request(ctx, socket, path)
+	response, err := request(ctx, socket, path, nil)
 	if err != nil {
 		return err
 	}
-	defer response.Close()
-	return json.NewDecoder(response).Decode(answer)
+	defer response.Body.Close()
+	return json.NewDecoder(response.Body).Decode(answer)
 }
 
 // request returns what the agent behind the socket answers.
-func request(ctx context.Context, socket, path string) (io.ReadCloser, error) {
+func request(ctx context.Context, socket, path string, header http.Header) (*http.Response, error) {
 	client := &http.Client{Transport: &http.Transport{
 		ResponseHeaderTimeout: patience,
+		DisableKeepAlives:     true, // each request has a client of its own
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		},
@@ -145,6 +146,9 @@ func request(ctx context.Context, socket, path string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
+	if header != nil {
+		question.Header = header
+	}
 	response, err := client.Do(question)
 	if err != nil {
 		if wrong, ok := errors.AsType[*url.Error](err); ok {
@@ -152,12 +156,12 @@ func request(ctx context.Context, socket, path string) (io.ReadCloser, error) {
 		}
 		return nil, fmt.Errorf("the agent does not answer on %s (is it running? see --socket): %w", socket, err)
 	}
-	if response.StatusCode != http.StatusOK {
+	if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusNotModified {
 		defer response.Body.Close()
 		message, _ := io.ReadAll(io.LimitReader(response.Body, 1<<16))
 		return nil, fmt.Errorf("the agent answers: %s", strings.TrimSpace(string(message)))
 	}
-	return response.Body, nil
+	return response, nil
 }
 
 // printJSON writes v for a program.

@@ -36,13 +36,13 @@ tokens or keys. Only its owner may read it.`,
 		if err != nil {
 			return misuse{fmt.Errorf("-o %s: %w", *output, err)}
 		}
-		from, err := request(cmd.Context(), *socket, "/v1/dump")
+		from, err := request(cmd.Context(), *socket, "/v1/dump", nil)
 		if err != nil {
 			return err
 		}
-		defer from.Close()
+		defer from.Body.Close()
 		write := func(to io.Writer) error {
-			if _, err := io.Copy(to, from); err != nil {
+			if _, err := io.Copy(to, from.Body); err != nil {
 				return fmt.Errorf("the dump is not whole: %w", plain(err))
 			}
 			return nil

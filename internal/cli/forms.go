@@ -21,7 +21,7 @@ type getFlags struct {
 func (g *getFlags) add(cmd *cobra.Command) {
 	g.from, g.output = askedFlags(cmd), outputFlag(cmd)
 	cmd.Flags().Lookup("output").Usage = "text, json, yaml, name, or wide (of snat)"
-	cmd.Flags().BoolVarP(&g.watch, "watch", "w", false, "ask again every second, and print rows that are new, changed or gone; a row that is gone is printed as it was")
+	cmd.Flags().BoolVarP(&g.watch, "watch", "w", false, "go on, and print rows that are new, changed or gone when they are; a row that is gone is printed as it was")
 	cmd.Flags().BoolVar(&g.events, "output-watch-events", false, "with --watch, say ADDED, MODIFIED or DELETED of each row")
 }
 
@@ -37,7 +37,7 @@ func (g *getFlags) check(of view.View) error {
 		return misuse{errors.New("--watch prints rows, and -o wide is more than rows: use one of them")}
 	}
 	if g.watch && g.from.file() {
-		return misuse{errors.New("--watch asks again and again, and a file never changes: leave out one of --watch and --from")}
+		return misuse{errors.New("--watch waits for changes, and a file never changes: leave out one of --watch and --from")}
 	}
 	if g.events && !g.watch {
 		return misuse{errors.New("--output-watch-events needs --watch")}

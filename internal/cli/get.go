@@ -56,18 +56,14 @@ func getCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		get := func() (view.Answer, error) {
-			path, answer, err := question()
-			if err != nil {
-				return nil, misuse{err}
-			}
-			return answer, g.from.ask(cmd, "/v1/"+path, answer.Into())
-		}
 		if g.watch {
-			return g.follow(cmd, get)
+			return g.follow(cmd, question)
 		}
-		answer, err := get()
+		path, answer, err := question()
 		if err != nil {
+			return misuse{err}
+		}
+		if err := g.from.ask(cmd, "/v1/"+path, answer.Into()); err != nil {
 			return err
 		}
 		return g.print(cmd.OutOrStdout(), chosen, answer)

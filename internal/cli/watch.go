@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"time"
 
@@ -12,17 +14,22 @@ import (
 	"fairlead.dev/fairlead/internal/view"
 )
 
-// askAgain is how long a watch waits between two questions.
+// askAgain is how soon the agent is asked again at the earliest, while the answer changes
+// all the time.
 const askAgain = time.Second
 
-// follow prints what get answers, and again what changes of it, until the command is
+// follow prints what the agent answers, and again what changes of it, until the command is
 // interrupted or the agent does not answer.
-func (g *getFlags) follow(cmd *cobra.Command, get func() (view.Answer, error)) error {
+func (g *getFlags) follow(cmd *cobra.Command, ask question) error {
 	var watch view.Watch
 	out := events{form: *g.output, typed: g.events, out: cmd.OutOrStdout()}
+	agent := follower{socket: *g.from.socket}
 	for first := true; ; first = false {
-		answer, err := get()
+		path, answer, err := ask()
 		if err != nil {
+			return misuse{err}
+		}
+		if err := agent.next(cmd.Context(), "/v1/"+path, answer.Into()); err != nil {
 			return err
 		}
 		rows := answer.Rows()
@@ -32,10 +39,34 @@ func (g *getFlags) follow(cmd *cobra.Command, get func() (view.Answer, error)) e
 		if err := out.print(rows.Header, watch.Next(rows.List, out.text)); err != nil {
 			return err
 		}
-		select {
-		case <-cmd.Context().Done():
-			return nil
-		case <-time.After(askAgain):
+	}
+}
+
+// A follower has answers of an agent, each when it differs from the one before.
+type follower struct {
+	socket string
+	tag    string    // of the last answer
+	asked  time.Time // when
+}
+
+// next waits for the next answer, and fills it in. The agent answers when something
+// changed, or says after a while that nothing did.
+func (f *follower) next(ctx context.Context, path string, answer any) error {
+	for {
+		time.Sleep(time.Until(f.asked.Add(askAgain)))
+		f.asked = time.Now()
+		header := http.Header{"Prefer": {fmt.Sprintf("wait=%d", patience/time.Second)}, "If-None-Match": {f.tag}}
+		response, err := request(ctx, f.socket, path, header)
+		if err != nil {
+			return err
+		}
+		if response.StatusCode == http.StatusOK {
+			f.tag = response.Header.Get("ETag")
+			err = json.NewDecoder(response.Body).Decode(answer)
+		}
+		response.Body.Close()
+		if err != nil || response.StatusCode == http.StatusOK {
+			return err
 		}
 	}
 }

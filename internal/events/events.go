@@ -39,6 +39,10 @@ const (
 // A Log remembers what happened lately. What happens again is counted, and
 // neither the log nor the cluster is flooded.
 type Log struct {
+	// Recorded is called when something was recorded, which All has from then on; nil: nobody
+	// asks.
+	Recorded func()
+
 	node string
 	tell func([]Event)
 	log  *slog.Logger
@@ -61,6 +65,13 @@ func New(node string, earlier []Event, tell func([]Event), log *slog.Logger) *Lo
 
 // Record notes that something happened.
 func (e *Log) Record(happened world.Event) {
+	e.record(happened)
+	if e.Recorded != nil {
+		e.Recorded()
+	}
+}
+
+func (e *Log) record(happened world.Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := e.now()
