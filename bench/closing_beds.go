@@ -147,6 +147,7 @@ func newClosingBed(b *bench, k bedKind, pods int) *closingBed {
 			n.Observed = []world.Part{snat.TimeWait.Part(&snat.Wait{Before: "120", Short: true})}
 		}
 		n.Apply(k.spec())
+		n.Settle()
 		c.node = n.Host
 	}
 	c.server.Address("eth0", closingAddresses[0].String()+"/24", closingAddresses[1].String()+"/64")

@@ -140,6 +140,7 @@ func newReuseBed(b *bench) *reuseBed {
 		bed.node.NewPod()
 	}
 	bed.node.Apply(v1alpha1.AgentConfigSpec{})
+	bed.node.Settle()
 	bed.node.Do(func() (err error) { bed.timeout, err = sysctl.Read(waitTimeout); return err })
 	return bed
 }

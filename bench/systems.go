@@ -80,6 +80,9 @@ func byAgent(t netnstest.T, name string, spec v1alpha1.AgentConfigSpec) *system 
 	s.ends[outside] = outsideOf(t, nodes[0].Host)
 	nodes[0].Apply(spec, nodes[1])
 	nodes[1].Apply(spec, nodes[0])
+	for _, n := range nodes {
+		n.Settle()
+	}
 	return s
 }
 

@@ -42,6 +42,7 @@ type Node struct {
 	builder     *source.Builder
 	renderer    *feature.Renderer
 	held        datapath.State
+	young       []string // links whose gates are to be settled
 }
 
 // A Pod is a host that hangs on a node's wire, once the node's state is applied.
@@ -144,13 +145,29 @@ func (n *Node) Apply(spec v1alpha1.AgentConfigSpec, peers ...*Node) *world.World
 		if problems = append(problems, rendered.Problems...); len(problems) > 0 {
 			return fmt.Errorf("unexpected problems: %v", problems)
 		}
-		if err := datapath.Apply(datapath.DiffStates(n.held, rendered.State)); err != nil {
+		changes := datapath.DiffStates(n.held, rendered.State)
+		if err := datapath.Apply(changes); err != nil {
 			return err
 		}
-		n.held = rendered.State
+		n.held, n.young = rendered.State, append(n.young, changes.Young()...)
 		return nil
 	})
 	return w
+}
+
+// Settle takes the gates of new wires to where they stay, as an agent does when it has
+// time.
+func (n *Node) Settle() {
+	n.t.Helper()
+	n.Do(func() error {
+		for _, link := range n.young {
+			if _, err := datapath.Settle(link); err != nil {
+				return err
+			}
+		}
+		n.young = nil
+		return nil
+	})
 }
 
 // Repair makes n's kernel hold again what it was given.
