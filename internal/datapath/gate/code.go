@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"net/netip"
 
 	"github.com/cilium/ebpf/asm"
@@ -52,9 +53,23 @@ func (r Reason) String() string { return reasonNames[r] }
 // maps are descriptors of the maps that a program uses; that of a missing one is 0.
 type maps struct{ refused, sources, recent int }
 
-// nameOf is a program's name: BPF_OBJ_NAME_LEN leaves room for 15 characters.
-func nameOf(g Gate) string {
-	sum := sha256.Sum256(fmt.Append(nil, code(g, maps{})))
+// nameOf is the name of the program with the given instructions, whatever maps they
+// use: BPF_OBJ_NAME_LEN leaves room for 15 characters.
+func nameOf(code asm.Instructions) string {
+	var b []byte
+	for _, i := range code {
+		constant := i.Constant
+		if i.IsLoadFromMap() {
+			constant &^= math.MaxUint32 // the map's descriptor
+		}
+		b = append(b, byte(i.Dst), byte(i.Src))
+		for _, v := range []int64{int64(i.OpCode), int64(i.Offset), constant} {
+			b = binary.NativeEndian.AppendUint64(b, uint64(v))
+		}
+		b = append(append(b, i.Symbol()...), 0)
+		b = append(append(b, i.Reference()...), 0)
+	}
+	sum := sha256.Sum256(b)
 	return Prefix + hex.EncodeToString(sum[:6])
 }
 

@@ -76,7 +76,7 @@ func (g Gate) program() program {
 	if g.found != nil {
 		return *g.found
 	}
-	p := program{name: nameOf(g)}
+	p := program{name: nameOf(code(g, maps{}))}
 	if g.hasTrie() {
 		p.trie = g.trie()
 	}

@@ -61,7 +61,7 @@ func attach(g Gate) error {
 	if err != nil {
 		return err
 	}
-	if (len(h.ours) == 0 || h.filter) && !h.behind && attachFilter(dev.Index, p, nameOf(g)) == nil {
+	if (len(h.ours) == 0 || h.filter) && !h.behind && attachFilter(dev.Index, p) == nil {
 		return nil
 	}
 	return errors.Join(attachFirst(dev.Index, g.at(), p), detachFilter(dev.Index))
@@ -120,8 +120,9 @@ func loaded(g Gate) (*ebpf.Program, error) {
 		defer recent.Close()
 		m.recent = recent.FD()
 	}
-	return ebpf.NewProgram(&ebpf.ProgramSpec{Name: nameOf(g), Type: ebpf.SchedCLS, AttachType: g.at().hook(),
-		Instructions: code(g, m), License: license})
+	instructions := code(g, m)
+	return ebpf.NewProgram(&ebpf.ProgramSpec{Name: nameOf(instructions), Type: ebpf.SchedCLS, AttachType: g.at().hook(),
+		Instructions: instructions, License: license})
 }
 
 // license: what tells of checksums may be called by programs under the GPL only, so

@@ -25,23 +25,22 @@ const FilterPref = 156
 // come by the hundred.
 func (g Gate) young() bool { return !g.Egress && !g.Set }
 
-// filter is the one at a link's entrance, with the given program.
-func filter(index int, p *ebpf.Program, name string) *netlink.BpfFilter {
-	return &netlink.BpfFilter{
-		FilterAttrs: netlink.FilterAttrs{LinkIndex: index, Parent: netlink.HANDLE_MIN_INGRESS, Handle: 1, Priority: FilterPref, Protocol: unix.ETH_P_ALL},
-		Fd:          p.FD(), Name: name, DirectAction: true,
-	}
-}
+// filterName is what tc(8) shows of each: its program, which it also shows, has a name
+// of its own.
+const filterName = Prefix + "gate"
 
 // attachFilter makes the program a filter, in the place of one that was there.
-func attachFilter(index int, p *ebpf.Program, name string) error {
+func attachFilter(index int, p *ebpf.Program) error {
 	hook := &netlink.GenericQdisc{QdiscType: "clsact",
 		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}}
 	// Another kind of hook, which somebody may have made there, does as well.
 	if err := netlink.QdiscReplace(hook); err != nil && !errors.Is(err, unix.EINVAL) {
 		return err
 	}
-	return netlink.FilterReplace(filter(index, p, name))
+	return netlink.FilterReplace(&netlink.BpfFilter{
+		FilterAttrs: netlink.FilterAttrs{LinkIndex: index, Parent: netlink.HANDLE_MIN_INGRESS, Handle: 1, Priority: FilterPref, Protocol: unix.ETH_P_ALL},
+		Fd:          p.FD(), Name: filterName, DirectAction: true,
+	})
 }
 
 // detachFilter takes it away; the hook stays, where others may have something too.

@@ -66,7 +66,7 @@ func TestAGateAtBothPlacesIsOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	d.node.Do(func() error { return gate.AttachFilter(indexOf(d.wire), p, "fl_left") })
+	d.node.Do(func() error { return gate.AttachFilter(indexOf(d.wire), p) })
 	if changes := d.look(ofPod()); len(changes) > 0 {
 		t.Errorf("changes %v", changes)
 	}

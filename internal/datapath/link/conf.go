@@ -2,12 +2,14 @@ package link
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/mdlayher/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/internal/datapath/rtnl"
@@ -89,6 +91,12 @@ func (l *Link) beliefs(family string) []belief {
 	return append(slices.Clip(out), belief{"forwarding", place, 1})
 }
 
+// families are those that l leads to: IPv4, IPv6.
+func (l *Link) families() [2]bool {
+	all := l.leadsTo()
+	return [2]bool{slices.ContainsFunc(all, netip.Addr.Is4), slices.ContainsFunc(all, netip.Addr.Is6)}
+}
+
 // leadsTo are addresses that are reached by l, or with which it reaches others.
 func (l *Link) leadsTo() (out []netip.Addr) {
 	if l.Veth != nil {
@@ -126,14 +134,11 @@ func (l *Link) settingsText() string {
 // believe gives a new link its settings. What the kernel does not know, such as a
 // family that is off, it does not believe either.
 func believe(l *Link) error {
-	for _, s := range l.settings() {
-		value, err := sysctl.Read(s.Key)
-		if err != nil {
-			return err
-		}
-		if value == "" || value == s.Value {
-			continue
-		}
+	c, err := confOf(l.Name)
+	if err != nil {
+		return err
+	}
+	for _, s := range (&Link{conf: c}).strayed(l) {
 		if err := sysctl.Apply(s); err != nil {
 			return err
 		}
@@ -148,6 +153,14 @@ type conf map[string][]byte
 func (c conf) holds(family string, b belief) bool {
 	at := c[family]
 	return len(at) < 4*(b.index+1) || binary.NativeEndian.Uint32(at[4*b.index:]) == b.value
+}
+
+// believes reports whether l has the settings that want is to have.
+func (l *Link) believes(want *Link) bool {
+	if l.conf != nil {
+		return len(l.strayed(want)) == 0
+	}
+	return l.RouteLocalnet == want.RouteLocalnet && l.families() == want.families()
 }
 
 // strayed are the settings that want is to have and l has not.
@@ -203,6 +216,23 @@ func readConfs() (map[string]conf, error) {
 		}
 	})
 	return out, err
+}
+
+// confOf is the settings of a link.
+func confOf(name string) (conf, error) {
+	r := nl.NewNetlinkRequest(unix.RTM_GETLINK, 0)
+	r.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	r.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
+	r.AddData(nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(skipStats)))
+	answers, err := r.Execute(unix.NETLINK_ROUTE, 0)
+	if err == nil && len(answers) != 1 {
+		err = fmt.Errorf("%d answers", len(answers))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("settings of %s: %w", name, err)
+	}
+	_, c := readConf(answers[0])
+	return c, nil
 }
 
 // readConf reads one link's, from an answer of the kernel.

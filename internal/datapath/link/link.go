@@ -67,7 +67,7 @@ type Peer struct {
 // Equal reports whether l and m are the same on the node.
 func (l *Link) Equal(m *Link) bool {
 	return !l.differs(m) && l.MTU == m.MTU && l.NoTXChecksumOffload == m.NoTXChecksumOffload && slices.Equal(l.Addresses, m.Addresses) &&
-		len(l.strayed(m)) == 0
+		l.believes(m)
 }
 
 // differs reports whether l can only become m by being made anew.
