@@ -16,6 +16,13 @@ import (
 func observing(t *testing.T, h *netnstest.Host) *Observer {
 	t.Helper()
 	o := &Observer{}
+	watching(t, h, o)
+	return o
+}
+
+// watching has the Observer hear that until the test ends.
+func watching(t *testing.T, h *netnstest.Host, o *Observer) {
+	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	ended, heard := make(chan error, len(watched)), make(chan struct{}, 1000)
 	for i := range watched {
@@ -39,7 +46,6 @@ func observing(t *testing.T, h *netnstest.Host) *Observer {
 			}
 		}
 	})
-	return o
 }
 
 func dropsOf(h *netnstest.Host, o *Observer) (drops []world.ForwardDrop) {

@@ -1,8 +1,10 @@
 package kernel
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
+	"time"
 
 	"fairlead.dev/fairlead/internal/netnstest"
 	"fairlead.dev/fairlead/internal/world"
@@ -130,4 +132,39 @@ func TestAnMTUIsNotRaisedByNotSeeing(t *testing.T) {
 	if mtu := w.TunnelMTU(); mtu != 1350 {
 		t.Errorf("the tunnel of 1350 gets %d", mtu)
 	}
+}
+
+// What it costs to look at the ways while nothing is announced does not grow with the
+// number of peers, whether or not they can be reached.
+func TestWaysAreAskedForOnce(t *testing.T) {
+	const peers, most = 300, 100 // most: allocations, a fraction of one for each peer
+	h := newWaysNode(t)
+	h.Run("ip", "link", "add", "fl-vxlan", "mtu", "1350", "type", "vxlan", "id", "1", "dstport", "4789")
+	for i := range peers {
+		h.w.Peers.Nodes = append(h.w.Peers.Nodes, node(fmt.Sprint("n", i), fmt.Sprintf("198.51.100.%d", 1+i%250), fmt.Sprintf("2001:db8:1::%x", i+1)))
+	}
+	watching(t, h.Host, &h.o)
+	cost := func(when string) {
+		t.Helper()
+		var allocations float64
+		h.Do(func() error {
+			_, err := h.o.Underlay(h.w)
+			if err != nil {
+				return err
+			}
+			allocations = testing.AllocsPerRun(5, func() { _, err = h.o.Underlay(h.w) })
+			return err
+		})
+		if allocations > most {
+			t.Errorf("%d peers %s: %.0f allocations at another look", peers, when, allocations)
+		}
+	}
+	cost("that cannot be reached")
+	h.Run("ip", "route", "add", "default", "dev", "eth0")
+	for deadline := time.Now().Add(10 * time.Second); !h.o.underlay.stale.Load(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("nobody hears of the route")
+		}
+	}
+	cost("that can")
 }
