@@ -23,7 +23,7 @@ type underlay struct {
 
 	mu   sync.Mutex
 	of   any               // the parts of the world that legs are made of
-	ways map[world.Leg]int // the MTU of each; 0: never seen
+	ways map[world.Leg]int // the MTU of each that was asked for; 0: never seen
 	at   time.Time
 	last *world.Underlay
 }
@@ -48,7 +48,7 @@ func (o *Observer) Underlay(w *world.World) (*world.Underlay, error) {
 	known := u.ways
 	if stale := u.stale.Swap(false); stale || o.watches.Load() != int32(len(watched)) || time.Since(u.at) >= listAnyway {
 		known, u.at = nil, time.Now()
-	} else if u.of == of && u.last != nil && u.last.Held == 0 {
+	} else if u.of == of && u.last != nil {
 		return u.last, nil
 	}
 	u.of = of
@@ -61,8 +61,8 @@ func (o *Observer) Underlay(w *world.World) (*world.Underlay, error) {
 	asker := asker{handle: h, mtus: map[device]int{}}
 	ways, unseen, out := map[world.Leg]int{}, false, &world.Underlay{}
 	for _, leg := range w.Legs() {
-		mtu := known[leg]
-		if mtu == 0 {
+		mtu, asked := known[leg]
+		if !asked {
 			mtu = asker.ask(leg)
 		}
 		if mtu == 0 {
