@@ -141,6 +141,9 @@ func (s *sampler) follow(ctx context.Context, w *window) (heard int, err error) 
 	phase, until := opening, time.Now().Add(openFor)
 	for heard < mostEvents && ctx.Err() == nil {
 		now := time.Now()
+		if w.slept(now) {
+			return heard, nil
+		}
 		switch over := !now.Before(until); {
 		case phase == following && over:
 			return heard, nil

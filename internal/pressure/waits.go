@@ -61,6 +61,10 @@ type Waits struct {
 // machine may be late (RFC 6298 section 2: 1 s).
 const again = 900 * time.Millisecond
 
+// asleep is how late a window may read what happened: an answer that comes so much sooner
+// than a SYN is sent again is not taken for one that came later.
+const asleep = again / 2
+
 const (
 	mostFollowed = 4096 // connections in one window
 	mostKept     = 64   // far ends of one window
@@ -72,6 +76,7 @@ type window struct {
 	config   Config
 	attempts map[conntrack.Tuple]attempt
 	done     map[Far]Tally
+	awake    time.Time // all that had happened until then was read; zero: it begins
 }
 
 // An attempt is a connection that begins.
@@ -83,11 +88,24 @@ type attempt struct {
 }
 
 func newWindow(c Config) *window {
-	return &window{c, map[conntrack.Tuple]attempt{}, map[Far]Tally{}}
+	return &window{config: c, attempts: map[conntrack.Tuple]attempt{}, done: map[Far]Tally{}}
 }
 
 // full reports whether no more connections are followed.
 func (w *window) full() bool { return len(w.attempts) >= mostFollowed }
+
+// slept is asked before events are read. It reports whether that is too late, as on a busy
+// machine or after the process was stopped: when what is there to be read happened, nobody
+// knows then.
+func (w *window) slept(now time.Time) bool {
+	was := w.awake
+	w.awake = now
+	if was.IsZero() || now.Sub(was) <= asleep {
+		return false
+	}
+	w.doubt()
+	return true
+}
 
 // hear notes an event. In the phase that follows no more connections are added.
 func (w *window) hear(now time.Time, e *conntrack.Event, phase phase) {
@@ -168,9 +186,9 @@ func (w *window) close(now time.Time) (all Tally, each map[Far]Tally) {
 	return all, worst(w.done, mostKept)
 }
 
-// doubt forgets what may have been answered unheard.
+// doubt forgets what may have been answered unheard, or sooner than it was heard.
 func (w *window) doubt() {
-	maps.DeleteFunc(w.attempts, func(_ conntrack.Tuple, a attempt) bool { return !a.answered && !a.held })
+	maps.DeleteFunc(w.attempts, func(_ conntrack.Tuple, a attempt) bool { return (!a.answered || a.late) && !a.held })
 }
 
 // worst are the n far ends with the most connections that waited, and of

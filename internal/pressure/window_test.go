@@ -106,6 +106,38 @@ func TestWhatWasNotHeardIsNotCounted(t *testing.T) {
 	}
 }
 
+// Who slept while answers came does not know when they did.
+func TestAWindowThatSleptCountsNoWaiting(t *testing.T) {
+	for name, c := range map[string]struct {
+		events []*conntrack.Event // after the sleep, in a read that had begun before it
+		want   Tally
+	}{
+		"nothing read":    {nil, Tally{New: 2, Held: 1}},
+		"an answer read":  {[]*conntrack.Event{answers(3)}, Tally{New: 2, Held: 1}},
+		"a refusal read":  {[]*conntrack.Event{replies(3)}, Tally{New: 3, Held: 2}},
+		"both, and again": {[]*conntrack.Event{replies(3), begins(3), answers(3)}, Tally{New: 3, Held: 2}},
+	} {
+		w, now := newWindow(node), time.Now()
+		for _, e := range []*conntrack.Event{begins(1), answers(1), begins(2), replies(2), begins(3)} {
+			w.hear(now, e, opening)
+		}
+		for range 3 {
+			if now = now.Add(asleep); w.slept(now) {
+				t.Fatal("it was awake")
+			}
+		}
+		for _, e := range c.events {
+			w.hear(now.Add(2*again), e, opening)
+		}
+		if !w.slept(now.Add(2 * again)) {
+			t.Error("it does not notice that it slept")
+		}
+		if all, _ := w.close(now.Add(2 * again)); all != c.want {
+			t.Errorf("%s: %+v, want %+v", name, all, c.want)
+		}
+	}
+}
+
 func TestAWindowIsBounded(t *testing.T) {
 	w, now := newWindow(node), time.Now()
 	for n := range 2 * mostFollowed {
