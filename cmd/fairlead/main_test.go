@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -71,7 +72,7 @@ func writeDumps(to string) error {
 		pod := &world.Attachment{Namespace: "default", Pod: "web-0", ContainerID: "c1", Interface: "eth0", Addresses: []netip.Addr{netip.MustParseAddr("10.244.1.2")}}
 		w, problems := source.NewBuilder(node, feature.Switches(all.Features)...).Build(source.Inputs{Objects: objects, Kernel: k,
 			Attachments: &world.Attachments{List: []*world.Attachment{pod}}})
-		d := dump.Dump{World: w, Problems: problems}
+		d := dump.Dump{By: "v0.1.0", At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), World: w, Problems: problems}
 		if w.Node != nil {
 			d.State = feature.NewRenderer(all.Features).Render(w).State
 		}

@@ -34,7 +34,9 @@ func (a *Agent) serveDump(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	if err := dump.Write(w, s.dump()); err != nil { // all of it is encoded before any is written
+	d := s.dump()
+	d.By, d.At = a.config.Version, time.Now().UTC().Truncate(time.Second)
+	if err := dump.Write(w, d); err != nil { // all of it is encoded before any is written
 		http.Error(w, quote.Errors(err), http.StatusInternalServerError)
 	}
 }

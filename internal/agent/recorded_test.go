@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"fairlead.dev/fairlead/internal/doctor"
 	"fairlead.dev/fairlead/internal/dump"
@@ -35,6 +36,7 @@ func (n *node) get(t *testing.T, path string) []byte {
 // is; or says that it cannot.
 func TestAFileAnswersWhatTheAgentDoes(t *testing.T) {
 	n := newNode(t, nodes, strings.Replace(randomize, "true", "true, nodeSNATPortBlock: 512", 1), "apiVersion: v1\nkind: Gadget\nmetadata: {name: g}")
+	n.config.Version = "v0.2.0"
 	n.attach(t, "c1", netnstest.New(t))
 	for range 2 {
 		n.mustTurn(t)
@@ -42,6 +44,9 @@ func TestAFileAnswersWhatTheAgentDoes(t *testing.T) {
 	d, err := dump.Read(bytes.NewReader(n.get(t, "/v1/dump")))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if since := time.Since(d.At); d.By != n.config.Version || since < 0 || since > time.Hour {
+		t.Errorf("written by %q, %s ago", d.By, since)
 	}
 	file, err := Recall(d, all.Features)
 	if err != nil {

@@ -21,6 +21,7 @@ import (
 	"fairlead.dev/fairlead/internal/cni"
 	"fairlead.dev/fairlead/internal/dump"
 	"fairlead.dev/fairlead/internal/feature/all"
+	"fairlead.dev/fairlead/internal/quote"
 )
 
 // socketFlag adds --socket to a command that asks the node's agent.
@@ -95,8 +96,32 @@ func (s *asked) recall(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	s.recorded, err = agent.Recall(d, all.Features)
+	if s.recorded, err = agent.Recall(d, all.Features); err == nil {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n", *s.from, written(d.By, d.At, time.Now()))
+	}
 	return err
+}
+
+// written says by which version a file was written, and when.
+func written(by string, at, now time.Time) string {
+	words := "written by an earlier version of fairlead"
+	if by != "" {
+		words = "written by fairlead " + quote.Text(by, quote.Sentence)
+	}
+	if at.IsZero() {
+		return words + ", which did not say when"
+	}
+	words += " at " + at.UTC().Format(time.RFC3339) + ", "
+	switch ago := now.Sub(at).Truncate(time.Second); {
+	case ago < 0:
+		return words + "which is in the future here: one of both clocks is wrong"
+	case ago < time.Hour:
+		return words + ago.String() + " ago"
+	case ago < 48*time.Hour:
+		return words + fmt.Sprintf("%d h ago", int(ago.Hours()))
+	default:
+		return words + fmt.Sprintf("%d days ago", int(ago.Hours()/24))
+	}
 }
 
 // plain is err without the path, which the caller names.

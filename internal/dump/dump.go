@@ -3,9 +3,9 @@
 //
 // A file is one JSON object:
 //
-//	{"version": 1, "world": {…}, "problems": […], "state": […]}
+//	{"version": 1, "writtenBy": "v0.2.0", "writtenAt": "2026-01-02T03:04:05Z", "world": {…}, "problems": […], "state": […]}
 //
-// World or state may be missing; problems are those of the world, and go with it. They have the fields of [world.World] and
+// Who wrote it and when may be missing, as in files of earlier versions. World or state may be missing; problems are those of the world, and go with it. They have the fields of [world.World] and
 // [datapath.State], as encoding/json has them, but for four things: the pods are a plain
 // list; the node's own are only named, since they are some of these; elements of sets are
 // bytes in base64; and rules are their text and bytecode (package nft says why). A file
@@ -25,6 +25,7 @@ import (
 	"io"
 	"reflect"
 	"slices"
+	"time"
 
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/quote"
@@ -35,6 +36,8 @@ const version = 1
 
 // A Dump is what a file holds: World or State may be nil.
 type Dump struct {
+	By       string    // the version that wrote it; "": it did not say
+	At       time.Time // when; zero: it did not say
 	World    *world.World
 	Problems []world.Problem // mistakes in the objects, as the node saw them
 	State    datapath.State
@@ -42,6 +45,8 @@ type Dump struct {
 
 type file struct {
 	Version  int             `json:"version"`
+	By       string          `json:"writtenBy,omitempty"`
+	At       time.Time       `json:"writtenAt,omitzero"`
 	World    *worldFile      `json:"world,omitempty"`
 	Problems []world.Problem `json:"problems,omitzero"`
 	State    datapath.State  `json:"state,omitempty"`
@@ -57,7 +62,7 @@ type worldFile struct {
 
 // Write writes d. Its world has all its parts, as package source builds it.
 func Write(w io.Writer, d Dump) error {
-	f := file{Version: version, Problems: d.Problems, State: d.State}
+	f := file{Version: version, By: d.By, At: d.At, Problems: d.Problems, State: d.State}
 	if d.World != nil {
 		if f.Problems == nil {
 			f.Problems = []world.Problem{} // there are none, and that is known
@@ -98,9 +103,9 @@ func Read(from io.Reader) (Dump, error) {
 	if err == nil {
 		err = agrees(f.State)
 	}
-	out := Dump{Problems: f.Problems, State: f.State}
+	out := Dump{By: f.By, At: f.At, Problems: f.Problems, State: f.State}
 	if err == nil && f.World != nil {
-		out.World, err = f.World.world()
+		out.World, err = f.World.world(r)
 	}
 	if err != nil {
 		return Dump{}, fmt.Errorf("this is no dump of a node: %s", quote.Errors(err))
@@ -111,7 +116,7 @@ func Read(from io.Reader) (Dump, error) {
 // optional are the parts that a world need not have.
 var optional = []string{"Node", "Underlay", "Taken", "Observed"}
 
-func (f *worldFile) world() (*world.World, error) {
+func (f *worldFile) world(r *reader) (*world.World, error) {
 	w := f.World
 	w.Pods, w.LocalPods = &world.Pods{List: world.SortedPods(f.Pods...)}, &world.Pods{}
 	var local []*world.Pod
@@ -124,6 +129,9 @@ func (f *worldFile) world() (*world.World, error) {
 	}
 	w.LocalPods.List = world.SortedPods(local...)
 	if w.Services != nil {
+		if err := r.selects(w.Pods, w.Services); err != nil {
+			return nil, err
+		}
 		w.Selections = world.NewSelecting().Of(w.Pods, w.Services)
 	}
 	return &w, whole(&w)

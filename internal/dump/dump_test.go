@@ -3,10 +3,13 @@ package dump_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/nft"
@@ -34,6 +37,7 @@ func filled(tb testing.TB) dump.Dump {
 		reflect.TypeFor[sorted.List[*world.Pod]](): func(int) any { return world.SortedPods(pods...) },
 		reflect.TypeFor[nft.Rule]():                func(int) any { return rule },
 		reflect.TypeFor[nft.Elements]():            func(int) any { return nft.Protocols(6, 17) },
+		reflect.TypeFor[time.Time]():               func(n int) any { return time.Unix(int64(n), 0).UTC() },
 	}}
 	var d dump.Dump
 	f.Fill(&d)
@@ -54,7 +58,7 @@ func write(tb testing.TB, d dump.Dump) []byte {
 func TestEveryFieldReadsBack(t *testing.T) {
 	t.Parallel()
 	d := filled(t)
-	for name, some := range map[string]dump.Dump{"both": d, "world": {World: d.World, Problems: d.Problems}, "state": {State: d.State}, "none": {}} {
+	for name, some := range map[string]dump.Dump{"both": d, "world": {World: d.World, Problems: d.Problems}, "writer": {By: d.By, At: d.At}, "state": {State: d.State}, "none": {}} {
 		back, err := dump.Read(bytes.NewReader(write(t, some)))
 		if err != nil || !reflect.DeepEqual(back, some) {
 			t.Errorf("%s: %v\n%s\ncame back as\n%s", name, err, write(t, some), write(t, back))
@@ -121,6 +125,46 @@ func TestWhatIsNoDumpIsRefused(t *testing.T) {
 	}
 	if err := dump.Write(io.Discard, dump.Dump{World: &world.World{}}); err == nil {
 		t.Error("a world without its parts is written, and nobody could read it")
+	}
+}
+
+// A few pods and Services with many labels make no more of memory than others do.
+func TestSelectionsAreBounded(t *testing.T) {
+	const pods, labels = 1000, 12
+	all := map[string]string{}
+	for i := range labels {
+		all[string(rune('a'+i))] = ""
+	}
+	d := filled(t)
+	var list []*world.Pod
+	for i := range pods {
+		list = append(list, &world.Pod{Key: world.Key{Namespace: "n", Name: fmt.Sprint(i)}, Labels: world.NewLabels(all)})
+	}
+	asks := world.NewLabels(map[string]string{world.NodePortLocalEnabled: "true"})
+	services := &world.Sorted[world.Service]{}
+	for i := range 1<<labels - 1 {
+		some := map[string]string{}
+		for l := range all {
+			if (i+1)>>(l[0]-'a')&1 == 1 {
+				some[l] = ""
+			}
+		}
+		services.List = append(services.List, &world.Service{Key: world.Key{Namespace: "n", Name: fmt.Sprintf("%05d", i)}, Annotations: asks, Selector: world.NewLabels(some)})
+	}
+	read := func(services *world.Sorted[world.Service]) (size, made int, err error) {
+		d.World.Pods, d.World.LocalPods, d.World.Services = &world.Pods{List: world.SortedPods(list...)}, &world.Pods{}, services
+		file := write(t, d)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err = dump.Read(bytes.NewReader(file))
+		runtime.ReadMemStats(&after)
+		return len(file), int(after.TotalAlloc - before.TotalAlloc), err
+	}
+	if size, made, err := read(services); err == nil || !strings.Contains(err.Error(), "too many values for its size") || made > 64*size {
+		t.Errorf("of %d bytes %d are made: %v", size, made, err)
+	}
+	if _, _, err := read(&world.Sorted[world.Service]{List: services.List[:50]}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -46,6 +46,20 @@ func (r *reader) makes(size int64) error {
 	return nil
 }
 
+// selectedEach is made of each pod of each selection.
+const selectedEach = 16
+
+// selects counts the pods that Services select, whose number a few pods and Services with
+// many labels make as large as they like.
+func (r *reader) selects(pods *world.Pods, services *world.Sorted[world.Service]) error {
+	for n := range world.Selected(pods, services) {
+		if err := r.makes(selectedEach * int64(n)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // read fills v in; null leaves it as it is.
 func (r *reader) read(v reflect.Value) (null bool, err error) {
 	switch own := reflect.PointerTo(v.Type()).Implements(reflect.TypeFor[json.Unmarshaler]()); {

@@ -2,6 +2,7 @@ package world
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 
 	"fairlead.dev/fairlead/internal/sorted"
@@ -74,6 +75,27 @@ type Selecting struct {
 // NewSelecting returns a Selecting that remembers nothing.
 func NewSelecting() *Selecting {
 	return &Selecting{asked: sorted.NewEach((*Service).Asks, compareServices, CompareSelectors), index: selectorIndex{}, last: &Selections{}}
+}
+
+// Selected yields of each pod how many Selections have it, and makes none of them.
+func Selected(pods *Pods, services *Sorted[Service]) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		index, has := selectorIndex{}, map[Selector]bool{}
+		for _, s := range services.List {
+			for _, t := range s.Asks() {
+				if !has[t] {
+					has[t] = true
+					index.add(t)
+				}
+			}
+		}
+		for p := range pods.List.All() {
+			n := 0
+			if index.each(p, func(Selector) { n++ }); !yield(n) {
+				return
+			}
+		}
+	}
 }
 
 func compareServices(s, t *Service) int { return s.Compare(t.Key) }
