@@ -222,7 +222,7 @@ func Apply(changes []Change) error {
 // send passes a batch to the kernel, which takes a transaction in a single
 // message buffer or not at all, and waits for its end.
 func send(steps []step) error {
-	c, err := dial()
+	c, err := dial(0)
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func counted(expression attrSet) (packets uint64, ok bool) {
 // Counts returns how many packets each element of a [Set.Counted] set has matched,
 // by its key; nothing where there is no such table or set.
 func Counts(table, set string) (map[string]uint64, error) {
-	conn, err := dial()
+	conn, err := dial(listBuffer)
 	if err != nil {
 		return nil, err
 	}

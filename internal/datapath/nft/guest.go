@@ -162,7 +162,7 @@ func (p Place) visit(mark string, found func(Guest, uint64)) (open bool, err err
 
 // open reports whether p is a base chain of the forward hook.
 func (p Place) open() (bool, error) {
-	c, err := dial()
+	c, err := dial(0)
 	if err != nil {
 		return false, err
 	}

@@ -101,7 +101,7 @@ type lister struct {
 }
 
 func read(prefix string, c lister) (out []*Found, err error) {
-	if c.Conn, err = dial(); err != nil {
+	if c.Conn, err = dial(listBuffer); err != nil {
 		return nil, err
 	}
 	defer c.Close()
@@ -275,8 +275,13 @@ func (c lister) readChains(t *Found) error {
 	})
 }
 
-func dial() (*netlink.Conn, error) {
-	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{MessageBufferSize: 128 << 10})
+// listBuffer takes the pieces of a list. The kernel makes none larger than what is there
+// for it.
+const listBuffer = 128 << 10
+
+// dial begins a conversation; 0: without a buffer of its own, for short answers.
+func dial(buffer int) (*netlink.Conn, error) {
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{MessageBufferSize: buffer})
 	if err != nil {
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
@@ -289,14 +294,16 @@ func dial() (*netlink.Conn, error) {
 // error: it went while we were listing.
 func (c lister) dump(msg uint16, filter []attr, visit func(attrSet) error) error {
 	m := message(msg, netlink.Request|netlink.Dump, filter)
-	replies, err := c.Execute(m)
-	if errors.Is(err, unix.ENOENT) {
-		return errDumpChanged
-	}
-	if err != nil {
+	if _, err := c.Send(m); err != nil {
 		return err
 	}
-	for _, r := range replies {
+	for r, err := range c.ReceiveIter() {
+		if errors.Is(err, unix.ENOENT) {
+			return errDumpChanged
+		}
+		if err != nil {
+			return err
+		}
 		if r.Header.Flags&unix.NLM_F_DUMP_INTR != 0 && !c.changing {
 			return errDumpChanged
 		}
