@@ -2,6 +2,7 @@ package fairlead
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -158,5 +159,32 @@ func contains(t *testing.T, rendered, body string) {
 		if line = strings.TrimSpace(line); line != "" && !strings.Contains(rendered, line) {
 			t.Errorf("the example does not lead to %q but to\n%s", line, rendered)
 		}
+	}
+}
+
+// A decision is known by its number, which its first line says too.
+func TestEachDecisionHasItsNumber(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("docs/decisions/*.md")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	of := map[int]string{}
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var named, says int
+		if _, err := fmt.Sscanf(filepath.Base(f), "%04d-", &named); err != nil {
+			t.Errorf("%s: %v", f, err)
+		}
+		if _, err := fmt.Sscanf(string(text), "# %d. ", &says); err != nil || says != named {
+			t.Errorf("%s begins with %.20q", f, text)
+		}
+		if other, taken := of[named]; taken {
+			t.Errorf("%s and %s have one number", other, f)
+		}
+		of[named] = f
 	}
 }
