@@ -22,6 +22,7 @@ import (
 	"fairlead.dev/fairlead/internal/cni"
 	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
+	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/replace"
 	"fairlead.dev/fairlead/internal/settings"
 )
@@ -194,6 +195,9 @@ func (u *uninstall) planKernel() error {
 	u.wires = have.Wires()
 	if changes := datapath.Diff(have, nil); !changes.Empty() {
 		u.step(strings.TrimSpace(changes.String()), func() error { return datapath.Apply(changes) })
+	}
+	for _, err := range settings.Unknown(u.stateDir) {
+		u.step("# settings stay as the agent set them, since what they were is not known: "+quote.Errors(err), func() error { return nil })
 	}
 	node, pods, err := settings.Before(u.stateDir)
 	if err != nil {

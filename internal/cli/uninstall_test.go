@@ -167,3 +167,24 @@ func TestUninstallAfterAnAgentWasKilledAtAnyMoment(t *testing.T) {
 		unchanged(t, fmt.Sprintf("killed %d ms after its start", i*10), before, s.list())
 	}
 }
+
+// Where nobody can read what settings were, they stay, and that is said: not seeing is not
+// knowing.
+func TestUninstallSaysWhichSettingsItDoesNotKnow(t *testing.T) {
+	s := newSite(t)
+	const says = "# settings stay as the agent set them, since what they were is not known: "
+	if out := s.mustUninstall("--dry-run"); strings.Contains(out, "#") {
+		t.Errorf("without a record it says\n%s", out)
+	}
+	for file, of := range map[string]string{"state/settings.json": "of the node: ", "state/pod-settings.jsonl": "of pods: "} {
+		s.write(file, "{\n")
+		for _, args := range [][]string{{"--dry-run"}, nil} {
+			if out := s.mustUninstall(args...); !strings.Contains(out, says+of+s.path(file)+": ") || !strings.Contains(out, "rm "+s.path(file)+"\n") {
+				t.Errorf("%v with a damaged %s says\n%s", args, file, out)
+			}
+		}
+		if out := s.mustUninstall(); out != "" {
+			t.Errorf("the second time it says\n%s", out)
+		}
+	}
+}

@@ -162,7 +162,7 @@ func appendTo(path string, lines []podLine) error {
 func podsBefore(stateDir string) []sysctl.Setting {
 	found, _, err := readPods(stateDir)
 	if err != nil || found == nil {
-		return nil // what no agent wrote says nothing
+		return nil // see Unknown
 	}
 	var out []sysctl.Setting
 	for _, s := range found.List {

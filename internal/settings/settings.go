@@ -9,6 +9,10 @@ package settings
 
 import (
 	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -27,12 +31,27 @@ func nodePath(stateDir string) string { return filepath.Join(stateDir, "settings
 func podsPath(stateDir string) string { return filepath.Join(stateDir, "pod-settings.jsonl") }
 
 // Before returns what sets all settings back that agents changed. What somebody set since
-// stays. The node's are in order.
+// stays, and so does what [Unknown] tells of. The node's are in order.
 func Before(stateDir string) (node, pods []sysctl.Setting, err error) {
 	if node, err = before(stateDir); err != nil {
 		return nil, nil, err
 	}
 	return node, podsBefore(stateDir), nil
+}
+
+// Unknown says of which settings Before knows nothing, since their record cannot be read.
+func Unknown(stateDir string) (out []error) {
+	content, err := os.ReadFile(nodePath(stateDir))
+	if err == nil {
+		err = json.Unmarshal(content, &record{})
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		out = append(out, fmt.Errorf("of the node: %s: %w", nodePath(stateDir), err))
+	}
+	if _, _, err := readPods(stateDir); err != nil {
+		out = append(out, fmt.Errorf("of pods: %s: %w", podsPath(stateDir), err))
+	}
+	return out
 }
 
 // A List is settings of network namespaces that are ours, sorted by holder and key: they
