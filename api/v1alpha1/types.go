@@ -80,7 +80,7 @@ type AgentConfigList struct {
 // default.
 //
 // +kubebuilder:validation:XValidation:fieldPath=".nodeSNATPortBlock",rule="!has(self.nodeSNATPortBlock) || !has(self.nodeSNATPortRange) || !self.nodeSNATPortRange.matches('^[0-9]{1,5}-[0-9]{1,5}$') || self.nodeSNATPortBlock <= int(self.nodeSNATPortRange.split('-')[1]) - int(self.nodeSNATPortRange.split('-')[0]) + 1",message="is more ports than nodeSNATPortRange has: write a smaller nodeSNATPortBlock, or a wider nodeSNATPortRange"
-// +kubebuilder:validation:XValidation:fieldPath=".features",rule="!has(self.overlay) || !has(self.overlay.mode) || self.overlay.mode != 'none' || !has(self.features) || ['guard', 'hostport', 'overlay', 'pod'].all(f, !(f in self.features) || !self.features[f])",message="guard, hostport, overlay and pod cannot be on while overlay.mode is none: leave them out, or write another mode"
+// +kubebuilder:validation:XValidation:fieldPath=".features",rule="!has(self.overlay) || !has(self.overlay.mode) || self.overlay.mode != 'none' || !has(self.features) || ['forward', 'guard', 'hostport', 'overlay', 'pod'].all(f, !(f in self.features) || !self.features[f])",message="forward, guard, hostport, overlay and pod cannot be on while overlay.mode is none: leave them out, or write another mode"
 type AgentConfigSpec struct {
 	// Overlay says how packets travel between nodes.
 	// +optional

@@ -32,7 +32,7 @@ var malformed = []struct{ spec, want string }{
 	{`egressSNATRandomizePorts: true`, `spec.egressSNATRandomizePorts: Invalid value: true: is not offered yet`},
 	{`policy: {onNewDenial: cut}`, `spec.policy.onNewDenial: Unsupported value: "cut": supported values: "keep"`},
 	{`features: {snta: false}`, `spec.features: Invalid value: names what is no feature: features are forward, guard, hostport, nodeportlocal, overlay, pod, snat, uplink`},
-	{`features: {pod: true}, overlay: {mode: none}`, `spec.features: Invalid value: guard, hostport, overlay and pod cannot be on while overlay.mode is none`},
+	{`features: {forward: true}, overlay: {mode: none}`, `spec.features: Invalid value: forward, guard, hostport, overlay and pod cannot be on while overlay.mode is none`},
 }
 
 // validate has the API server say what it would do with an AgentConfig of the spec.
