@@ -16,7 +16,7 @@ import (
 
 // compared are all types with a method Equal.
 var compared = []any{
-	new(Config), new(Kernel), new(LocalPod), new(Namespace), new(Node), new(Pod), new(Service), new(TCPSeen), new(Taken),
+	new(Config), new(Egress), new(Kernel), new(LabelSelector), new(LocalPod), new(Namespace), new(Node), new(Pod), new(Service), new(TCPSeen), new(Taken),
 }
 
 func nameOf(v any) string { return reflect.TypeOf(v).Elem().Name() }

@@ -14,11 +14,12 @@ type Needs struct {
 	Pods       Scope
 	Namespaces bool
 	Services   bool
+	Egresses   bool
 }
 
 // With returns what n and m need together.
 func (n Needs) With(m Needs) Needs {
-	return Needs{max(n.Pods, m.Pods), n.Namespaces || m.Namespaces, n.Services || m.Services}
+	return Needs{max(n.Pods, m.Pods), n.Namespaces || m.Namespaces, n.Services || m.Services, n.Egresses || m.Egresses}
 }
 
 // Scope says whose pods are needed.

@@ -38,6 +38,7 @@ type World struct {
 	LocalPods  *Pods // those of them that are this node's
 	Namespaces *Sorted[Namespace]
 	Services   *Sorted[Service]
+	Egresses   *Sorted[Egress]
 	// Selections are the pods that objects ask for: made of both, and so not written.
 	Selections *Selections `json:"-"`
 }
