@@ -45,6 +45,8 @@ func wholeNode(netns string) datapath.State {
 				Addresses: []netip.Prefix{prefix("10.244.1.1/32"), prefix("fd00:1::1/128")},
 				VXLAN:     &link.VXLAN{VNI: 1, Port: 4789, Local: addr("192.168.100.1")}, NoTXChecksumOffload: true},
 			{Name: datapath.IFBLink(pod), MTU: 1450, MAC: datapath.WireMAC, IFB: true},
+			{Name: datapath.EgressLink, MTU: 1450, MAC: [6]byte{2, 0, 0, 0, 1, 1}, Addresses: []netip.Prefix{prefix("169.254.2.1/32")},
+				VXLAN: &link.VXLAN{VNI: 2, Port: 4790, Local: addr("192.168.100.1"), GBP: true}},
 		},
 		Neighbours: []neigh.Neighbour{
 			{Link: pod, Addr: addr("10.244.1.2"), MAC: podMAC},
@@ -131,6 +133,8 @@ var accidents = map[string]string{
 	"overlay that learns":         "ip link del fl-vxlan; ip link add fl-vxlan address 02:00:00:00:00:01 mtu 1450 type vxlan id 1 local 192.168.100.1 dstport 4789 learning; ip link set fl-vxlan up",
 	"overlay that floods":         "ip link del fl-vxlan; ip link add fl-vxlan address 02:00:00:00:00:01 mtu 1450 type vxlan id 1 local 192.168.100.1 remote 192.168.100.9 dstport 4789 nolearning; ip link set fl-vxlan up",
 	"overlay that is no overlay":  "ip link del fl-vxlan; ip link add fl-vxlan address 02:00:00:00:00:01 mtu 1450 type veth peer name away; ip link set fl-vxlan up",
+	"tunnel without marks":        "ip link del fl-egress; ip link add fl-egress address 02:00:00:00:01:01 mtu 1450 type vxlan id 2 local 192.168.100.1 dstport 4790 nolearning; ip link set fl-egress up",
+	"overlay with marks":          "ip link del fl-vxlan; ip link add fl-vxlan address 02:00:00:00:00:01 mtu 1450 type vxlan id 1 local 192.168.100.1 dstport 4789 nolearning gbp; ip link set fl-vxlan up",
 	"overlay's address changed":   "ip link set fl-vxlan address 02:00:00:00:00:77",
 	"wire of a pod that was":      "ip link add fl-ffffffffffff type veth peer name gone; ip link set gone up; ip link set fl-ffffffffffff up; ip route add 10.244.1.9/32 dev fl-ffffffffffff proto 157",
 	"forwarding off":              "sysctl net/ipv4/ip_forward=0",

@@ -75,6 +75,9 @@ const (
 	// has twelve hex digits, and the IFB device of a wire an i and eleven of these.
 	LinkPrefix = "fl-"
 	VXLANLink  = LinkPrefix + "vxlan"
+	// EgressLink is a tunnel of its own, in which packets bring marks with them (GBP): the
+	// kernel has no devices with and without that at one port.
+	EgressLink = LinkPrefix + "egress"
 
 	// DoomedGroup is the group (ip-link(8), "group") of links of ours that are about
 	// to be removed together.

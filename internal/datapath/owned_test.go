@@ -22,7 +22,7 @@ func TestLedgerHasNoOverlaps(t *testing.T) {
 	if !strings.HasPrefix(AcceptMark, TablePrefix) || len(AcceptMark) >= 128 || slices.Contains([]string{SNATTable, HostPortTable, NodePortLocalTable}, AcceptMark) {
 		t.Errorf("the mark %s would not be recognised", AcceptMark)
 	}
-	for _, link := range []string{VXLANLink} {
+	for _, link := range []string{VXLANLink, EgressLink} {
 		if !strings.HasPrefix(link, LinkPrefix) || len(link) > 15 {
 			t.Errorf("link %s would not be recognised after a crash, or is too long", link)
 		}

@@ -70,7 +70,7 @@ func from(f netlink.Link, addresses []netlink.Addr) *Link {
 	switch d := f.(type) {
 	case *netlink.Vxlan:
 		local, _ := netip.AddrFromSlice(d.SrcAddr)
-		l.VXLAN = &VXLAN{VNI: d.VxlanId, Port: d.Port, Local: local.Unmap()}
+		l.VXLAN = &VXLAN{VNI: d.VxlanId, Port: d.Port, Local: local.Unmap(), GBP: d.GBP}
 		if d.Learning {
 			l.VXLAN.VNI = -1 // learns from the wire: not a device we would make
 		}
@@ -127,7 +127,7 @@ func newAttributes(l *Link) netlink.LinkAttrs {
 func vxlan(l *Link) *netlink.Vxlan {
 	return &netlink.Vxlan{
 		LinkAttrs: newAttributes(l),
-		VxlanId:   l.VXLAN.VNI, Port: l.VXLAN.Port, SrcAddr: l.VXLAN.Local.AsSlice(), UDPCSum: true,
+		VxlanId:   l.VXLAN.VNI, Port: l.VXLAN.Port, SrcAddr: l.VXLAN.Local.AsSlice(), UDPCSum: true, GBP: l.VXLAN.GBP,
 	}
 }
 

@@ -43,11 +43,24 @@ type Link struct {
 }
 
 // VXLAN is a tunnel device (RFC 7348) without learning and without multicast:
-// it sends only where forwarding entries say.
+// it sends only where forwarding entries say. Devices of one port are all with GBP or
+// all without: the kernel brings up no other beside them (drivers/net/vxlan, vxlan_find_sock).
 type VXLAN struct {
 	VNI   int
 	Port  int
 	Local netip.Addr // the outer source
+	// GBP: the lower 16 bits of a packet's mark cross the tunnel with it (Group Policy
+	// Extension, draft-smith-vxlan-group-policy; ip-link(8)).
+	GBP bool
+}
+
+// words are those of ip-link(8) that say what v is.
+func (v *VXLAN) words() string {
+	s := fmt.Sprintf("type vxlan id %d local %s dstport %d nolearning", v.VNI, v.Local, v.Port)
+	if v.GBP {
+		s += " gbp"
+	}
+	return s
 }
 
 // Veth is a pod's wire: the other end is Peer, inside Netns.
@@ -223,8 +236,7 @@ func (l *Link) commands() []string {
 	mac := net.HardwareAddr(l.MAC[:])
 	var out []string
 	if v := l.VXLAN; v != nil {
-		out = append(out, fmt.Sprintf("ip link add %s address %s mtu %d type vxlan id %d local %s dstport %d nolearning",
-			l.Name, mac, l.MTU, v.VNI, v.Local, v.Port))
+		out = append(out, fmt.Sprintf("ip link add %s address %s mtu %d %s", l.Name, mac, l.MTU, v.words()))
 	}
 	if l.IFB {
 		out = append(out, fmt.Sprintf("ip link add %s address %s mtu %d type ifb", l.Name, mac, l.MTU))
