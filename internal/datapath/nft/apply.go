@@ -88,8 +88,11 @@ func (s *Set) dataSize() uint32 {
 
 // notes are what nft(8) notes for itself, with the kernel, to list a set by.
 func (s *Set) notes() (out []byte) {
-	if s.Type == IfName {
+	if s.Type.hostOrdered() {
 		out = append(out, hostOrder...)
+	}
+	if s.Data.hostOrdered() {
+		out = append(out, dataHostOrder...)
 	}
 	if s.DataInterval {
 		out = append(out, dataInterval...)
@@ -100,6 +103,9 @@ func (s *Set) notes() (out []byte) {
 // hostOrder is how it notes that keys are not in network order: type, length and
 // the number 1 (NFTNL_UDATA_SET_KEYBYTEORDER of libnftnl, BYTEORDER_HOST_ENDIAN).
 var hostOrder = append([]byte{0, 4}, host32(1)...)
+
+// dataHostOrder is how it notes the same of values (NFTNL_UDATA_SET_DATABYTEORDER).
+var dataHostOrder = append([]byte{1, 4}, host32(1)...)
 
 // dataInterval is how it notes that values are ranges: type, length and the number 1
 // (NFTNL_UDATA_SET_DATA_INTERVAL of

@@ -21,11 +21,15 @@ type attr struct {
 	nested []attr
 }
 
+// wholeRegister is how many small registers are one of 16 bytes, as nft(8) gives one to
+// each value.
+const wholeRegister = 16 / registerSize
+
 // register is the name of the kernel's small register i. The first of each
 // register of 16 bytes goes by that one's name, as the kernel lists it.
 func register(i int) uint32 {
-	if i%4 == 0 {
-		return unix.NFT_REG_1 + uint32(i/4)
+	if i%wholeRegister == 0 {
+		return unix.NFT_REG_1 + uint32(i/wholeRegister)
 	}
 	return unix.NFT_REG32_00 + uint32(i)
 }
@@ -36,8 +40,15 @@ func metaTo(key, to uint32) instruction {
 	return instruction{"meta", []attr{u32(unix.NFTA_META_KEY, key), u32(unix.NFTA_META_DREG, to)}}
 }
 
-func ct(key uint32) instruction {
-	return instruction{"ct", []attr{u32(unix.NFTA_CT_KEY, key), u32(unix.NFTA_CT_DREG, unix.NFT_REG_1)}}
+// setMeta gives the packet what the first register holds.
+func setMeta(key uint32) instruction {
+	return instruction{"meta", []attr{u32(unix.NFTA_META_KEY, key), u32(unix.NFTA_META_SREG, unix.NFT_REG_1)}}
+}
+
+func ct(key uint32) instruction { return ctTo(key, unix.NFT_REG_1) }
+
+func ctTo(key, to uint32) instruction {
+	return instruction{"ct", []attr{u32(unix.NFTA_CT_KEY, key), u32(unix.NFTA_CT_DREG, to)}}
 }
 
 func payload(base, offset, size uint32) instruction {
@@ -182,11 +193,10 @@ func (s attrSet) u64(typ uint16) uint64 {
 
 func (s attrSet) str(typ uint16) string { return string(bytes.TrimRight(s[typ], "\x00")) }
 
-// same reports whether the kernel's attributes in have say what want says. An
+// same reports whether the attributes found at the kernel say what want says. An
 // attribute above those that this package knows comes from a newer kernel and
 // is not compared; one that it knows and did not ask for is a difference.
-func same(want []attr, have []byte, known uint16) bool {
-	found := decode(have)
+func same(want []attr, found attrSet, known uint16) bool {
 	for typ := range found {
 		if typ <= known && !asked(want, typ) {
 			return false
@@ -198,7 +208,7 @@ func same(want []attr, have []byte, known uint16) bool {
 			return false
 		}
 		if w.data == nil {
-			if !same(w.nested, body, highest(w.nested)) {
+			if !same(w.nested, decode(body), highest(w.nested)) {
 				return false
 			}
 		} else if !bytes.Equal(w.data, body) {
@@ -232,10 +242,15 @@ const (
 	nftBitwiseBool  = 0
 )
 
+// untold is the attribute of an expression that the kernel lists and refuses to be told:
+// here the flags of what is written (nft_exthdr_tcp_set_init of net/netfilter/nft_exthdr.c).
+var untold = map[string]uint16{"exthdr": unix.NFTA_EXTHDR_FLAGS}
+
 // known is the highest attribute of each expression that this package speaks.
 var known = map[string]uint16{
 	"masq": unix.NFTA_MASQ_REG_PROTO_MAX, "lookup": unix.NFTA_LOOKUP_FLAGS, "meta": unix.NFTA_META_SREG,
 	"ct": unix.NFTA_CT_SREG, "payload": unix.NFTA_PAYLOAD_CSUM_FLAGS,
 	"bitwise": nftaBitwiseData, "cmp": unix.NFTA_CMP_DATA, "immediate": unix.NFTA_IMMEDIATE_DATA,
 	"byteorder": unix.NFTA_BYTEORDER_SIZE, "fib": unix.NFTA_FIB_FLAGS, "nat": unix.NFTA_NAT_FLAGS,
+	"hash": unix.NFTA_HASH_TYPE, "rt": unix.NFTA_RT_KEY, "exthdr": unix.NFTA_EXTHDR_SREG,
 }

@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,8 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Field is a part of a packet that keys of sets and maps are made of.
-type Field int
+// A Field is a part of a packet that keys of sets and maps are made of. In the upper
+// half is the mask of a mark.
+type Field uint64
 
 // The fields in use, and the type that each has in a set.
 const (
@@ -21,10 +23,26 @@ const (
 	// FieldOriginalDaddr is the destination of the connection's first packet, before any
 	// translation: [Family.AddrType].
 	FieldOriginalDaddr
+	FieldPriority   // [ClassID]
+	FieldEtherSaddr // source hardware address: [EtherAddr]; a word about it stands behind those about IP addresses
+	FieldCTMark     // of the connection: [MarkType]; a connection's that there is not is in no set
+	fieldMarkBits
+	fieldCTMarkBits
 )
 
+// FieldMarkBits is the bits of mask in the packet's mark: [MarkType]. It stands alone.
+func FieldMarkBits(mask uint32) Field { return fieldMarkBits | Field(mask)<<maskShift }
+
+// FieldCTMarkBits is [FieldMarkBits] of the connection's mark.
+func FieldCTMarkBits(mask uint32) Field { return fieldCTMarkBits | Field(mask)<<maskShift }
+
+const maskShift = 32
+
+func (f Field) kind() Field  { return f & (1<<maskShift - 1) }
+func (f Field) mask() uint32 { return uint32(f >> maskShift) }
+
 func (f Field) text(family Family) string {
-	switch f {
+	switch f.kind() {
 	case FieldSaddr:
 		return family.Keyword() + " saddr"
 	case FieldDaddr:
@@ -35,6 +53,16 @@ func (f Field) text(family Family) string {
 		return "iifname"
 	case FieldOriginalDaddr:
 		return "ct original " + family.Keyword() + " daddr"
+	case FieldPriority:
+		return "meta priority"
+	case FieldEtherSaddr:
+		return "ether saddr"
+	case FieldCTMark:
+		return connection.text()
+	case fieldMarkBits:
+		return fmt.Sprintf("%s & %#x", packet.text(), f.mask())
+	case fieldCTMarkBits:
+		return fmt.Sprintf("%s & %#x", connection.text(), f.mask())
 	default:
 		return "th dport"
 	}
@@ -43,7 +71,7 @@ func (f Field) text(family Family) string {
 // load puts f into a small register, and the following ones if it is long.
 func (f Field) load(family Family, small int) instruction {
 	to := register(small)
-	switch f {
+	switch f.kind() {
 	case FieldProto:
 		return metaTo(unix.NFT_META_L4PROTO, to)
 	case FieldIIF:
@@ -51,6 +79,14 @@ func (f Field) load(family Family, small int) instruction {
 	case FieldOriginalDaddr:
 		key := map[Family]uint32{IPv4: nftCTDstIP, IPv6: nftCTDstIP6}[family]
 		return instruction{"ct", []attr{u32(unix.NFTA_CT_KEY, key), u32(unix.NFTA_CT_DREG, to), {typ: unix.NFTA_CT_DIRECTION, data: []byte{byte(Original)}}}}
+	case FieldPriority:
+		return metaTo(unix.NFT_META_PRIORITY, to)
+	case FieldEtherSaddr:
+		return payloadTo(to, unix.NFT_PAYLOAD_LL_HEADER, etherSaddr, etherSize)
+	case FieldCTMark, fieldCTMarkBits:
+		return connection.loadTo(to)
+	case fieldMarkBits:
+		return packet.loadTo(to)
 	case FieldDport:
 		return payloadTo(to, unix.NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2)
 	default:
@@ -65,6 +101,18 @@ const (
 	nftCTDstIP6 = 22
 )
 
+// Where addresses are in an Ethernet header, and what they take.
+const (
+	etherDaddr = 0
+	etherSaddr = 6
+	etherSize  = 6
+)
+
+// isEther is what nft(8) says before it looks at an Ethernet header.
+func isEther() []instruction {
+	return []instruction{meta(unix.NFT_META_IIFTYPE), cmp(binary.NativeEndian.AppendUint16(nil, unix.ARPHRD_ETHER))}
+}
+
 // place is where an address stands in the network header.
 func (f Field) place(family Family) (offset, size uint32) {
 	offset, size = 12, 4
@@ -78,13 +126,19 @@ func (f Field) place(family Family) (offset, size uint32) {
 }
 
 func (f Field) typ(family Family) Type {
-	switch f {
+	switch f.kind() {
 	case FieldProto:
 		return InetProto
 	case FieldDport:
 		return InetService
 	case FieldIIF:
 		return IfName
+	case FieldPriority:
+		return ClassID
+	case FieldEtherSaddr:
+		return EtherAddr
+	case FieldCTMark, fieldMarkBits, fieldCTMarkBits:
+		return MarkType
 	default:
 		return family.AddrType()
 	}
@@ -110,9 +164,15 @@ func (k key) load() []instruction {
 	if slices.Contains(k.fields, FieldSaddr) || slices.Contains(k.fields, FieldDaddr) {
 		out = isFamily(k.family)
 	}
+	if slices.Contains(k.fields, FieldEtherSaddr) {
+		out = append(out, isEther()...)
+	}
 	small := 0
 	for _, f := range k.fields {
 		out = append(out, f.load(k.family, small))
+		if f.mask() != 0 {
+			out = append(out, bitmask(host32(f.mask())))
+		}
 		small += int(aligned(f.typ(k.family).size())) / registerSize
 	}
 	return out

@@ -89,44 +89,6 @@ func (e local) code() []instruction {
 	}
 }
 
-// Mark matches packets whose mark has value in the bits of mask.
-func Mark(mask, value uint32) Match { return markIs{mask, value, is} }
-
-type markIs struct {
-	mask, value uint32
-	relation
-}
-
-func (e markIs) not() Match { e.relation = isNot; return e }
-func (e markIs) text() string {
-	op := map[relation]string{is: "==", isNot: "!="}[e.relation]
-	return fmt.Sprintf("meta mark & %#x %s %#x", e.mask, op, e.value)
-}
-
-func (e markIs) code() []instruction {
-	return []instruction{meta(unix.NFT_META_MARK), bitmask(host32(e.mask)), e.cmp(host32(e.value))}
-}
-
-// MarkAs gives the bits of mask in the packet's mark a value, and leaves the others.
-func MarkAs(mask, value uint32) Expr { return markAs{mask, value} }
-
-type markAs struct{ mask, value uint32 }
-
-func (e markAs) text() string {
-	s := fmt.Sprintf("meta mark set meta mark & %#x", ^e.mask)
-	if e.value != 0 {
-		s += fmt.Sprintf(" | %#x", e.value)
-	}
-	return s
-}
-
-func (e markAs) code() []instruction {
-	return []instruction{
-		meta(unix.NFT_META_MARK), bitwise(host32(^e.mask), host32(e.value)),
-		{"meta", []attr{u32(unix.NFTA_META_KEY, unix.NFT_META_MARK), u32(unix.NFTA_META_SREG, unix.NFT_REG_1)}},
-	}
-}
-
 // Priority matches packets of one priority (skb->priority), which may be a class of
 // tc(8): MAJOR:MINOR.
 func Priority(value uint32) Match { return priority{value, is} }
@@ -158,8 +120,7 @@ type setPriority struct{ value uint32 }
 func (e setPriority) text() string { return "meta priority set " + classOf(e.value) }
 func (e setPriority) code() []instruction {
 	return []instruction{
-		{"immediate", []attr{u32(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_1), data(unix.NFTA_IMMEDIATE_DATA, host32(e.value))}},
-		{"meta", []attr{u32(unix.NFTA_META_KEY, unix.NFT_META_PRIORITY), u32(unix.NFTA_META_SREG, unix.NFT_REG_1)}},
+		immediate(unix.NFT_REG_1, host32(e.value)), setMeta(unix.NFT_META_PRIORITY),
 	}
 }
 
@@ -217,43 +178,4 @@ func (e dport) code() []instruction {
 		return []instruction{load, cmp(be16(e.low))}
 	}
 	return []instruction{load, compare(unix.NFT_CMP_GTE, be16(e.low)), compare(unix.NFT_CMP_LTE, be16(e.high))}
-}
-
-// TCPFlags matches TCP segments in which at least one of the flags is set, in
-// the bits of RFC 9293; it stands behind a match of TCP.
-func TCPFlags(flags TCPFlag) Expr { return tcpFlags{flags} }
-
-// TCPFlag is one or more flags of a TCP header.
-type TCPFlag byte
-
-// The flags of a TCP header.
-const (
-	FIN TCPFlag = 1 << iota
-	SYN
-	RST
-	PSH
-	ACK
-	URG
-)
-
-var tcpFlagNames = []string{"fin", "syn", "rst", "psh", "ack", "urg"}
-
-type tcpFlags struct{ flags TCPFlag }
-
-func (e tcpFlags) text() string {
-	var names []string
-	for i, name := range tcpFlagNames {
-		if e.flags&(1<<i) != 0 {
-			names = append(names, name)
-		}
-	}
-	return "tcp flags & (" + strings.Join(names, " | ") + ") != 0x0"
-}
-
-func (e tcpFlags) code() []instruction {
-	return []instruction{
-		meta(unix.NFT_META_L4PROTO), cmp([]byte{unix.IPPROTO_TCP}),
-		payload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 13, 1),
-		bitmask([]byte{byte(e.flags)}), compare(unix.NFT_CMP_NEQ, []byte{0}),
-	}
 }

@@ -65,17 +65,19 @@ func (e Masquerade) code() []instruction {
 	return append(out, instruction{"masq", attrs})
 }
 
-// SNAT rewrites the source to what a map from source addresses has for it, and
-// ends the rule; a source that the map does not have goes on to the next rule.
+// SNAT rewrites the source to what a map has for a field of the packet, and ends the
+// rule; what the map does not have goes on to the next rule. Packets of the other
+// family pass by.
 type SNAT struct {
 	Family      Family
-	Map         string // to addresses of Family
+	By          Field  // zero: the source address
+	Map         string // from By to addresses of Family
 	Ports       bool   // the map is to ranges of address . port, as [Block] makes them; stands behind a match of the protocol
 	FullyRandom bool   // choose ports at random, whatever the original port
 }
 
 func (e SNAT) text() string {
-	s := fmt.Sprintf("snat %s to %s map @%s", e.Family.Keyword(), FieldSaddr.text(e.Family), e.Map)
+	s := fmt.Sprintf("snat %s to %s map @%s", e.Family.Keyword(), e.By.text(e.Family), e.Map)
 	if e.FullyRandom {
 		s += " fully-random"
 	}
@@ -96,7 +98,7 @@ func (e SNAT) code() []instruction {
 	if e.FullyRandom {
 		flags = natRangeFullyRandom
 	}
-	return append(key{e.Family, []Field{FieldSaddr}}.find(e.Map),
+	return append(key{e.Family, []Field{e.By}}.find(e.Map),
 		natOf{unix.NFT_NAT_SNAT, e.Family, address, ports, flags}.instruction())
 }
 
@@ -138,12 +140,11 @@ func (e SNATTo) code() []instruction {
 	out := []instruction{immediate(unix.NFT_REG_1, e.Address.AsSlice())}
 	ports := span{}
 	if e.High != 0 {
-		const whole = 16 / registerSize // nft(8) gives each value a register of 16 bytes
-		ports = span{whole, whole}
-		out = append(out, immediate(register(whole), be16(e.Low)))
+		ports = span{wholeRegister, wholeRegister}
+		out = append(out, immediate(register(wholeRegister), be16(e.Low)))
 		if e.High != e.Low {
-			ports.last += whole
-			out = append(out, immediate(register(2*whole), be16(e.High)))
+			ports.last += wholeRegister
+			out = append(out, immediate(register(2*wholeRegister), be16(e.High)))
 		}
 	}
 	return append(out, natOf{unix.NFT_NAT_SNAT, e.family(), span{0, 0}, ports, flags}.instruction())

@@ -12,7 +12,8 @@
 // package sees a register, an offset or a netlink attribute.
 //
 // A set with data is a map. Keys and values are bytes as they stand in packets
-// and in the kernel's registers; [Addr], [Port], [Tuple] and [Block] make them.
+// and in the kernel's registers; [Addr], [Port], [Ether], [Number], [Tuple] and
+// [Block] make them.
 //
 // Sources: Linux include/uapi/linux/netfilter/nf_tables.h; nft(8).
 package nft

@@ -91,6 +91,33 @@ func TestEverySetIsTheSameInTextAndNetlink(t *testing.T) {
 	}
 }
 
+// Numbers are in the host's order, and of others it has to be said how they are.
+func TestEverySetOfNumbersIsTheSameInTextAndNetlink(t *testing.T) {
+	t.Parallel()
+	for name, s := range map[string]Set{
+		"marks":         {Type: MarkType, Elements: Sorted([]Element{{Key: Number(0)}, {Key: Number(0x01000005)}, {Key: Number(0xffffffff)}})},
+		"stations":      {Type: EtherAddr, Elements: Sorted([]Element{{Key: Ether([6]byte{2, 0, 0, 0, 0, 1})}, {Key: Ether([6]byte{0xee, 0xfa, 0x1e, 0xad, 0, 1})}})},
+		"classes":       {Type: ClassID, Elements: Sorted([]Element{{Key: Number(0)}, {Key: Number(7)}, {Key: Number(0x10010)}, {Key: Number(0x666c0010)}})},
+		"to classes":    {Type: IPv4Addr, Data: ClassID, Elements: Sorted([]Element{{Key: Addr(addr("10.0.0.1")), Data: Number(0x10010)}})},
+		"IPv6 to marks": {Type: IPv6Addr, Data: MarkType, Elements: Sorted([]Element{{Key: Addr(addr("fd00::1")), Data: Number(0x01000000)}})},
+		"stations to marks": {Type: EtherAddr, Data: MarkType, Elements: Sorted([]Element{
+			{Key: Ether([6]byte{2, 0, 0, 0, 0, 1}), Data: Number(0x01000000)}})},
+		"marks to stations": {Type: MarkType, Data: EtherAddr, Elements: Sorted([]Element{
+			{Key: Number(0x01000000), Data: Ether([6]byte{2, 0, 0, 0, 0, 1})}})},
+		"classes and marks to marks": {Type: Concat(ClassID, MarkType), Data: MarkType, Elements: Sorted([]Element{
+			{Key: Tuple(Number(0x10010), Number(5)), Data: Number(0x01000007)}})},
+		"marks to addresses": {Type: MarkType, Data: IPv6Addr, Elements: Sorted([]Element{{Key: Number(5), Data: Addr(addr("2001:db8::1"))}, {Key: Number(6), Data: Addr(addr("2001:db8::2"))}})},
+		"marks to blocks": {Type: MarkType, Data: Concat(IPv4Addr, InetService), DataInterval: true, Elements: Sorted([]Element{
+			{Key: Number(5), Data: Block(addr("192.0.2.1"), 1024, 1535)}, {Key: Number(9), Data: Block(addr("192.0.2.1"), 32768, 60999)}})},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s.Name = "s"
+			proveTwin(t, &Table{Name: "t", Sets: []*Set{&s}})
+		})
+	}
+}
+
 // apart is n ranges that do not touch.
 func apart(n int) Elements {
 	var out []Element

@@ -3,6 +3,7 @@ package nft
 import (
 	"encoding/binary"
 	"fmt"
+	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -18,8 +19,11 @@ type Type uint32
 const (
 	IPv4Addr    Type = 7
 	IPv6Addr    Type = 8
+	EtherAddr   Type = 9
 	InetProto   Type = 12
 	InetService Type = 13 // a port
+	MarkType    Type = 19 // of a packet or a connection
+	ClassID     Type = 23 // a packet's priority: a class of tc(8)
 	IfName      Type = 41 // of a link
 )
 
@@ -58,6 +62,12 @@ func (t Type) fieldName() string {
 		return "ipv4_addr"
 	case IPv6Addr:
 		return "ipv6_addr"
+	case EtherAddr:
+		return "ether_addr"
+	case MarkType:
+		return "mark"
+	case ClassID:
+		return "classid"
 	case InetProto:
 		return "inet_proto"
 	case InetService:
@@ -84,8 +94,10 @@ func (t Type) size() uint32 {
 
 func (t Type) fieldSize() uint32 {
 	switch t {
-	case IPv4Addr:
+	case IPv4Addr, MarkType, ClassID:
 		return 4
+	case EtherAddr:
+		return 6
 	case IPv6Addr, IfName:
 		return 16
 	case InetService:
@@ -94,6 +106,9 @@ func (t Type) fieldSize() uint32 {
 		return 1
 	}
 }
+
+// hostOrdered reports whether values are numbers in the host's order.
+func (t Type) hostOrdered() bool { return t == IfName || t == MarkType || t == ClassID }
 
 // registerSize is the size in bytes of the kernel's small registers.
 const registerSize = 4
@@ -135,6 +150,12 @@ func (t Type) fieldText(b string) string {
 	case IPv4Addr, IPv6Addr:
 		a, _ := netip.AddrFromSlice([]byte(b))
 		return a.String()
+	case EtherAddr:
+		return net.HardwareAddr(b).String()
+	case MarkType:
+		return fmt.Sprintf("%#x", binary.NativeEndian.Uint32([]byte(b)))
+	case ClassID:
+		return classOf(binary.NativeEndian.Uint32([]byte(b)))
 	case IfName:
 		return strconv.Quote(strings.TrimRight(b, "\x00"))
 	case InetProto:
@@ -155,6 +176,13 @@ func Addr(a netip.Addr) string {
 	b := a.As16()
 	return string(b[:a.BitLen()/8])
 }
+
+// Ether is a hardware address as a key, a value, or a field of one.
+func Ether(a [6]byte) string { return string(a[:]) }
+
+// Number is a mark or a class as a key, a value, or a field of one. It is in the host's
+// order, so that sets with ranges of them would be none.
+func Number(n uint32) string { return string(host32(n)) }
 
 // Proto is a transport protocol, by its IANA number, as a key or a field of one.
 func Proto(number byte) string { return string([]byte{number}) }

@@ -43,14 +43,22 @@ func (e verdict) code() []instruction {
 
 // Reject ends the packet and answers it: nobody listens on that port. It does not
 // stand behind a match of one family, whose own answer nft(8) makes of it.
-func Reject() Expr { return reject{} }
+func Reject() Expr { return reject{"reject", unix.NFT_REJECT_ICMPX_PORT_UNREACH} }
 
-type reject struct{}
+// RejectProhibited is [Reject] with another answer: it is forbidden.
+func RejectProhibited() Expr {
+	return reject{"reject with icmpx admin-prohibited", unix.NFT_REJECT_ICMPX_ADMIN_PROHIBITED}
+}
 
-func (reject) text() string { return "reject" }
-func (reject) code() []instruction {
+type reject struct {
+	word string
+	with byte
+}
+
+func (e reject) text() string { return e.word }
+func (e reject) code() []instruction {
 	return []instruction{{"reject", []attr{
-		u32(unix.NFTA_REJECT_TYPE, unix.NFT_REJECT_ICMPX_UNREACH), {typ: unix.NFTA_REJECT_ICMP_CODE, data: []byte{unix.NFT_REJECT_ICMPX_PORT_UNREACH}},
+		u32(unix.NFTA_REJECT_TYPE, unix.NFT_REJECT_ICMPX_UNREACH), {typ: unix.NFTA_REJECT_ICMP_CODE, data: []byte{e.with}},
 	}}}
 }
 
