@@ -21,7 +21,7 @@ const (
 // AddToScheme makes s know the kinds of this package.
 func AddToScheme(s *runtime.Scheme) error {
 	gv := schema.GroupVersion{Group: Group, Version: Version}
-	s.AddKnownTypes(gv, &AgentConfig{}, &AgentConfigList{}, &FairleadNode{}, &FairleadNodeList{})
+	s.AddKnownTypes(gv, &AgentConfig{}, &AgentConfigList{}, &FairleadNode{}, &FairleadNodeList{}, &Egress{}, &EgressList{})
 	metav1.AddToGroupVersion(s, gv)
 	return nil
 }

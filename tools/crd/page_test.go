@@ -28,8 +28,8 @@ func TestPageIsUpToDate(t *testing.T) {
 	for _, file := range manifests {
 		crd := readCRD(t, file)
 		s := crd.Spec.Validation.OpenAPIV3Schema
-		fmt.Fprintf(&b, "\n## %s\n\n%s\n\nFor kubectl: `%s`, short `%s`.\n\n| field | is | means |\n|---|---|---|\n", crd.Spec.Names.Kind, s.Description,
-			crd.Spec.Names.Plural, strings.Join(crd.Spec.Names.ShortNames, "`, `"))
+		names := "`" + strings.Join(append([]string{crd.Spec.Names.Plural}, crd.Spec.Names.ShortNames...), "`, short `") + "`"
+		fmt.Fprintf(&b, "\n## %s\n\n%s\n\nFor kubectl: %s.\n\n| field | is | means |\n|---|---|---|\n", crd.Spec.Names.Kind, s.Description, names)
 		for _, part := range []string{"spec", "status"} {
 			if p, ok := s.Properties[part]; ok {
 				rows(&b, part, p)

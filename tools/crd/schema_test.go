@@ -90,7 +90,7 @@ func (s crdSchema) refuses(t testing.TB, object map[string]any) []string {
 }
 
 // manifests are those in deploy/crds.
-var manifests = []string{"fairlead.dev_agentconfigs.yaml", "fairlead.dev_fairleadnodes.yaml"}
+var manifests = []string{"fairlead.dev_agentconfigs.yaml", "fairlead.dev_egresses.yaml", "fairlead.dev_fairleadnodes.yaml"}
 
 func TestManifestsAreAccepted(t *testing.T) {
 	for _, file := range manifests {
