@@ -124,3 +124,23 @@ func TestFiltersOfOthersAreAskedAfterTheGate(t *testing.T) {
 		t.Errorf("filters when the gate is open:\n%s", after)
 	}
 }
+
+// A gate that cannot go to tcx, where there is no room, leaves the one that was a filter
+// where it is: the wire is shut all the time.
+func TestAFilterStaysWhereTCXRefusesItsSuccessor(t *testing.T) {
+	t.Parallel()
+	const room = 63 // one less than BPF_MPROG_MAX (include/linux/bpf_mprog.h)
+	d := newDoor(t, ofPod())
+	for range room {
+		newForeign(t, next).attach(d.node, d.wire, link.Tail())
+	}
+	d.node.Do(func() error {
+		if change(nil, []gate.Gate{{Link: d.wire, Sources: prefixes("192.0.2.0/24")}}) == nil {
+			t.Error("there is room for one more")
+		}
+		return nil
+	})
+	if got := d.try(ether(forged4, typ4)); got != forged() {
+		t.Errorf("forged: %+v", got)
+	}
+}
