@@ -64,7 +64,10 @@ func attach(g Gate) error {
 	if (len(h.ours) == 0 || h.filter) && !h.behind && attachFilter(dev.Index, p) == nil {
 		return nil
 	}
-	return errors.Join(attachFirst(dev.Index, g.at(), p), detachFilter(dev.Index))
+	if err := attachFirst(dev.Index, g.at(), p); err != nil {
+		return err // a filter that is there keeps the wire shut
+	}
+	return detachFilter(dev.Index)
 }
 
 // attachFirst puts the program in front of the others in tcx, or in the place of one of
