@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +49,28 @@ func TestGatesSettleAFewAtATime(t *testing.T) {
 	}
 	if n.repaired != 0 {
 		t.Errorf("%d repairs", n.repaired)
+	}
+}
+
+// Pods that go before their gates are settled are not waited for, and a wire whose gate
+// is made again waits once: what waits is no more than there are wires.
+func TestNobodyWaitsForGatesOfWiresThatAreGone(t *testing.T) {
+	n := newNode(t, nodes)
+	stays := netnstest.New(t)
+	want := []string{feature.Wire(n.attach(t, "stays", stays))}
+	n.mustTurn(t)
+	n.book.Detach("stays@eth0")
+	n.attach(t, "stays", stays) // with another address
+	n.mustTurn(t)
+	for i := range 3 {
+		name := fmt.Sprint("p", i)
+		n.attach(t, name, netnstest.New(t))
+		n.mustTurn(t)
+		n.book.Detach(name + "@eth0")
+		n.mustTurn(t)
+	}
+	if !slices.Equal(n.young, want) {
+		t.Errorf("%v wait, want %v", n.young, want)
 	}
 }
 
