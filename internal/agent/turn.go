@@ -176,7 +176,7 @@ func (a *Agent) apply(want datapath.State) (datapath.Changes, error) {
 		a.config.Log.Debug("the kernel is not as it was left; reading it", "error", err)
 		return a.verify(want)
 	}
-	a.held, a.young = want, append(a.young, changes.Young()...)
+	a.held, a.young = want, want.Gated(append(a.young, changes.Young()...))
 	return changes, nil
 }
 

@@ -96,6 +96,26 @@ func (c Changes) Young() (links []string) {
 	return links
 }
 
+// Gated are those of the links that are to have a gate, each once.
+func (s State) Gated(links []string) []string {
+	waits := make(map[string]bool, len(links))
+	for _, l := range links {
+		waits[l] = false
+	}
+	for _, p := range s {
+		for _, g := range p.Gates {
+			if _, is := waits[g.Link]; is {
+				waits[g.Link] = true
+			}
+		}
+	}
+	return slices.DeleteFunc(links, func(l string) bool {
+		wanted := waits[l]
+		waits[l] = false // its next name is one too many
+		return !wanted
+	})
+}
+
 // Settle takes the gate of a link to where it stays, which takes long, and reports
 // whether there was anything to do.
 func Settle(link string) (bool, error) { return gate.Settle(link) }
