@@ -57,6 +57,7 @@ func wholeNode(netns string) datapath.State {
 			{Link: datapath.VXLANLink, Addr: addr("192.168.100.2"), MAC: peerMAC},
 			{Link: datapath.VXLANLink, Addr: addr("fd00:100::2"), MAC: peerMAC},
 		},
+		Proxies: []neigh.Proxy{{Link: "lo", Addr: addr("192.168.100.77")}, {Link: "lo", Addr: addr("fd00:100::77")}},
 		Routes: []route.Route{
 			{Dst: prefix("10.244.1.0/24")},
 			{Dst: prefix("fd00:1::/64")},
@@ -111,6 +112,7 @@ var accidents = map[string]string{
 	"neighbour changed":           "ip neigh replace 10.244.2.1 lladdr 02:00:00:00:00:99 dev fl-vxlan nud permanent",
 	"neighbour may be forgotten":  "ip neigh replace fd00:2::1 lladdr 02:00:00:00:00:02 dev fl-vxlan nud reachable",
 	"neighbour added":             "ip neigh add 10.244.9.1 lladdr 02:00:00:00:00:09 dev fl-vxlan nud permanent",
+	"proxy deleted":               "ip neigh del proxy 192.168.100.77 dev lo",
 	"forwarding entry deleted":    "bridge fdb del 02:00:00:00:00:02 dev fl-vxlan dst 192.168.100.2 self",
 	"forwarding entry changed":    "bridge fdb replace 02:00:00:00:00:02 dev fl-vxlan dst 192.168.100.66 self permanent",
 	"forwarded to another port":   "bridge fdb replace 02:00:00:00:00:02 dev fl-vxlan dst 192.168.100.2 port 8472 self permanent",
@@ -260,6 +262,7 @@ func listing(t *testing.T, h *netnstest.Host) []string {
 	var out []string
 	commands := []string{
 		"nft -s list ruleset", "bridge fdb show", "ip -4 neigh show nud permanent", "ip -6 neigh show nud permanent",
+		"ip -4 neigh show proxy", "ip -6 neigh show proxy",
 		"tc qdisc", "ip route show table all", "ip -6 route show table all", "ip rule", "ip -6 rule", "ip -o address",
 	}
 	names := regexp.MustCompile(`(?m)^`+datapath.LinkPrefix+`\w+`).FindAllString(run(t, h, "ip -br link"), -1)

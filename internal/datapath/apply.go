@@ -48,6 +48,9 @@ func read(want State, tables func(prefix string) ([]*nft.Found, error)) (Kernel,
 	if k.rest.Neighbours, err = neigh.Read(c, LinkPrefix); err != nil {
 		return k, err
 	}
+	if k.rest.Proxies, err = neigh.ReadProxies(c, RouteProtocol); err != nil {
+		return k, err
+	}
 	if k.rest.Routes, err = route.Read(c, RouteProtocol, NodesTable); err != nil {
 		return k, err
 	}

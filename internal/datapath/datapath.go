@@ -16,6 +16,7 @@ import (
 	"fairlead.dev/fairlead/internal/datapath/neigh"
 	"fairlead.dev/fairlead/internal/datapath/nft"
 	"fairlead.dev/fairlead/internal/datapath/route"
+	"fairlead.dev/fairlead/internal/datapath/rtnl"
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
 	"fairlead.dev/fairlead/internal/datapath/tc"
 )
@@ -25,13 +26,14 @@ import (
 type State []*Part
 
 // A Part is what one feature needs in the kernel. No two parts hold the same
-// table, link, route, rule, neighbour or guest, or say how the same link queues or
+// table, link, route, rule, neighbour, proxy or guest, or say how the same link queues or
 // what comes in by it; they may agree
 // on a setting.
 type Part struct {
 	Tables     []*nft.Table
 	Links      []*link.Link
 	Neighbours []neigh.Neighbour
+	Proxies    []neigh.Proxy
 	Routes     []route.Route
 	Rules      []route.Rule // that lead to tables of routes
 	Settings   []sysctl.Setting
@@ -86,6 +88,9 @@ func (s State) IP() string {
 	for _, r := range whole.Rules {
 		lines = append(lines, route.AddRule{Rule: r, Protocol: RouteProtocol}.String())
 	}
+	for _, p := range whole.Proxies {
+		lines = append(lines, neigh.AddProxy{Proxy: p, Protocol: RouteProtocol}.String())
+	}
 	if len(lines) == 0 {
 		return ""
 	}
@@ -104,6 +109,7 @@ func (s State) flatten() Part {
 		out.Tables = append(out.Tables, p.Tables...)
 		out.Links = append(out.Links, p.Links...)
 		out.Neighbours = append(out.Neighbours, p.Neighbours...)
+		out.Proxies = append(out.Proxies, p.Proxies...)
 		out.Routes = append(out.Routes, p.Routes...)
 		out.Rules = append(out.Rules, p.Rules...)
 		out.Shapers = append(out.Shapers, p.Shapers...)
@@ -161,7 +167,7 @@ func linkOf(s sysctl.Setting) string {
 	return ""
 }
 
-// Settled reports whether the kernel's settings are those of s. Settings
+// Settled reports whether the kernel's settings and proxies are those of s. They
 // announce no change, so one has to look; of other namespaces somebody else does,
 // since there are many.
 func (s State) Settled() (bool, error) {
@@ -173,6 +179,9 @@ func (s State) Settled() (bool, error) {
 		if settled, err := link.Settled(links); err != nil || !settled {
 			return false, err
 		}
+	}
+	if proxied, err := s.proxied(); err != nil || !proxied {
+		return false, err
 	}
 	for _, p := range s {
 		for _, v := range p.Settings {
@@ -186,6 +195,28 @@ func (s State) Settled() (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// proxied reports whether the kernel has all proxies of s.
+func (s State) proxied() (bool, error) {
+	var want []neigh.Proxy
+	for _, p := range s {
+		want = append(want, p.Proxies...)
+	}
+	if len(want) == 0 {
+		return true, nil
+	}
+	c, err := rtnl.Dial()
+	if err != nil {
+		return false, err
+	}
+	defer c.Close()
+	have, err := link.Whole(func() ([]neigh.Proxy, error) { return neigh.ReadProxies(c, RouteProtocol) })
+	if err != nil {
+		return false, err
+	}
+	answer, _ := diffProxies(have, want)
+	return len(answer) == 0, nil
 }
 
 // without returns the parts of s that are not, by pointer, in other.

@@ -164,7 +164,10 @@ func diffRest(have, want Part) []step {
 	for _, r := range addRoutes {
 		out = append(out, step{kind: KindRoute, link: r.Link, addr: r.Dst.Addr(), change: route.Add{Route: r, Protocol: RouteProtocol, Own: own}})
 	}
-	out = append(out, diffRules(have.Rules, want.Rules)...)
+	ruled, unruled := diffRules(have.Rules, want.Rules)
+	answer, silence := diffProxies(have.Proxies, want.Proxies)
+	// Proxies bring packets to the node: they come when their way is there, and go before it.
+	out = slices.Concat(out, ruled, answer, silence, unruled)
 	for _, r := range delRoutes {
 		out = append(out, step{kind: KindRoute, link: r.Link, addr: r.Dst.Addr(), change: route.Delete{Route: r, Protocol: RouteProtocol}})
 	}
@@ -196,17 +199,29 @@ func diffGates(have, want Part, gone map[string]bool, stays func(link string) bo
 	return shut, open
 }
 
+// diffProxies returns the steps by which the node begins to answer for addresses, and
+// those by which it ends.
+func diffProxies(have, want []neigh.Proxy) (answer, silence []step) {
+	come, gone := diffBy(have, want, neigh.Proxy.Key, func(neigh.Proxy) bool { return true })
+	for _, p := range come {
+		answer = append(answer, step{kind: KindProxy, link: p.Link, addr: p.Addr, change: neigh.AddProxy{Proxy: p, Protocol: RouteProtocol}})
+	}
+	for _, p := range gone {
+		silence = append(silence, step{kind: KindProxy, link: p.Link, addr: p.Addr, change: neigh.DeleteProxy{Proxy: p, Protocol: RouteProtocol}})
+	}
+	return answer, silence
+}
+
 // diffRules returns the steps that lead packets to tables, and from them.
-func diffRules(have, want []route.Rule) []step {
-	var out []step
+func diffRules(have, want []route.Rule) (lead, unlead []step) {
 	come, gone := diffBy(have, want, func(r route.Rule) route.Rule { return r }, func(route.Rule) bool { return true })
 	for _, r := range come {
-		out = append(out, step{kind: KindRoutingRule, addr: r.From.Addr(), change: route.AddRule{Rule: r, Protocol: RouteProtocol}})
+		lead = append(lead, step{kind: KindRoutingRule, addr: r.From.Addr(), change: route.AddRule{Rule: r, Protocol: RouteProtocol}})
 	}
 	for _, r := range gone {
-		out = append(out, step{kind: KindRoutingRule, addr: r.From.Addr(), change: route.DeleteRule{Rule: r, Protocol: RouteProtocol}})
+		unlead = append(unlead, step{kind: KindRoutingRule, addr: r.From.Addr(), change: route.DeleteRule{Rule: r, Protocol: RouteProtocol}})
 	}
-	return out
+	return lead, unlead
 }
 
 // diffGuests returns the steps that make our rules in others' chains those wanted.

@@ -16,6 +16,7 @@ const (
 	KindQdisc      Kind = "qdisc"      // how packets are queued at a device
 	KindNeighbour  Kind = "neighbour"  // a hardware address of an IP address
 	KindForwarding Kind = "forwarding" // a tunnel endpoint of a hardware address
+	KindProxy      Kind = "proxy"      // an address for which the node answers on others' behalf
 	KindRoute      Kind = "route"
 	// KindRoutingRule is of what says in which table packets look for a route.
 	KindRoutingRule Kind = "routing-rule"
@@ -24,4 +25,4 @@ const (
 )
 
 // Kinds are all there are.
-var Kinds = []Kind{KindRules, KindLink, KindAddress, KindOffload, KindSetting, KindQdisc, KindNeighbour, KindForwarding, KindRoute, KindRoutingRule, KindGate, KindGuest}
+var Kinds = []Kind{KindRules, KindLink, KindAddress, KindOffload, KindSetting, KindQdisc, KindNeighbour, KindForwarding, KindProxy, KindRoute, KindRoutingRule, KindGate, KindGuest}

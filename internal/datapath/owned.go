@@ -92,8 +92,8 @@ const (
 	// GatePrefix begins the name of every program of ours at a link of ours.
 	GatePrefix = gate.Prefix
 
-	// RouteProtocol marks every route (rtnetlink(7), RTA_PROTOCOL), and every rule that
-	// leads to a table of routes. Numbers in use by others are in iproute2's rt_protos.
+	// RouteProtocol marks every route (rtnetlink(7), RTA_PROTOCOL), every rule that
+	// leads to a table of routes, and every proxy neighbour (NDA_PROTOCOL). Numbers in use by others are in iproute2's rt_protos.
 	RouteProtocol = 157
 
 	// NodesTable is the table of routes in which this node's pods find other nodes'

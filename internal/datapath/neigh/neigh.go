@@ -1,11 +1,11 @@
-// Package neigh describes permanent neighbours and VXLAN forwarding entries as
-// plain values and makes the kernel hold them.
+// Package neigh describes permanent neighbours, VXLAN forwarding entries and proxy
+// neighbours as plain values and makes the kernel hold them.
 //
 // A neighbour says which hardware address an IP address has on a link; a
 // forwarding entry says to which node a VXLAN link sends a hardware address.
 // Both are permanent, so that no packet waits for discovery and nothing learned
 // from the wire can change where packets go. Every one on a link of ours is
-// ours.
+// ours. Of proxies, see [Proxy].
 package neigh
 
 import (

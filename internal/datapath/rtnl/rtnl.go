@@ -194,6 +194,23 @@ func plain(refusal *netlink.OpError) error {
 	return refusal.Err
 }
 
+// Ask returns the one answer to a request for something.
+func (c *Conn) Ask(request netlink.Message) ([]byte, error) {
+	request.Header.Flags |= netlink.Request
+	answers, err := c.nl.Execute(request)
+	var refusal *netlink.OpError
+	switch {
+	case errors.As(err, &refusal):
+		return nil, plain(refusal)
+	case err == nil && len(answers) != 1:
+		err = fmt.Errorf("%d answers", len(answers))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return answers[0].Data, nil
+}
+
 // List calls visit with each answer to a request for a list. The error of a list
 // that changed while it was made is vnl.ErrDumpInterrupted.
 func (c *Conn) List(request netlink.Message, visit func([]byte)) error {
