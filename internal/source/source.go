@@ -26,6 +26,7 @@ type Objects struct {
 	Nodes    []*corev1.Node
 	Configs  []*v1alpha1.AgentConfig
 	Reports  []*v1alpha1.FairleadNode // what agents say of their nodes to others
+	Egresses []*v1alpha1.Egress       // with the numbers and nodes of their addresses
 
 	// Sorted by key; equal ones keep their pointers.
 	Pods       sorted.List[*world.Pod]

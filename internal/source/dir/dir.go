@@ -34,6 +34,7 @@ import (
 type Dir struct {
 	objects folder
 	reports *folder // nil: none are read
+	told    told
 	last    *source.Objects
 }
 
@@ -46,8 +47,10 @@ const (
 func New(path string) *Dir { return &Dir{objects: folder{path: path}} }
 
 // WithReports adds the directory in which agents write their reports, if that is
-// another. Of those counts what others need to know of a node.
+// another. Of those counts what others need to know of a node. The status of an Egress
+// is what the controller writes there, and no longer what a manifest says.
 func (d *Dir) WithReports(path string) *Dir {
+	d.told.reports = path
 	if filepath.Clean(path) != filepath.Clean(d.objects.path) {
 		d.reports = &folder{path: path, only: "FairleadNode"}
 	}
@@ -68,7 +71,11 @@ func (d *Dir) Read() (*source.Objects, error) {
 		}
 		news = news || more
 	}
-	if news || d.last == nil {
+	told, err := d.told.refresh()
+	if err != nil {
+		return nil, err
+	}
+	if news || told || d.last == nil {
 		d.last = d.collect()
 	}
 	return d.last, nil
@@ -87,6 +94,7 @@ func (d *Dir) collect() *source.Objects {
 			collect(out, o)
 		}
 	}
+	out.Egresses = d.told.with(out.Egresses)
 	slices.SortFunc(out.Services, func(a, b *world.Service) int { return a.Compare(b.Key) })
 	slices.SortFunc(out.Namespaces, func(a, b *world.Namespace) int { return a.Compare(b.Key) })
 	return out
@@ -119,6 +127,7 @@ var kinds = map[string]func() any{
 	"v1 Service":                          func() any { return &corev1.Service{} },
 	v1alpha1.APIVersion + " AgentConfig":  func() any { return &v1alpha1.AgentConfig{} },
 	v1alpha1.APIVersion + " FairleadNode": func() any { return &v1alpha1.FairleadNode{} },
+	v1alpha1.APIVersion + " Egress":       func() any { return &v1alpha1.Egress{} },
 }
 
 // decode returns the object of a document, and what is wrong with it. One
@@ -212,6 +221,8 @@ func collect(out *source.Objects, o object) {
 		out.Namespaces = append(out.Namespaces, v)
 	case *v1alpha1.AgentConfig:
 		out.Configs = append(out.Configs, v)
+	case *v1alpha1.Egress:
+		out.Egresses = append(out.Egresses, v)
 	case *v1alpha1.FairleadNode:
 		out.Reports = append(out.Reports, v)
 	}

@@ -276,7 +276,7 @@ func (f *folder) watch(ctx context.Context, changed func()) error {
 // matters reports whether a change of the file at path may be news. Reports are
 // written all the time, and mostly say nothing that concerns others.
 func (f *folder) matters(path string) bool {
-	if f.only == "" || path == filepath.Clean(f.path) {
+	if f.only == "" || path == filepath.Clean(f.path) || filepath.Base(path) == EgressStatus {
 		return true
 	}
 	f.mu.Lock()
