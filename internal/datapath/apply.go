@@ -51,7 +51,7 @@ func read(want State, tables func(prefix string) ([]*nft.Found, error)) (Kernel,
 	if k.rest.Proxies, err = neigh.ReadProxies(c, RouteProtocol); err != nil {
 		return k, err
 	}
-	if k.rest.Routes, err = route.Read(c, RouteProtocol, NodesTable); err != nil {
+	if k.rest.Routes, err = route.Read(c, RouteProtocol, NodesTable, EgressTable, EgressGuardTable); err != nil {
 		return k, err
 	}
 	if k.rest.Rules, err = route.ReadRules(c, RouteProtocol); err != nil {

@@ -215,7 +215,16 @@ func diffProxies(have, want []neigh.Proxy) (answer, silence []step) {
 // diffRules returns the steps that lead packets to tables, and from them.
 func diffRules(have, want []route.Rule) (lead, unlead []step) {
 	come, gone := diffBy(have, want, func(r route.Rule) route.Rule { return r }, func(route.Rule) bool { return true })
+	byRank := func(a, b route.Rule) int { return a.Rank() - b.Rank() }
+	slices.SortStableFunc(come, byRank)
+	slices.SortStableFunc(gone, func(a, b route.Rule) int { return byRank(b, a) })
 	for _, r := range come {
+		// The kernel takes two that go to different places for one (net/core/fib_rules.c,
+		// rule_exists): such a one goes first.
+		if at := slices.IndexFunc(gone, func(g route.Rule) bool { g.Goto = r.Goto; return r.Goto != 0 && g == r }); at >= 0 {
+			lead = append(lead, step{kind: KindRoutingRule, addr: r.From.Addr(), change: route.DeleteRule{Rule: gone[at], Protocol: RouteProtocol}})
+			gone = slices.Delete(gone, at, at+1)
+		}
 		lead = append(lead, step{kind: KindRoutingRule, addr: r.From.Addr(), change: route.AddRule{Rule: r, Protocol: RouteProtocol}})
 	}
 	for _, r := range gone {

@@ -104,6 +104,26 @@ const (
 	// where Cilium moved it), before whatever else decides on pods' sources (AWS VPC CNI
 	// from 512 on, Tailscale from 5210 on, the main table 32766).
 	NodesPriority = 157
+
+	// EgressTable is where packets with an Egress address look, which leads to the node
+	// that has it; EgressGuardTable is where those of pods do that no rule of nftables
+	// looked at: what is inside has its way there, all else is unreachable.
+	EgressTable      = 157158
+	EgressGuardTable = 157159
+	// EgressPriority leads to the first, EgressGuardPriority to the second. Both are behind
+	// the way to nodes, which pods keep, and before others that decide on pods' sources,
+	// the main table among them: by these, pods would leave unseen. Rules of uplinks have
+	// the priorities of the node's own, which may be greater: their packets have a mark in
+	// UplinkMask, so the guard has to ask for none in these bits.
+	//
+	// What the node sends must not meet the guard, nor the reverse path filter for what is
+	// sent to it. So there are three: what comes by lo goes from EgressPassPriority to
+	// EgressPassedPriority. For what is forwarded to a pod IPv4's filter asks as if the pod
+	// sent the answer: it meets the guard, but for a mark, with src_valid_mark.
+	EgressPriority       = 158
+	EgressPassPriority   = 159
+	EgressGuardPriority  = 160
+	EgressPassedPriority = 161
 )
 
 // AcceptMark is the comment by which our rules in AcceptPlaces are known.

@@ -48,6 +48,14 @@ func TestLedgerHasNoOverlaps(t *testing.T) {
 	if NodesTable <= 100_000 || NodesPriority <= 100 || NodesPriority >= 512 {
 		t.Errorf("table %d and the rule of priority %d that leads there may be somebody else's", NodesTable, NodesPriority)
 	}
+	tables := []int{NodesTable, EgressTable, EgressGuardTable}
+	if slices.Min(tables) <= 100_000 || len(slices.Compact(tables)) != 3 {
+		t.Errorf("tables %v may be somebody else's, or are one", tables)
+	}
+	order := []int{NodesPriority, EgressPriority, EgressPassPriority, EgressGuardPriority, EgressPassedPriority, 512}
+	if !slices.IsSorted(order) || len(slices.Compact(order)) != 6 {
+		t.Errorf("rules are asked in the order %v", order)
+	}
 	if WireMAC[0]&0x03 != 0x02 {
 		t.Errorf("%x is no locally administered unicast address", WireMAC)
 	}

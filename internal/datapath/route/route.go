@@ -45,6 +45,9 @@ func (r Route) Key() Route {
 // words are those of ip-route(8) that say what r is.
 func (r Route) words() string {
 	s := r.Dst.String()
+	if r.Dst.Bits() == 0 {
+		s = "default"
+	}
 	switch {
 	case r.odd && r.Link == "": // one to be deleted, whatever it is
 	case r.Link == "":

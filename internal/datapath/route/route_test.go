@@ -28,6 +28,8 @@ func FuzzFrom(f *testing.F) {
 		{Dst: prefix("10.1.0.0/16"), Link: "lo"},
 		{Dst: prefix("10.1.0.0/16"), Link: "lo", Via: addr("10.0.0.1"), OnLink: true},
 		{Dst: prefix("fd00::/64"), Link: "lo", Via: addr("fe80::1")},
+		{Dst: prefix("0.0.0.0/0"), Link: "lo", Via: addr("169.254.2.2"), OnLink: true, Table: 157158},
+		{Dst: prefix("::/0"), Table: 157159},
 	} {
 		m, err := Add{Route: want}.Message(c)
 		if err != nil {
@@ -54,8 +56,11 @@ func FuzzRuleFrom(f *testing.F) {
 		{Priority: 157, From: prefix("fd00::/64"), Table: 254},
 		{Priority: 1, From: prefix("0.0.0.0/0"), Mark: 0x10, Mask: 0xf0, Table: 7},
 		{From: prefix("::/0"), Mask: 1, Table: 7},
-		{Priority: 100, From: prefix("fd00::1/128"), To: prefix("fd01::/64"), Table: 254, Local: true},
+		{Priority: 100, From: prefix("fd00::1/128"), To: prefix("fd01::/64"), Table: 254, In: "lo"},
 		{Priority: 100, From: prefix("0.0.0.0/0"), To: prefix("10.0.0.0/8"), Mark: 1 << 24, Mask: 0xf << 24, Table: 9},
+		{Priority: 159, From: prefix("0.0.0.0/0"), In: "lo", Goto: 161},
+		{Priority: 160, From: prefix("::/0"), In: "fl-egress", Mask: 1 << 31, Table: 157159},
+		{Priority: 161, From: prefix("::/0"), Nop: true},
 	} {
 		m, err := AddRule{want, 157}.Message(nil)
 		if err != nil {

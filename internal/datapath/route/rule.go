@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -13,14 +14,22 @@ import (
 
 // A Rule has packets from From, to To, with the given mark look for their route in
 // Table, before all rules of a greater Priority; where that has none for them, the next
-// rule is asked (ip-rule(8)).
+// rule is asked (ip-rule(8)). With Goto it is the first of that priority, with Nop the
+// next. While there is none of the priority in Goto, the rule is passed over
+// (net/core/fib_rules.c, fib_rules_lookup), so what it spares packets it does not spare
+// them then: see [Rule.Rank].
 type Rule struct {
 	Priority   uint32
 	From       netip.Prefix // of no bits: all of its family
 	To         netip.Prefix // zero: anywhere
 	Mark, Mask uint32       // of the packet; no mask: whatever
-	Table      uint32
-	Local      bool // only what the node itself sends (iif lo); none of ours
+	// In is the interface by which the packet came, there or not; "": any. By "lo" comes
+	// what the node itself sends. The reverse path filter asks as if that came by lo, of what
+	// is for the node, and by the link that it leaves by, of what is forwarded (IPv4).
+	In    string
+	Table uint32
+	Goto  uint32 // the priority to go on with, greater than Priority; 0: Table says
+	Nop   bool   // nothing is looked for: a place to go to
 
 	odd string // what the kernel says of one that is not of this kind
 }
@@ -38,13 +47,31 @@ func (r Rule) words() string {
 	if r.Mask != 0 {
 		s += fmt.Sprintf(" fwmark %#x/%#x", r.Mark, r.Mask)
 	}
-	if r.Local {
-		s += " iif lo"
+	if r.In != "" {
+		s += " iif " + r.In
 	}
-	if r.odd == "" {
+	switch {
+	case r.odd != "": // one to be deleted, whatever it does
+	case r.Nop:
+		s += " nop"
+	case r.Goto != 0:
+		s += fmt.Sprintf(" goto %d", r.Goto)
+	default:
 		s += fmt.Sprintf(" lookup %d", r.Table)
 	}
 	return s
+}
+
+// Rank is the place of r among rules that come together: where one goes to comes before
+// that one, and that before what it passes by. They go the other way round.
+func (r Rule) Rank() int {
+	switch {
+	case r.Nop:
+		return 0
+	case r.Goto != 0:
+		return 1
+	}
+	return 2
 }
 
 // header is struct fib_rule_hdr of Linux include/uapi/linux/fib_rules.h.
@@ -54,8 +81,12 @@ type header struct {
 	Flags                       uint32
 }
 
-// toTable is FR_ACT_TO_TBL of the same file.
-const toTable = 1
+// What a rule does: FR_ACT_TO_TBL, FR_ACT_GOTO and FR_ACT_NOP of the same file.
+const (
+	toTable = 1
+	toRule  = 2
+	nothing = 3
+)
 
 func (r Rule) message(typ netlink.HeaderType, flags netlink.HeaderFlags, protocol uint8) (netlink.Message, error) {
 	if r.odd != "" {
@@ -70,6 +101,13 @@ func (r Rule) message(typ netlink.HeaderType, flags netlink.HeaderFlags, protoco
 		{Type: unix.FRA_TABLE, Data: rtnl.Bytes(r.Table)},
 		{Type: unix.FRA_PROTOCOL, Data: []byte{protocol}},
 	}
+	if r.Nop {
+		h.Action = nothing
+	}
+	if r.Goto != 0 {
+		h.Action = toRule
+		attrs = append(attrs, netlink.Attribute{Type: unix.FRA_GOTO, Data: rtnl.Bytes(r.Goto)})
+	}
 	if r.From.Bits() > 0 {
 		attrs = append(attrs, netlink.Attribute{Type: unix.FRA_SRC, Data: r.From.Addr().AsSlice()})
 	}
@@ -77,8 +115,8 @@ func (r Rule) message(typ netlink.HeaderType, flags netlink.HeaderFlags, protoco
 		h.DstLen = uint8(r.To.Bits())
 		attrs = append(attrs, netlink.Attribute{Type: unix.FRA_DST, Data: r.To.Addr().AsSlice()})
 	}
-	if r.Local {
-		attrs = append(attrs, netlink.Attribute{Type: unix.FRA_IIFNAME, Data: []byte(loopback)})
+	if r.In != "" {
+		attrs = append(attrs, netlink.Attribute{Type: unix.FRA_IIFNAME, Data: append([]byte(r.In), 0)})
 	}
 	if r.Mask != 0 {
 		attrs = append(attrs, netlink.Attribute{Type: unix.FRA_FWMARK, Data: rtnl.Bytes(r.Mark)},
@@ -87,11 +125,17 @@ func (r Rule) message(typ netlink.HeaderType, flags netlink.HeaderFlags, protoco
 	return rtnl.NewMessage(typ, flags, h, attrs...)
 }
 
-// loopback is the name of that interface, as the kernel says it.
-const loopback = "lo\x00"
+// fromOutside reports whether r is for packets that came by a certain link.
+func (r Rule) fromOutside() bool { return r.In != "" && r.In != loopback }
 
-// Plain reports whether r is all that the kernel's rule says.
-func (r Rule) Plain() bool { return r.odd == "" }
+// loopback is the name of that interface.
+const loopback = "lo"
+
+// Leads reports whether r is all that the kernel's rule says, and leads to a table what
+// may be the node's own.
+func (r Rule) Leads() bool {
+	return r.odd == "" && !r.Nop && r.Goto == 0 && !r.fromOutside()
+}
 
 // ReadRules lists the rules of the given protocol.
 func ReadRules(c *rtnl.Conn, protocol uint8) (out []Rule, err error) {
@@ -130,9 +174,9 @@ func ParseRule(answer []byte) (r Rule, protocol uint8) {
 	if h.Family == unix.AF_INET6 {
 		from = netip.IPv6Unspecified()
 	}
-	r.Table = uint32(h.Table)
+	r.Table, r.Nop = uint32(h.Table), h.Action == nothing
 	var to netip.Addr
-	odd := h.Action != toTable || h.Tos != 0 || h.Flags&fibRuleInvert != 0
+	odd := h.Action != toTable && h.Action != toRule && h.Action != nothing || h.Tos != 0 || h.Flags&fibRuleInvert != 0
 	for typ, value := range attrs {
 		switch typ {
 		case unix.FRA_SRC:
@@ -140,8 +184,10 @@ func ParseRule(answer []byte) (r Rule, protocol uint8) {
 		case unix.FRA_DST:
 			to = rtnl.Addr(value)
 		case unix.FRA_IIFNAME:
-			r.Local = string(value) == loopback
-			odd = odd || !r.Local
+			r.In = strings.TrimRight(string(value), "\x00")
+			odd = odd || r.In == ""
+		case unix.FRA_GOTO:
+			r.Goto, _ = rtnl.Value[uint32](value)
 		case unix.FRA_PRIORITY:
 			r.Priority, _ = rtnl.Value[uint32](value)
 		case unix.FRA_TABLE:
@@ -165,6 +211,7 @@ func ParseRule(answer []byte) (r Rule, protocol uint8) {
 		r.To = netip.PrefixFrom(to, int(h.DstLen))
 		odd = odd || !r.To.IsValid() || h.DstLen == 0 || to.Is6() != (h.Family == unix.AF_INET6)
 	}
+	odd = odd || (h.Action == toRule) != (r.Goto != 0) || h.Action != toTable && r.Table != 0
 	if odd || r.Mark&^r.Mask != 0 || !r.From.IsValid() || from.Is6() != (h.Family == unix.AF_INET6) || (h.SrcLen == 0) != from.IsUnspecified() {
 		r.odd = string(asked(answer))
 	}

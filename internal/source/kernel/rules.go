@@ -26,7 +26,7 @@ func sourceRules(interfaces []world.Interface) ([]world.SourceRule, error) {
 	defer c.Close()
 	var out []world.SourceRule
 	err = route.EveryRule(c, func(r route.Rule, by uint8) {
-		if by != datapath.RouteProtocol && r.Plain() && r.From.Bits() > 0 && r.Mask == 0 && r.Table != unix.RT_TABLE_LOCAL &&
+		if by != datapath.RouteProtocol && r.Leads() && r.From.Bits() > 0 && r.Mask == 0 && r.Table != unix.RT_TABLE_LOCAL &&
 			len(out) < mostSourceRules && holdsOne(r.From, interfaces) {
 			out = append(out, world.SourceRule{Priority: r.Priority, From: r.From, To: r.To, Table: r.Table})
 		}
