@@ -3,6 +3,7 @@ package conntrack
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -50,6 +51,19 @@ func (t *Table) delete(e Entry) error {
 
 	t.ask(msgDelete, unix.NLM_F_ACK, family)
 	t.request = appendAttribute(t.request, entryOriginal|unix.NLA_F_NESTED, tuple)
+	return t.send(func([]byte) error { return nil })
+}
+
+// DeleteMarked deletes every entry, of both families and of whatever protocol, whose mark
+// has the bits of mark under mask. The kernel chooses them, in one message. No mark is
+// refused: those are others' connections.
+func (t *Table) DeleteMarked(mark, mask uint32) error {
+	if mark == 0 || mark&^mask != 0 {
+		return fmt.Errorf("conntrack: mark %#x/%#x is none to delete by", mark, mask)
+	}
+	t.ask(msgDelete, unix.NLM_F_ACK, unix.AF_UNSPEC)
+	t.request = appendAttribute(t.request, entryMark, binary.BigEndian.AppendUint32(nil, mark))
+	t.request = appendAttribute(t.request, entryMarkMask, binary.BigEndian.AppendUint32(nil, mask))
 	return t.send(func([]byte) error { return nil })
 }
 

@@ -53,6 +53,8 @@ const (
 	entryReply      = 2
 	entryStatus     = 3
 	entryProtoInfo  = 4
+	entryMark       = 8
+	entryMarkMask   = 21
 	entryFilter     = 25
 	entryStatusMask = 26
 
