@@ -56,7 +56,7 @@ func TestHistoriesChangeTheWholeWorld(t *testing.T) {
 	}
 	needs := feature.Needs(all.Features)
 	for place, needed := range map[string]bool{"Pods": needs.Pods != world.NoPods, "LocalPods": needs.Pods != world.NoPods,
-		"Namespaces": needs.Namespaces, "Services": needs.Services} {
+		"Namespaces": needs.Namespaces, "Services": needs.Services, "Egresses": needs.Egresses} {
 		if !needed {
 			maps.DeleteFunc(seen, func(p string, _ map[string]bool) bool {
 				return p == "World."+place || strings.HasPrefix(p, "World."+place+".")
