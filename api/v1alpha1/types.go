@@ -159,14 +159,17 @@ type AgentConfigSpec struct {
 	// the node has it.
 	// +optional
 	HostTCPReuse *bool `json:"hostTCPReuse,omitempty"`
-	// EgressSNATRandomizePorts is reserved for a later version: only false so far.
+	// EgressSNATRandomizePorts is NodeSNATRandomizePorts for connections that leave with
+	// an address of an Egress that does not set randomizePorts. Default: as
+	// nodeSNATRandomizePorts.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="!self",message="is not offered yet: write false, or leave it out"
 	EgressSNATRandomizePorts *bool `json:"egressSNATRandomizePorts,omitempty"`
-	// EgressSNATPortRange is reserved for a later version: only "auto" so far.
+	// EgressSNATPortRange is the range of source ports of Egresses that do not set
+	// portRange: "auto" (default; as of nodeSNATPortRange), LOW-HIGH, or "kernel"
+	// (1024-65535).
 	// +optional
-	// +kubebuilder:validation:Enum=auto
-	EgressSNATPortRange *string `json:"egressSNATPortRange,omitempty"`
+	// +kubebuilder:validation:XValidation:rule="self in ['auto', 'kernel'] || self.matches('^[0-9]{1,5}-[0-9]{1,5}$')",message="invalid port range: write LOW-HIGH, such as 32768-60999, or auto, or kernel"
+	EgressSNATPortRange *PortRange `json:"egressSNATPortRange,omitempty"`
 	// Policy says what happens to connections when network policies change.
 	// +optional
 	Policy *Policy `json:"policy,omitempty"`

@@ -148,7 +148,7 @@ func (in *AgentConfigSpec) DeepCopyInto(out *AgentConfigSpec) {
 	}
 	if in.EgressSNATPortRange != nil {
 		in, out := &in.EgressSNATPortRange, &out.EgressSNATPortRange
-		*out = new(string)
+		*out = new(PortRange)
 		**out = **in
 	}
 	if in.Policy != nil {

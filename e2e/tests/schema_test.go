@@ -29,7 +29,7 @@ var malformed = []struct{ spec, want string }{
 	{`nodeSNATPortBlock: -1`, `spec.nodeSNATPortBlock in body should be greater than or equal to 0`},
 	{`nonMasqueradeCIDRs: [10.0.0.0/8, 10.0.0.1]`, `spec.nonMasqueradeCIDRs[1]: Invalid value: "10.0.0.1": is no CIDR: write an address and a prefix length`},
 	{`nodePortLocal: {portRange: auto}`, `spec.nodePortLocal.portRange: Invalid value: "auto": invalid port range`},
-	{`egressSNATRandomizePorts: true`, `spec.egressSNATRandomizePorts: Invalid value: true: is not offered yet`},
+	{`egressSNATPortRange: Kernel`, `spec.egressSNATPortRange: Invalid value: "Kernel": invalid port range: write LOW-HIGH, such as 32768-60999, or auto, or kernel`},
 	{`policy: {onNewDenial: cut}`, `spec.policy.onNewDenial: Unsupported value: "cut": supported values: "keep"`},
 	{`features: {snta: false}`, `spec.features: Invalid value: names what is no feature: features are forward, guard, hostport, nodeportlocal, overlay, pod, snat, uplink`},
 	{`features: {forward: true}, overlay: {mode: none}`, `spec.features: Invalid value: forward, guard, hostport, overlay and pod cannot be on while overlay.mode is none`},
@@ -57,6 +57,7 @@ func TestMalformedSettingsAreRefusedByName(t *testing.T) {
 
 func TestSettingsThatAreRightAreTaken(t *testing.T) {
 	for _, spec := range []string{
+		`egressSNATRandomizePorts: true, egressSNATPortRange: kernel`,
 		``, `overlay: {mode: hybrid, mtu: 0, interface: "eth[0-3]*"}, features: {snat: false}`,
 		`nodeSNATRandomizePorts: true, nodeSNATPortRange: 32768-65535, nodeSNATPortBlock: 512, nonMasqueradeCIDRs: [10.0.0.0/8, "2001:db8::/32"]`,
 		`egressSNATRandomizePorts: null, egressSNATPortRange: auto, policy: {onNewDenial: keep}, nodePortLocal: {portRange: 61000-62000}`,

@@ -149,6 +149,10 @@ func (h *history) configs() []*v1alpha1.AgentConfig {
 		ports := []string{"auto", "kernel", "40000-49999", "50000-40000"}[h.random.IntN(4)]
 		block := []int{0, 64, 512, 9000, 20000, 100_000}[h.random.IntN(6)]
 		c.Spec.NodeSNATRandomizePorts, c.Spec.NodeSNATPortRange, c.Spec.NodeSNATPortBlock = &randomize, &ports, &block
+		if h.oneIn(2) {
+			forEgress, itsPorts := h.oneIn(2), []string{"auto", "kernel", "30000-39999", "0-9"}[h.random.IntN(4)]
+			c.Spec.EgressSNATRandomizePorts, c.Spec.EgressSNATPortRange = &forEgress, &itsPorts
+		}
 		if h.random.IntN(3) == 0 {
 			c.Spec.NonMasqueradeCIDRs = []string{"203.0.113.0/24", "10.0.0.0/8", "fd00::/8", "here"}[h.random.IntN(4):]
 		}

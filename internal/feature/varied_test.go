@@ -29,6 +29,7 @@ var unvaried = map[string]string{
 	"World.Attachments.List[].Namespace":      "a name for people",
 	"World.Attachments.List[].Place":          "where the namespace is looked for, by the agent",
 	"World.Attachments.List[].Wire":           "of attachments whose record is lost, which tests of the agent have",
+	"World.Config.EgressSNAT.Block":           "only the node's own addresses are shared out in blocks",
 	"World.Kernel.Interfaces[]":               "some of these tests apply what comes of it, and have these",
 	"World.LocalPods.List.chunks[][].Node":    "these are the node's own",
 	"World.Node.MAC":                          "it follows from the name",

@@ -20,6 +20,7 @@ func Defaults() *world.Config {
 	return &world.Config{
 		Overlay:       world.Overlay{Mode: world.VXLAN, VNI: 1, Port: 4789},
 		NodeSNAT:      world.SNAT{Randomize: true},
+		EgressSNAT:    world.SNAT{Randomize: true},
 		NodePortLocal: world.NodePortLocal{Enabled: true, Ports: world.PortRange{Low: 61000, High: 62000}, MaxPerPod: 100, MaxPerNamespace: 1000},
 		PodTCP:        world.TCP{Timestamps: world.TimestampsMonotonic, Reuse: defaultPodReuse},
 	}
@@ -38,6 +39,9 @@ func (b *Builder) buildConfig(configs []*v1alpha1.AgentConfig) (*world.Config, [
 		o := overlayer{object: "AgentConfig " + written.Name, config: c, switches: b.switches}
 		o.apply(&written.Spec)
 		problems = append(problems, o.problems...)
+	}
+	if !c.EgressSNAT.Asked {
+		c.EgressSNAT.Randomize, c.EgressSNAT.Asked = c.NodeSNAT.Randomize, c.NodeSNAT.Asked
 	}
 	return c, problems
 }
@@ -75,7 +79,13 @@ func (o *overlayer) apply(s *v1alpha1.AgentConfigSpec) {
 		o.config.NodeSNAT.Randomize, o.config.NodeSNAT.Asked = *s.NodeSNATRandomizePorts, true
 	}
 	if s.NodeSNATPortRange != nil {
-		o.portChoice("nodeSNATPortRange", *s.NodeSNATPortRange)
+		o.portChoice("nodeSNATPortRange", *s.NodeSNATPortRange, &o.config.NodeSNAT.Ports)
+	}
+	if s.EgressSNATRandomizePorts != nil {
+		o.config.EgressSNAT.Randomize, o.config.EgressSNAT.Asked = *s.EgressSNATRandomizePorts, true
+	}
+	if s.EgressSNATPortRange != nil {
+		o.portChoice("egressSNATPortRange", *s.EgressSNATPortRange, &o.config.EgressSNAT.Ports)
 	}
 	if s.NodeSNATPortBlock != nil {
 		o.portBlock(*s.NodeSNATPortBlock, s.NodeSNATPortRange)
@@ -143,8 +153,6 @@ func (o *overlayer) settled(s *v1alpha1.AgentConfigSpec) {
 		policy = *s.Policy
 	}
 	onlyDefault(o, "overlay.encryption", overlay.Encryption, "none")
-	onlyDefault(o, "egressSNATRandomizePorts", s.EgressSNATRandomizePorts, false)
-	onlyDefault(o, "egressSNATPortRange", s.EgressSNATPortRange, "auto")
 	onlyDefault(o, "policy.onNewDenial", policy.OnNewDenial, "keep")
 }
 
@@ -277,19 +285,19 @@ func unlessZero(n *int) *int {
 	return n
 }
 
-func (o *overlayer) portChoice(field, s string) {
+func (o *overlayer) portChoice(field, s string, into *world.PortChoice) {
 	switch s {
 	case "auto":
-		o.config.NodeSNAT.Ports = world.PortChoice{Mode: world.PortsAuto}
+		*into = world.PortChoice{Mode: world.PortsAuto}
 	case "kernel":
-		o.config.NodeSNAT.Ports = world.PortChoice{Mode: world.PortsKernel}
+		*into = world.PortChoice{Mode: world.PortsKernel}
 	default:
 		r, reason, hint := ParsePortRange(s)
 		if reason != "" {
 			o.report(field, reason, hint+", or auto, or kernel")
 			return
 		}
-		o.config.NodeSNAT.Ports = world.PortChoice{Mode: world.PortsFixed, Range: r}
+		*into = world.PortChoice{Mode: world.PortsFixed, Range: r}
 	}
 }
 

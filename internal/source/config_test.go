@@ -4,8 +4,46 @@ import (
 	"strings"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/world"
 )
+
+// Where nothing is written of Egresses, their ports are random as those of the node's
+// addresses are; their range is their own. The node's own settings count before the
+// default ones.
+func TestEgressPortsFollowThoseOfTheNode(t *testing.T) {
+	t.Parallel()
+	fixed := world.PortChoice{Mode: world.PortsFixed, Range: world.PortRange{Low: 40000, High: 49999}}
+	for _, c := range []struct {
+		all, own string
+		want     world.SNAT
+	}{
+		{"{}", "{}", world.SNAT{Randomize: true}},
+		{"{nodeSNATRandomizePorts: false, nodeSNATPortRange: kernel}", "{}", world.SNAT{Asked: true}},
+		{"{egressSNATRandomizePorts: null}", "{nodeSNATRandomizePorts: true}", world.SNAT{Randomize: true, Asked: true}},
+		{"{egressSNATRandomizePorts: true}", "{nodeSNATRandomizePorts: false}", world.SNAT{Randomize: true, Asked: true}},
+		{"{egressSNATRandomizePorts: true}", "{egressSNATRandomizePorts: false}", world.SNAT{Asked: true}},
+		{"{egressSNATPortRange: 40000-49999}", "{nodeSNATPortBlock: 64}", world.SNAT{Randomize: true, Ports: fixed}},
+		{"{egressSNATPortRange: 40000-49999}", "{egressSNATPortRange: kernel}", world.SNAT{Randomize: true, Ports: world.PortChoice{Mode: world.PortsKernel}}},
+		{"{egressSNATPortRange: kernel}", "{egressSNATPortRange: auto}", world.SNAT{Randomize: true}},
+		{"{egressSNATPortRange: 40000-49999}", "{egressSNATPortRange: 49999-40000}", world.SNAT{Randomize: true, Ports: fixed}},
+	} {
+		var configs []*v1alpha1.AgentConfig
+		for name, spec := range map[string]string{"default": c.all, "n1": c.own} {
+			o := &v1alpha1.AgentConfig{ObjectMeta: metav1.ObjectMeta{Name: name}}
+			if err := yaml.UnmarshalStrict([]byte(spec), &o.Spec); err != nil {
+				t.Fatal(err)
+			}
+			configs = append(configs, o)
+		}
+		if got, _ := NewBuilder("n1").buildConfig(configs); got.EgressSNAT != c.want {
+			t.Errorf("%s and %s of the node: %+v, want %+v", c.all, c.own, got.EgressSNAT, c.want)
+		}
+	}
+}
 
 // A range that is understood prints as it means; one that is not says why, and
 // the way out.

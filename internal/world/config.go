@@ -10,6 +10,7 @@ import (
 type Config struct {
 	Overlay            Overlay
 	NodeSNAT           SNAT
+	EgressSNAT         SNAT // of Egresses that say nothing themselves; it has no Block
 	NonMasqueradeCIDRs []netip.Prefix
 	ClusterCIDRs       []netip.Prefix // what peers may have; none: what the node uses itself they may not
 	NodePortLocal      NodePortLocal
@@ -28,7 +29,7 @@ type Config struct {
 
 // Equal reports whether c and d say the same.
 func (c *Config) Equal(d *Config) bool {
-	return c.Overlay == d.Overlay && c.AcceptForwarding == d.AcceptForwarding && c.NodeSNAT == d.NodeSNAT && c.NodePortLocal == d.NodePortLocal && c.PodTCP == d.PodTCP && c.NodeTCP == d.NodeTCP &&
+	return c.Overlay == d.Overlay && c.AcceptForwarding == d.AcceptForwarding && c.NodeSNAT == d.NodeSNAT && c.EgressSNAT == d.EgressSNAT && c.NodePortLocal == d.NodePortLocal && c.PodTCP == d.PodTCP && c.NodeTCP == d.NodeTCP &&
 		c.DisableTXChecksumOffload == d.DisableTXChecksumOffload && c.CNIShared == d.CNIShared &&
 		slices.Equal(c.NonMasqueradeCIDRs, d.NonMasqueradeCIDRs) && slices.Equal(c.ClusterCIDRs, d.ClusterCIDRs) && slices.Equal(c.DisabledFeatures, d.DisabledFeatures)
 }
