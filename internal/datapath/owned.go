@@ -12,7 +12,8 @@ import (
 // nothing else is. A test forbids overlaps, and the ledger is the only place
 // where these are written down.
 const (
-	// TablePrefix begins the name of every nftables table, all of the inet family.
+	// TablePrefix begins the name of every nftables table, of the families inet and netdev;
+	// no two have one name.
 	TablePrefix        = "fairlead-"
 	SNATTable          = TablePrefix + "snat"
 	HostPortTable      = TablePrefix + "hostport"

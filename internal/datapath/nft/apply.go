@@ -3,6 +3,7 @@ package nft
 import (
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 
@@ -15,7 +16,12 @@ type step struct {
 	msg    uint16
 	flags  netlink.HeaderFlags
 	attrs  []attr
-	family Family // of a table that is not ours; 0: inet
+	family byte // of the table, as the kernel counts
+}
+
+// step is one about t.
+func (t tableID) step(msg uint16, flags netlink.HeaderFlags, attrs ...attr) step {
+	return step{msg, flags, attrs, t.family.number()}
 }
 
 // elementsPerMessage keeps the list of elements below 64 KiB, the size of the
@@ -23,29 +29,30 @@ type step struct {
 const elementsPerMessage = 500
 
 func addTable(t *Table) []Change {
-	out := []Change{{text: "add table inet " + t.Name, made: true, send: []step{
-		{msg: unix.NFT_MSG_NEWTABLE, flags: netlink.Create, attrs: []attr{str(unix.NFTA_TABLE_NAME, t.Name)}},
+	id := t.id()
+	out := []Change{{text: "add table " + id.String(), made: true, send: []step{
+		id.step(unix.NFT_MSG_NEWTABLE, netlink.Create, str(unix.NFTA_TABLE_NAME, t.Name)),
 	}}}
 	for i, s := range t.Sets {
-		out = append(out, addSet(t.Name, s, uint32(i+1)))
-		out = append(out, addElements(t.Name, s, s.Elements.list.Slice())...)
+		out = append(out, addSet(id, s, uint32(i+1)))
+		out = append(out, addElements(id, s, s.Elements.list.Slice())...)
 	}
 	// Every chain before any rule: a rule may go to a later chain.
 	for _, c := range t.Chains {
-		out = append(out, addChain(t.Name, c))
+		out = append(out, addChain(id, c))
 	}
 	for _, c := range t.Chains {
-		out = append(out, addRules(t.Name, c)...)
+		out = append(out, addRules(id, c)...)
 	}
 	return out
 }
 
-func deleteTable(name string) Change {
-	return Change{text: "delete table inet " + name, send: []step{{msg: unix.NFT_MSG_DELTABLE, attrs: []attr{str(unix.NFTA_TABLE_NAME, name)}}}}
+func deleteTable(t tableID) Change {
+	return Change{text: "delete table " + t.String(), send: []step{t.step(unix.NFT_MSG_DELTABLE, 0, str(unix.NFTA_TABLE_NAME, t.name))}}
 }
 
-func addSet(table string, s *Set, id uint32) Change {
-	text := fmt.Sprintf("add %s inet %s %s { type %s; ", s.keyword(), table, s.Name, s.types())
+func addSet(table tableID, s *Set, id uint32) Change {
+	text := fmt.Sprintf("add %s %s %s { type %s; ", s.keyword(), table, s.Name, s.types())
 	var flags uint32
 	if s.Interval {
 		flags |= unix.NFT_SET_INTERVAL
@@ -58,7 +65,7 @@ func addSet(table string, s *Set, id uint32) Change {
 		text += "counter; "
 	}
 	attrs := []attr{
-		str(unix.NFTA_SET_TABLE, table), str(unix.NFTA_SET_NAME, s.Name),
+		str(unix.NFTA_SET_TABLE, table.name), str(unix.NFTA_SET_NAME, s.Name),
 		u32(unix.NFTA_SET_KEY_TYPE, uint32(s.Type)), u32(unix.NFTA_SET_KEY_LEN, s.Type.size()), u32(unix.NFTA_SET_ID, id),
 	}
 	if s.Data != 0 {
@@ -75,7 +82,7 @@ func addSet(table string, s *Set, id uint32) Change {
 	if s.Counted {
 		attrs = append(attrs, nest(nftaSetExpr, str(unix.NFTA_EXPR_NAME, "counter")))
 	}
-	return Change{text: text + "}", send: []step{{msg: unix.NFT_MSG_NEWSET, flags: netlink.Create, attrs: attrs}}}
+	return Change{text: text + "}", send: []step{table.step(unix.NFT_MSG_NEWSET, netlink.Create, attrs...)}}
 }
 
 // dataSize is the size of a value in bytes: of a range, first and last.
@@ -112,17 +119,16 @@ var dataHostOrder = append([]byte{1, 4}, host32(1)...)
 // libnftnl). For the kernel, values are only twice as long.
 var dataInterval = append([]byte{6, 4}, host32(1)...)
 
-func deleteSet(table string, s *Set) Change {
-	return Change{text: fmt.Sprintf("delete %s inet %s %s", s.keyword(), table, s.Name), send: []step{{msg: unix.NFT_MSG_DELSET, attrs: []attr{
-		str(unix.NFTA_SET_TABLE, table), str(unix.NFTA_SET_NAME, s.Name),
-	}}}}
+func deleteSet(table tableID, s *Set) Change {
+	return Change{text: fmt.Sprintf("delete %s %s %s", s.keyword(), table, s.Name), send: []step{table.step(unix.NFT_MSG_DELSET, 0,
+		str(unix.NFTA_SET_TABLE, table.name), str(unix.NFTA_SET_NAME, s.Name))}}
 }
 
-func addElements(table string, s *Set, elements []Element) []Change {
+func addElements(table tableID, s *Set, elements []Element) []Change {
 	return elementVerb{"add", unix.NFT_MSG_NEWSETELEM, netlink.Create}.changes(table, s, elements)
 }
 
-func deleteElements(table string, s *Set, elements []Element) []Change {
+func deleteElements(table tableID, s *Set, elements []Element) []Change {
 	return elementVerb{"delete", unix.NFT_MSG_DELSETELEM, 0}.changes(table, s, elements)
 }
 
@@ -133,7 +139,7 @@ type elementVerb struct {
 	flags netlink.HeaderFlags
 }
 
-func (v elementVerb) changes(table string, s *Set, elements []Element) []Change {
+func (v elementVerb) changes(table tableID, s *Set, elements []Element) []Change {
 	var out []Change
 	for chunk := range slices.Chunk(elements, elementsPerMessage) {
 		var items []byte // laid out at once: there may be 100,000 of them
@@ -141,11 +147,11 @@ func (v elementVerb) changes(table string, s *Set, elements []Element) []Change 
 			items = append(items, encode(s.items(e))...)
 		}
 		attrs := []attr{
-			str(unix.NFTA_SET_ELEM_LIST_TABLE, table), str(unix.NFTA_SET_ELEM_LIST_SET, s.Name),
+			str(unix.NFTA_SET_ELEM_LIST_TABLE, table.name), str(unix.NFTA_SET_ELEM_LIST_SET, s.Name),
 			raw(unix.NFTA_SET_ELEM_LIST_ELEMENTS|unix.NLA_F_NESTED, slices.Clip(items)),
 		}
-		text := fmt.Sprintf("%s element inet %s %s", v.word, table, s.Name)
-		out = append(out, Change{text: text, send: []step{{msg: v.msg, flags: v.flags, attrs: attrs}}, of: s, list: chunk})
+		text := fmt.Sprintf("%s element %s %s", v.word, table, s.Name)
+		out = append(out, Change{text: text, send: []step{table.step(v.msg, v.flags, attrs...)}, of: s, list: chunk})
 	}
 	return out
 }
@@ -172,39 +178,39 @@ func (s *Set) items(e Element) []attr {
 // every key that has none.
 const nftSetElemCatchall = 2
 
-func addChain(table string, c *Chain) Change {
-	text := fmt.Sprintf("add chain inet %s %s", table, c.Name)
-	attrs := []attr{str(unix.NFTA_CHAIN_TABLE, table), str(unix.NFTA_CHAIN_NAME, c.Name)}
+func addChain(table tableID, c *Chain) Change {
+	text := fmt.Sprintf("add chain %s %s", table, c.Name)
+	attrs := []attr{str(unix.NFTA_CHAIN_TABLE, table.name), str(unix.NFTA_CHAIN_NAME, c.Name)}
 	if c.Hook != "" {
 		text += " { " + c.base() + " }"
+		hook := []attr{u32(unix.NFTA_HOOK_HOOKNUM, c.Hook.number(table.family)), u32(unix.NFTA_HOOK_PRIORITY, uint32(int32(c.Priority)))}
+		if c.Device != "" {
+			hook = append(hook, str(unix.NFTA_HOOK_DEV, c.Device))
+		}
 		attrs = append(attrs,
-			nest(unix.NFTA_CHAIN_HOOK,
-				u32(unix.NFTA_HOOK_HOOKNUM, c.Hook.number()), u32(unix.NFTA_HOOK_PRIORITY, uint32(int32(c.Priority)))),
+			nest(unix.NFTA_CHAIN_HOOK, hook...),
 			u32(unix.NFTA_CHAIN_POLICY, nfAccept), str(unix.NFTA_CHAIN_TYPE, string(c.Type)))
 	}
-	return Change{text: text, send: []step{{msg: unix.NFT_MSG_NEWCHAIN, flags: netlink.Create, attrs: attrs}}}
+	return Change{text: text, send: []step{table.step(unix.NFT_MSG_NEWCHAIN, netlink.Create, attrs...)}, device: c.Device}
 }
 
-func deleteChain(table, chain string) Change {
-	return Change{text: fmt.Sprintf("delete chain inet %s %s", table, chain), send: []step{{msg: unix.NFT_MSG_DELCHAIN, attrs: []attr{
-		str(unix.NFTA_CHAIN_TABLE, table), str(unix.NFTA_CHAIN_NAME, chain),
-	}}}}
+func deleteChain(table tableID, chain string) Change {
+	return Change{text: fmt.Sprintf("delete chain %s %s", table, chain), send: []step{table.step(unix.NFT_MSG_DELCHAIN, 0,
+		str(unix.NFTA_CHAIN_TABLE, table.name), str(unix.NFTA_CHAIN_NAME, chain))}}
 }
 
-func flushChain(table, chain string) Change {
-	return Change{text: fmt.Sprintf("flush chain inet %s %s", table, chain), send: []step{{msg: unix.NFT_MSG_DELRULE, attrs: []attr{
-		str(unix.NFTA_RULE_TABLE, table), str(unix.NFTA_RULE_CHAIN, chain),
-	}}}}
+func flushChain(table tableID, chain string) Change {
+	return Change{text: fmt.Sprintf("flush chain %s %s", table, chain), send: []step{table.step(unix.NFT_MSG_DELRULE, 0,
+		str(unix.NFTA_RULE_TABLE, table.name), str(unix.NFTA_RULE_CHAIN, chain))}}
 }
 
-func addRules(table string, c *Chain) []Change {
+func addRules(table tableID, c *Chain) []Change {
 	var out []Change
 	for _, r := range c.Rules {
-		out = append(out, Change{text: fmt.Sprintf("add rule inet %s %s %s", table, c.Name, r), send: []step{
-			{msg: unix.NFT_MSG_NEWRULE, flags: netlink.Create | netlink.Append, attrs: []attr{
-				str(unix.NFTA_RULE_TABLE, table), str(unix.NFTA_RULE_CHAIN, c.Name),
-				nest(unix.NFTA_RULE_EXPRESSIONS, r.expressions()...),
-			}},
+		out = append(out, Change{text: fmt.Sprintf("add rule %s %s %s", table, c.Name, r), send: []step{
+			table.step(unix.NFT_MSG_NEWRULE, netlink.Create|netlink.Append,
+				str(unix.NFTA_RULE_TABLE, table.name), str(unix.NFTA_RULE_CHAIN, c.Name),
+				nest(unix.NFTA_RULE_EXPRESSIONS, r.expressions()...)),
 		}})
 	}
 	return out
@@ -220,9 +226,28 @@ func Apply(changes []Change) error {
 		steps = append(steps, c.send...)
 	}
 	if err := send(steps); err != nil {
-		return fmt.Errorf("nft: %w, in the transaction that begins with %q", err, changes[0].String())
+		return fmt.Errorf("nft: %w, in the transaction that begins with %q%s", err, changes[0].String(), missing(err, changes))
 	}
 	return nil
+}
+
+// missing says which devices are not there that changes need. Of a chain for one, the
+// kernel only says that there is no such thing; that of Linux 6.18 makes the chain, which waits for
+// the device (nft_netdev_hook_alloc of net/netfilter/nf_tables_api.c).
+func missing(err error, changes []Change) string {
+	if !errors.Is(err, unix.ENOENT) {
+		return ""
+	}
+	var text strings.Builder
+	for _, c := range changes {
+		if c.device == "" {
+			continue
+		}
+		if _, err := net.InterfaceByName(c.device); err != nil {
+			fmt.Fprintf(&text, "; there is no device %q", c.device)
+		}
+	}
+	return text.String()
 }
 
 // send passes a batch to the kernel, which takes a transaction in a single
@@ -240,10 +265,7 @@ func send(steps []step) error {
 		if i == len(steps)-1 {
 			flags |= netlink.Acknowledge
 		}
-		m := message(s.msg, flags, s.attrs)
-		if s.family != 0 {
-			m.Data[0] = s.family.Number()
-		}
+		m := message(s.family, s.msg, flags, s.attrs)
 		size += len(m.Data) + unix.NLMSG_HDRLEN
 		batch = append(batch, m)
 	}

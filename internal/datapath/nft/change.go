@@ -14,6 +14,8 @@ type Change struct {
 	list []Element // that come or go; text is what stands before them
 	ends bool
 	made bool // a table
+
+	device string // that must be there
 }
 
 // Makes reports whether c makes a table.
@@ -50,19 +52,19 @@ func (c Change) Single() []string {
 func Diff(have []*Found, want []*Table) []Change {
 	var out []Change
 	for _, h := range have {
-		if !slices.ContainsFunc(want, func(w *Table) bool { return w.Name == h.Name }) {
-			c := deleteTable(h.Name)
+		if !slices.ContainsFunc(want, func(w *Table) bool { return w.id() == h.id() }) {
+			c := deleteTable(h.id())
 			c.ends = true
 			out = append(out, c)
 		}
 	}
 	for _, w := range want {
-		i := slices.IndexFunc(have, func(h *Found) bool { return h.Name == w.Name })
+		i := slices.IndexFunc(have, func(h *Found) bool { return h.id() == w.id() })
 		switch {
 		case i < 0:
 			out = append(out, addTable(w)...)
 		case !have[i].canBecome(w):
-			out = append(append(out, deleteTable(w.Name)), addTable(w)...)
+			out = append(append(out, deleteTable(w.id())), addTable(w)...)
 		default:
 			out = append(out, have[i].update(w)...)
 		}
@@ -82,7 +84,7 @@ func DiffTables(have, want []*Table) []Change {
 
 // asFound is t as if the kernel had listed it, with rules for their bytecode.
 func (t *Table) asFound() *Found {
-	f := &Found{Name: t.Name, Sets: t.Sets}
+	f := &Found{Family: t.Family, Name: t.Name, Sets: t.Sets}
 	for _, c := range t.Chains {
 		f.Chains = append(f.Chains, &FoundChain{Chain: *c})
 	}
@@ -108,7 +110,7 @@ func (s *Set) declaredAs(w *Set) bool {
 }
 
 func (c *Chain) declaredAs(w *Chain) bool {
-	return c.Type == w.Type && c.Hook == w.Hook && c.Priority == w.Priority
+	return c.Type == w.Type && c.Hook == w.Hook && c.Device == w.Device && c.Priority == w.Priority
 }
 
 func setName(s *Set) string          { return s.Name }
@@ -131,18 +133,18 @@ func (f *Found) update(w *Table) []Change {
 	for i, s := range w.Sets {
 		h, ok := sets[s.Name]
 		if !ok {
-			out = append(out, addSet(w.Name, s, uint32(i+1)))
+			out = append(out, addSet(w.id(), s, uint32(i+1)))
 			h = &Set{}
 		}
 		if h != s {
 			gone, come := differing(h.Elements, s.Elements)
-			out = append(out, deleteElements(w.Name, s, gone)...)
-			out = append(out, addElements(w.Name, s, come)...)
+			out = append(out, deleteElements(w.id(), s, gone)...)
+			out = append(out, addElements(w.id(), s, come)...)
 		}
 	}
 	for _, c := range w.Chains {
 		if _, ok := chains[c.Name]; !ok {
-			out = append(out, addChain(w.Name, c))
+			out = append(out, addChain(w.id(), c))
 		}
 	}
 	for _, c := range w.Chains {
@@ -151,9 +153,9 @@ func (f *Found) update(w *Table) []Change {
 			continue
 		}
 		if ok {
-			out = append(out, flushChain(w.Name, c.Name))
+			out = append(out, flushChain(w.id(), c.Name))
 		}
-		out = append(out, addRules(w.Name, c)...)
+		out = append(out, addRules(w.id(), c)...)
 	}
 	return append(out, f.deletions(w)...)
 }
@@ -165,13 +167,13 @@ func (f *Found) deletions(w *Table) []Change {
 	var rules, delSets, delChains []Change
 	for _, c := range f.Chains {
 		if chains[c.Name] == nil {
-			rules = append(rules, flushChain(w.Name, c.Name))
-			delChains = append(delChains, deleteChain(w.Name, c.Name))
+			rules = append(rules, flushChain(w.id(), c.Name))
+			delChains = append(delChains, deleteChain(w.id(), c.Name))
 		}
 	}
 	for _, s := range f.Sets {
 		if sets[s.Name] == nil {
-			delSets = append(delSets, deleteSet(w.Name, s))
+			delSets = append(delSets, deleteSet(w.id(), s))
 		}
 	}
 	return slices.Concat(rules, delSets, delChains)

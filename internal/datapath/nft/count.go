@@ -30,8 +30,8 @@ func counted(expression attrSet) (packets uint64, ok bool) {
 	return binary.BigEndian.Uint64(b), true
 }
 
-// Counts returns how many packets each element of a [Set.Counted] set has matched,
-// by its key; nothing where there is no such table or set.
+// Counts returns how many packets each element of a [Set.Counted] set in a table of
+// family [Inet] has matched, by its key; nothing where there is no such table or set.
 func Counts(table, set string) (map[string]uint64, error) {
 	conn, err := dial(listBuffer)
 	if err != nil {

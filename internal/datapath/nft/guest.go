@@ -82,7 +82,7 @@ func (g Guest) Insert() error {
 	if open, err := g.open(); !open || err != nil {
 		return err
 	}
-	err := send([]step{{msg: unix.NFT_MSG_NEWRULE, flags: netlink.Create, family: g.Family, attrs: []attr{
+	err := send([]step{{msg: unix.NFT_MSG_NEWRULE, flags: netlink.Create, family: g.Family.Number(), attrs: []attr{
 		str(unix.NFTA_RULE_TABLE, g.Table), str(unix.NFTA_RULE_CHAIN, g.Chain),
 		nest(unix.NFTA_RULE_EXPRESSIONS, g.rule().expressions()...), raw(unix.NFTA_RULE_USERDATA, comment(g.Mark)),
 	}}})
@@ -102,7 +102,7 @@ func (g Guest) Delete() error {
 			return err
 		}
 	}
-	return g.unlessGone(send([]step{{msg: unix.NFT_MSG_DELRULE, family: g.Family, attrs: []attr{
+	return g.unlessGone(send([]step{{msg: unix.NFT_MSG_DELRULE, family: g.Family.Number(), attrs: []attr{
 		str(unix.NFTA_RULE_TABLE, g.Table), str(unix.NFTA_RULE_CHAIN, g.Chain), {typ: unix.NFTA_RULE_HANDLE, data: be64(handle)},
 	}}}))
 }
@@ -167,8 +167,7 @@ func (p Place) open() (bool, error) {
 		return false, err
 	}
 	defer c.Close()
-	m := message(unix.NFT_MSG_GETCHAIN, netlink.Request, []attr{str(unix.NFTA_CHAIN_TABLE, p.Table), str(unix.NFTA_CHAIN_NAME, p.Chain)})
-	m.Data[0] = p.Family.Number()
+	m := message(p.Family.Number(), unix.NFT_MSG_GETCHAIN, netlink.Request, []attr{str(unix.NFTA_CHAIN_TABLE, p.Table), str(unix.NFTA_CHAIN_NAME, p.Chain)})
 	replies, err := c.Execute(m)
 	if errors.Is(err, unix.ENOENT) {
 		return false, nil
@@ -181,7 +180,7 @@ func (p Place) open() (bool, error) {
 			continue
 		}
 		if hook, ok := decode(r.Data[4:])[unix.NFTA_CHAIN_HOOK]; ok {
-			return hookName(decode(hook).u32(unix.NFTA_HOOK_HOOKNUM)) == Forward, nil
+			return hookName(Inet, decode(hook).u32(unix.NFTA_HOOK_HOOKNUM)) == Forward, nil
 		}
 	}
 	return false, nil

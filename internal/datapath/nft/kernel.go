@@ -13,6 +13,7 @@ import (
 
 // A Found is a table as the kernel holds it.
 type Found struct {
+	Family  TableFamily
 	Name    string
 	Foreign bool // it is as only others make it: asleep, or with chains that have no name
 	Sets    []*Set
@@ -78,7 +79,7 @@ var errDumpChanged = errors.New("tables changed while they were listed")
 // comes or goes meanwhile makes it miss something that is there all the time.
 func Glance(prefix string) ([]*Found, error) { return read(prefix, lister{changing: true}) }
 
-// Read returns the inet tables whose names begin with prefix, sorted by name.
+// Read returns the tables of our families whose names begin with prefix, sorted by name.
 func Read(prefix string) ([]*Found, error) {
 	for try := 0; ; try++ {
 		tables, err := read(prefix, lister{})
@@ -99,7 +100,8 @@ const (
 // A lister asks for what the kernel holds.
 type lister struct {
 	*netlink.Conn
-	changing bool // what changes while it is listed does not matter
+	family   TableFamily // of what is listed
+	changing bool        // what changes while it is listed does not matter
 }
 
 func read(prefix string, c lister) (out []*Found, err error) {
@@ -107,17 +109,20 @@ func read(prefix string, c lister) (out []*Found, err error) {
 		return nil, err
 	}
 	defer c.Close()
-	err = c.dump(unix.NFT_MSG_GETTABLE, nil, func(a attrSet) error {
-		if name := a.str(unix.NFTA_TABLE_NAME); strings.HasPrefix(name, prefix) {
-			out = append(out, &Found{Name: name, Foreign: a.u32(unix.NFTA_TABLE_FLAGS)&tableDormant != 0})
+	for _, c.family = range tableFamilies {
+		err = c.dump(unix.NFT_MSG_GETTABLE, nil, func(a attrSet) error {
+			if name := a.str(unix.NFTA_TABLE_NAME); strings.HasPrefix(name, prefix) {
+				out = append(out, &Found{Family: c.family, Name: name, Foreign: a.u32(unix.NFTA_TABLE_FLAGS)&tableDormant != 0})
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("list tables: %w", err)
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list tables: %w", err)
 	}
-	slices.SortFunc(out, func(a, b *Found) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortStableFunc(out, func(a, b *Found) int { return strings.Compare(a.Name, b.Name) })
 	for _, t := range out {
+		c.family = t.Family
 		if err := errors.Join(c.readSets(t), c.readChains(t)); err != nil {
 			return nil, fmt.Errorf("list table %s: %w", t.Name, err)
 		}
@@ -253,7 +258,8 @@ func (c lister) readChains(t *Found) error {
 		ch := &FoundChain{Chain: Chain{Name: a.str(unix.NFTA_CHAIN_NAME), Type: ChainType(a.str(unix.NFTA_CHAIN_TYPE))}}
 		if hook, ok := a[unix.NFTA_CHAIN_HOOK]; ok {
 			h := decode(hook)
-			ch.Hook = hookName(h.u32(unix.NFTA_HOOK_HOOKNUM))
+			ch.Hook = hookName(t.Family, h.u32(unix.NFTA_HOOK_HOOKNUM))
+			ch.Device = h.str(unix.NFTA_HOOK_DEV) // of a chain with none, or several: nothing
 			ch.Priority = int(int32(h.u32(unix.NFTA_HOOK_PRIORITY)))
 			if a.u32(unix.NFTA_CHAIN_POLICY) != nfAccept {
 				ch.Type += " with another policy" // somebody changed it: differs from anything wanted
@@ -292,10 +298,10 @@ func dial(buffer int) (*netlink.Conn, error) {
 	return c, nil
 }
 
-// dump lists kernel objects of the inet family. No such table or set is no
+// dump lists kernel objects of the family. No such table or set is no
 // error: it went while we were listing.
 func (c lister) dump(msg uint16, filter []attr, visit func(attrSet) error) error {
-	m := message(msg, netlink.Request|netlink.Dump, filter)
+	m := message(c.family.number(), msg, netlink.Request|netlink.Dump, filter)
 	if _, err := c.Send(m); err != nil {
 		return err
 	}
@@ -319,10 +325,10 @@ func (c lister) dump(msg uint16, filter []attr, visit func(attrSet) error) error
 	return nil
 }
 
-// message is one netlink message to nftables about the inet family.
-func message(msg uint16, flags netlink.HeaderFlags, attrs []attr) netlink.Message {
+// message is one netlink message to nftables about a family, as the kernel counts.
+func message(family byte, msg uint16, flags netlink.HeaderFlags, attrs []attr) netlink.Message {
 	return netlink.Message{
 		Header: netlink.Header{Type: netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | msg), Flags: flags},
-		Data:   append([]byte{unix.NFPROTO_INET, unix.NFNETLINK_V0, 0, 0}, encode(attrs)...),
+		Data:   append([]byte{family, unix.NFNETLINK_V0, 0, 0}, encode(attrs)...),
 	}
 }

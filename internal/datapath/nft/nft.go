@@ -22,14 +22,55 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
-// A Table is the complete content of one table of the inet family.
+// A Table is the complete content of one table.
 type Table struct {
+	Family TableFamily `json:",omitempty"`
 	Name   string
 	Sets   []*Set
 	Chains []*Chain
 }
+
+// TableFamily is which packets the chains of a table may see.
+type TableFamily string
+
+// The families of tables in use.
+const (
+	Inet TableFamily = ""
+	// NetDev is of frames at a device, where there is no conntrack. Words about IP
+	// addresses and IP families say something else there, and do not stand there.
+	NetDev TableFamily = "netdev"
+)
+
+// tableFamilies are those that tables of ours can have.
+var tableFamilies = []TableFamily{Inet, NetDev}
+
+func (f TableFamily) keyword() string {
+	if f == Inet {
+		return "inet"
+	}
+	return string(f)
+}
+
+// number is the family as the kernel counts (include/uapi/linux/netfilter.h).
+func (f TableFamily) number() byte {
+	return map[TableFamily]byte{Inet: unix.NFPROTO_INET, NetDev: unix.NFPROTO_NETDEV}[f]
+}
+
+// A tableID is what a table is known by.
+type tableID struct {
+	family TableFamily
+	name   string
+}
+
+func (t *Table) id() tableID { return tableID{t.Family, t.Name} }
+func (f *Found) id() tableID { return tableID{f.Family, f.Name} }
+
+// String is the table as commands of nft(8) name it.
+func (t tableID) String() string { return t.family.keyword() + " " + t.name }
 
 // A Set is named and holds elements of one type. Rules refer to it by name, so
 // its elements can change without touching a rule. With Data it is a map: each
@@ -52,6 +93,7 @@ type Chain struct {
 	Name     string
 	Type     ChainType
 	Hook     Hook
+	Device   string `json:",omitempty"` // whose packets it sees, of a table of family [NetDev]
 	Priority int
 	Rules    []Rule
 }
@@ -69,24 +111,28 @@ const (
 // Hook is the place in the packet path where a base chain stands.
 type Hook string
 
-// The hooks of the inet family in use.
+// The hooks in use.
 const (
 	Prerouting  Hook = "prerouting"
 	Input       Hook = "input"
 	Forward     Hook = "forward"
 	Output      Hook = "output"
 	Postrouting Hook = "postrouting"
+	Egress      Hook = "egress" // of family [NetDev], since Linux 5.16: what the device is to send
 )
 
-// hooks are the places in the kernel's order (enum nf_inet_hooks of
-// include/uapi/linux/netfilter.h).
-var hooks = []Hook{Prerouting, Input, Forward, Output, Postrouting}
+// hooks are the places of each family in the kernel's order (enum nf_inet_hooks and
+// nf_dev_hooks of include/uapi/linux/netfilter.h).
+var hooks = map[TableFamily][]Hook{
+	Inet:   {Prerouting, Input, Forward, Output, Postrouting},
+	NetDev: {"ingress", Egress},
+}
 
-func (h Hook) number() uint32 { return uint32(slices.Index(hooks, h)) }
+func (h Hook) number(f TableFamily) uint32 { return uint32(slices.Index(hooks[f], h)) }
 
-func hookName(n uint32) Hook {
-	if int(n) < len(hooks) {
-		return hooks[n]
+func hookName(f TableFamily, n uint32) Hook {
+	if int(n) < len(hooks[f]) {
+		return hooks[f][n]
 	}
 	return Hook(fmt.Sprintf("hook%d", n))
 }
@@ -97,7 +143,7 @@ type Rule []Expr
 // String returns t in nft(8) syntax, ready for nft -f.
 func (t *Table) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "table inet %s {\n", t.Name)
+	fmt.Fprintf(&b, "table %s {\n", t.id())
 	for _, s := range t.Sets {
 		b.WriteString(s.block())
 	}
@@ -169,7 +215,11 @@ func (c *Chain) block() string {
 }
 
 func (c *Chain) base() string {
-	return fmt.Sprintf("type %s hook %s priority %d; policy accept;", c.Type, c.Hook, c.Priority)
+	at := string(c.Hook)
+	if c.Device != "" {
+		at += fmt.Sprintf(" device %q", c.Device)
+	}
+	return fmt.Sprintf("type %s hook %s priority %d; policy accept;", c.Type, at, c.Priority)
 }
 
 // String returns r as one line of nft(8) syntax.

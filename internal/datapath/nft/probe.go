@@ -28,7 +28,7 @@ func ProbeFullyRandom() error {
 	}
 	unknown := slices.Clone(t.Chains[0].Rules)
 	unknown[0] = Rule{masqueradeFlags(1 << 7)}
-	err = Apply(addRules(name, &Chain{Name: "c", Rules: unknown}))
+	err = Apply(addRules(t.id(), &Chain{Name: "c", Rules: unknown}))
 	switch {
 	case err == nil:
 		return errors.New("the kernel takes a NAT flag that does not exist: what it takes proves nothing")

@@ -29,7 +29,7 @@ func TestProbeTellsAKernelThatDropsTheFlag(t *testing.T) {
 			t.Error("a rule without the flag is taken for one with it")
 		}
 		for bit := range 32 {
-			err := Apply(addRules("t", &Chain{Name: "c", Rules: []Rule{{masqueradeFlags(1 << bit)}}}))
+			err := Apply(addRules(table.id(), &Chain{Name: "c", Rules: []Rule{{masqueradeFlags(1 << bit)}}}))
 			// The kernel's NF_NAT_RANGE_MASK has bits 0 to 6; a range without ports
 			// is taken as none.
 			if known := bit <= 6; known != (err == nil) || !known && !errors.Is(err, unix.EINVAL) {
