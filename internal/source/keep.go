@@ -49,7 +49,7 @@ func (b *Builder) keep(w *world.World) {
 	w.Pods, w.LocalPods = samePods(last.Pods, w.Pods), samePods(last.LocalPods, w.LocalPods)
 	w.Namespaces = sameList(last.Namespaces, w.Namespaces)
 	w.Services = sameList(last.Services, w.Services)
-	w.Egresses = sameList(last.Egresses, w.Egresses)
+	w.Egresses = sameList(last.Egresses, sameEach(last.Egresses, w.Egresses))
 }
 
 // samePods is last where now has the same pods.

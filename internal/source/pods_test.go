@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -26,6 +28,10 @@ func FuzzDoor(f *testing.F) {
 		`{"metadata":{"name":"a","annotations":{"nodeportlocal.antrea.io":"[]","nodeportlocal.antrea.io/enabled":"true"}},"spec":{"nodeName":"n1",
 			"containers":[{"ports":[{"containerPort":80,"hostPort":8080,"hostIP":"192.0.2.1"},{"containerPort":81,"hostPort":70000},{"containerPort":82,"hostPort":1,"hostIP":"x"}]}],
 			"initContainers":[{"restartPolicy":"Always","ports":[{"name":"side","containerPort":9}]},{"ports":[{"name":"init","containerPort":10}]}]}}`,
+		`{"metadata":{"name":"e","generation":3,"creationTimestamp":"2026-01-02T03:04:05Z"},"spec":{"egressIPs":["198.51.100.7","::ffff:198.51.100.7","x","fe80::1","2001:db8::7"],
+			"exceptCIDRs":["10.0.0.0/8","10.0.0.1/8","x"],"randomizePorts":false,"portRange":"2-1","unavailable":"Never","appliedTo":{"podSelector":{"matchLabels":{"a":"b"},
+			"matchExpressions":[{"key":"c","operator":"In","values":["d"]},{"key":"c","operator":"Exists","values":["d"]},{"key":"/","operator":"NotIn"}]},"namespaceSelector":{}}},
+			"status":{"addresses":[{"ip":"198.51.100.7","number":5,"node":"n1"},{"ip":"2001:db8::7","number":16384},{"ip":"198.51.100.9","number":7}]}}`,
 	} {
 		f.Add([]byte(s))
 	}
@@ -47,6 +53,7 @@ func FuzzDoor(f *testing.F) {
 				}
 			}
 		}
+		checkEgress(t, d, text)
 		var s corev1.Service
 		if json.Unmarshal(text, &s) == nil {
 			service, problems := d.Service(&s)
@@ -57,6 +64,30 @@ func FuzzDoor(f *testing.F) {
 			}
 		}
 	})
+}
+
+// checkEgress sees that no pod is selected by half a selector, and that every number is
+// one that a packet can carry.
+func checkEgress(t *testing.T, d Door, text []byte) {
+	t.Helper()
+	var o v1alpha1.Egress
+	if json.Unmarshal(text, &o) != nil {
+		return
+	}
+	e, problems := d.Egress(&o)
+	again, _ := d.Egress(OfEgress(&o))
+	checkParsed(t, e, again, problems)
+	wrong := slices.ContainsFunc(problems, func(p world.Problem) bool { return strings.HasPrefix(p.Field, "spec.appliedTo") })
+	if none := e.Namespaces == nil && e.Pods == nil; wrong && !none || !wrong && none != (o.Spec.AppliedTo == v1alpha1.EgressAppliedTo{}) {
+		t.Errorf("%+v selects pods: %v; problems %v", o.Spec.AppliedTo, !none, problems)
+	}
+	seen := map[netip.Addr]bool{}
+	for _, a := range e.Addresses {
+		if seen[a.Address] || a.Address.Is4In6() || a.Number > world.LastEgressNumber || a.Number == 0 && a.Node != "" {
+			t.Errorf("addresses %v", e.Addresses)
+		}
+		seen[a.Address] = true
+	}
 }
 
 func checkParsed[T any](t *testing.T, got, again *T, problems []world.Problem) {

@@ -63,6 +63,7 @@ type Builder struct {
 	node     string
 	switches []world.Switch
 	nodes    map[*corev1.Node]meaning
+	egresses map[*v1alpha1.Egress]readEgress
 	read     reading
 	mac      func(node string) world.MAC
 	among    settled
@@ -134,9 +135,10 @@ func (b *Builder) Build(in Inputs) (*world.World, []world.Problem) {
 
 func (b *Builder) readObjects(o *Objects) reading {
 	out := reading{objects: o, world: world.World{
-		Pods: &world.Pods{List: o.Pods}, LocalPods: b.localPods(o.Pods), Namespaces: list(o.Namespaces), Services: list(o.Services), Egresses: &world.Sorted[world.Egress]{},
-	}}
+		Pods: &world.Pods{List: o.Pods}, LocalPods: b.localPods(o.Pods), Namespaces: list(o.Namespaces), Services: list(o.Services)}}
 	out.world.Config, out.problems = b.buildConfig(o.Configs)
+	egresses, problems := b.parseEgresses(o.Egresses)
+	out.world.Egresses, out.problems = list(egresses), append(out.problems, problems...)
 	return out
 }
 

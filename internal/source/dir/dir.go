@@ -155,11 +155,26 @@ func decode(doc manifest.Document) (any, []world.Problem) {
 		value, more = source.Door{}.Service(o)
 	case *corev1.Namespace:
 		value = source.Door{}.Namespace(o)
+	case *v1alpha1.Egress:
+		if p, wrong := nobody(doc, problems); wrong {
+			o.Spec.AppliedTo, more = v1alpha1.EgressAppliedTo{}, []world.Problem{p}
+		}
 	}
 	for i := range more {
 		more[i].Source = doc.Source
 	}
 	return value, append(problems, more...)
+}
+
+// nobody says that an Egress selects nobody, where a part of what it selects could not be
+// read: the rest would select more pods.
+func nobody(doc manifest.Document, problems []world.Problem) (world.Problem, bool) {
+	const field = "spec.appliedTo"
+	unread := slices.ContainsFunc(problems, func(p world.Problem) bool {
+		return p.Field == "" || p.Field == "spec" || strings.HasPrefix(p.Field, field)
+	})
+	return world.Problem{Object: doc.Object(), Field: field, Reason: "cannot all be read: the Egress selects nobody",
+		Hint: "correct what is wrong in it"}, unread
 }
 
 // Names are as long as an API server lets them be: everywhere else that is relied

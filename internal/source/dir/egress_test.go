@@ -3,7 +3,12 @@ package dir
 import (
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
+
+	"fairlead.dev/fairlead/api/v1alpha1"
+	"fairlead.dev/fairlead/internal/world"
 )
 
 const someEgress = `apiVersion: fairlead.dev/v1alpha1
@@ -74,5 +79,27 @@ func TestAManifestsStatusOfAnEgress(t *testing.T) {
 	place(t, objects, `{"a": {"addresses": [{"ip": "198.51.100.7", "number": 5, "node": "n1"}]}}`)
 	if a := read(t, beside).Egresses[0].Status.Addresses; len(a) != 1 || a[0].Node != "n1" {
 		t.Errorf("addresses %v", a)
+	}
+}
+
+// A part of what an Egress selects that cannot be read is no reason to select more.
+func TestWhatCannotBeReadSelectsNobody(t *testing.T) {
+	for _, applied := range []string{
+		"{namespaceSelector: {}, podSelecter: {matchLabels: {app: web}}}",
+		"{podSelector: {matchLabels: {app: 5}}}",
+		"{podSelector: {matchLabel: {app: web}}}",
+		"[]",
+	} {
+		objects := t.TempDir()
+		write(t, objects, "a.yaml", strings.ReplaceAll(someEgress, "{podSelector: {}}", applied))
+		o := read(t, New(objects))
+		if e := o.Egresses; len(e) != 1 || e[0].Spec.AppliedTo != (v1alpha1.EgressAppliedTo{}) || e[0].Spec.EgressIPs[0] != "198.51.100.7" {
+			t.Errorf("%s: %v", applied, e)
+		}
+		if !slices.ContainsFunc(o.Problems, func(p world.Problem) bool {
+			return p.Field == "spec.appliedTo" && p.Reason == "cannot all be read: the Egress selects nobody" && p.Source != ""
+		}) {
+			t.Errorf("%s: problems %v", applied, o.Problems)
+		}
 	}
 }

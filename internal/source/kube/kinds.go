@@ -55,6 +55,14 @@ var reports = form[v1alpha1.FairleadNode]{
 	parse: func(o runtime.Object) *v1alpha1.FairleadNode { return source.ForOthers(o.(*v1alpha1.FairleadNode)) },
 }
 
+var egresses = form[v1alpha1.Egress]{
+	kind: "Egress", group: ours, resource: "egresses",
+	key:   func(e *v1alpha1.Egress) world.Key { return keyOf(e) },
+	equal: func(e, f *v1alpha1.Egress) bool { return reflect.DeepEqual(e, f) },
+	into:  func(o *source.Objects, all *list[v1alpha1.Egress]) { o.Egresses = all.slice() },
+	parse: func(o runtime.Object) *v1alpha1.Egress { return source.OfEgress(o.(*v1alpha1.Egress)) },
+}
+
 // pods are the pods in scope.
 func pods(d source.Door, scope world.Scope) form[world.Pod] {
 	f := form[world.Pod]{

@@ -95,6 +95,9 @@ func New(c Config) (*Source, error) {
 	if c.Needs.Services {
 		err = errors.Join(err, watchKind(s, services(door)))
 	}
+	if c.Needs.Egresses {
+		err = errors.Join(err, watchKind(s, egresses))
+	}
 	return s, err
 }
 
@@ -208,7 +211,7 @@ func (s *Source) waiting() error {
 	names := map[string][]string{}
 	for _, k := range s.kinds {
 		if why := k.lacks(); why != "" {
-			names[why] = append(names[why], k.name()+"s")
+			names[why] = append(names[why], plural(k.name()))
 		}
 	}
 	var parts []string
@@ -219,6 +222,14 @@ func (s *Source) waiting() error {
 		return nil
 	}
 	return fmt.Errorf("%w for the API server %s: %s", source.ErrWaiting, s.config.REST.Host, strings.Join(parts, "; "))
+}
+
+// plural is how people call several of a kind.
+func plural(kind string) string {
+	if strings.HasSuffix(kind, "s") {
+		return kind + "es"
+	}
+	return kind + "s"
 }
 
 // outage logs when the API server ceases to answer, and when it answers again.

@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"fairlead.dev/fairlead/api/v1alpha1"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/world"
 )
@@ -14,12 +15,12 @@ import (
 // Nothing is asked for that nobody needs.
 func TestOnlyWhatIsNeededIsWatched(t *testing.T) {
 	t.Parallel()
-	resources := []string{"pods", "namespaces", "services"}
-	everything := world.Needs{Pods: world.ClusterPods, Namespaces: true, Services: true}
-	for needs, want := range map[world.Needs][3]int{
-		{}:                     {0, 0, 0},
-		{Pods: world.NodePods}: {1, 0, 0},
-		everything:             {2, 1, 1},
+	resources := []string{"pods", "namespaces", "services", "egresses"}
+	everything := world.Needs{Pods: world.ClusterPods, Namespaces: true, Services: true, Egresses: true}
+	for needs, want := range map[world.Needs][4]int{
+		{}:                     {0, 0, 0, 0},
+		{Pods: world.NodePods}: {1, 0, 0, 0},
+		everything:             {2, 1, 1, 1},
 	} {
 		s := newServer(t)
 		s.put("nodes", anode("n1", "192.0.2.1"))
@@ -30,9 +31,10 @@ func TestOnlyWhatIsNeededIsWatched(t *testing.T) {
 		meta := metav1.ObjectMeta{Namespace: "default", Name: "x"}
 		s.put("namespaces", &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
 		s.put("services", &corev1.Service{ObjectMeta: meta})
+		s.put("egresses", &v1alpha1.Egress{ObjectMeta: metav1.ObjectMeta{Name: "e"}})
 		r := read(t, s, hurried("", needs))
 		o := r.until("all is there", whatever)
-		if got := [3]int{o.Pods.Len(), len(o.Namespaces), len(o.Services)}; got != want {
+		if got := [4]int{o.Pods.Len(), len(o.Namespaces), len(o.Services), len(o.Egresses)}; got != want {
 			t.Errorf("needed are %+v: %v, want %v", needs, got, want)
 		}
 		s.mu.Lock()

@@ -203,6 +203,7 @@ func selected(r *http.Request, o metav1.Object) bool {
 var kinds = map[string][2]string{
 	"nodes": {"v1", "Node"}, "pods": {"v1", "Pod"}, "namespaces": {"v1", "Namespace"}, "services": {"v1", "Service"},
 	"agentconfigs": {"fairlead.dev/v1alpha1", "AgentConfig"}, "fairleadnodes": {"fairlead.dev/v1alpha1", "FairleadNode"},
+	"egresses": {"fairlead.dev/v1alpha1", "Egress"},
 }
 
 // watch tells what happens after a version; before that, if all is asked for, what
