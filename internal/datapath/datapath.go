@@ -157,6 +157,9 @@ func AcceptRA(ifname string) string { return "net/ipv6/conf/" + ifname + "/accep
 // Documentation/networking/ip-sysctl.rst).
 func ReversePathFilter(ifname string) string { return "net/ipv4/conf/" + ifname + "/rp_filter" }
 
+// Values of it. What is loose looks up a route for each packet.
+const NoReversePath, StrictReversePath, LooseReversePath = "0", "1", "2"
+
 // linkOf is the link that a setting is about, if it is about one: it is born and
 // goes with it.
 func linkOf(s sysctl.Setting) string {

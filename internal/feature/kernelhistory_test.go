@@ -56,7 +56,7 @@ func (h *history) kernel() *world.Kernel {
 	if h.oneIn(3) {
 		k.AcceptRA = map[string]string{pick(h, "eth0", "eth1"): pick(h, "0", "1", "2")}
 	}
-	k.Router = h.oneIn(2)
+	k.Router, k.Strict = h.oneIn(2), h.oneIn(2)
 	k.Capabilities.FullyRandomPorts = h.capability(4)
 	k.Capabilities.TCX = h.capability(4)
 	k.Capabilities.TCXEgress = h.capability(3)

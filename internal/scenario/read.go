@@ -43,6 +43,7 @@ type kernel struct {
 	Metrics       netip.AddrPort    `json:"metrics"`    // where the agent serves them
 	Drops         []drop            `json:"drops"`
 	PodsPass      bool              `json:"podsPass"` // between the nodes, as an agent sees it
+	Strict        bool              `json:"strict"`   // rp_filter of all interfaces is 1
 	TCP           tcp               `json:"tcp"`
 	SourceRules   []sourceRule      `json:"sourceRules"`
 	Uplinks       []uplink          `json:"uplinks"` // of default routes, the best first
@@ -273,6 +274,7 @@ func (s *scenario) taken(t *testing.T) *world.Taken {
 func (s *scenario) observe(t *testing.T, n *world.Node) *world.Kernel {
 	t.Helper()
 	k := source.PlainKernel(n)
+	k.Strict = s.kernel.Strict
 	if s.kernel.Interfaces != nil {
 		k.Interfaces = nil
 	}

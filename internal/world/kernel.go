@@ -23,6 +23,9 @@ type Kernel struct {
 	// only while the node does not forward, "2" always. Of some nobody looked.
 	AcceptRA map[string]string
 	Router   bool // it forwarded IPv6 before there was an agent
+	// Strict: each interface drops what would be answered by another one, unless its own
+	// setting is looser (rp_filter of all is 1).
+	Strict bool
 
 	Seen   []string // keys of attachments whose network namespace is seen, sorted
 	Unseen []Unseen // those that are not seen and, for all that is known, there; sorted
@@ -101,7 +104,7 @@ func (k *Kernel) Equal(l *Kernel) bool {
 	return slices.EqualFunc(k.Interfaces, l.Interfaces, Interface.equal) && k.LocalPorts == l.LocalPorts &&
 		slices.Equal(k.ReservedPorts, l.ReservedPorts) && k.Capabilities == l.Capabilities &&
 		slices.Equal(k.Exits, l.Exits) && slices.Equal(k.Uplinks, l.Uplinks) && slices.Equal(k.Seen, l.Seen) && slices.Equal(k.Unseen, l.Unseen) && slices.Equal(k.Blind, l.Blind) && slices.Equal(k.Resolvers, l.Resolvers) &&
-		slices.Equal(k.ForwardDrops, l.ForwardDrops) && slices.Equal(k.SourceRules, l.SourceRules) && maps.Equal(k.AcceptRA, l.AcceptRA) && k.Router == l.Router
+		slices.Equal(k.ForwardDrops, l.ForwardDrops) && slices.Equal(k.SourceRules, l.SourceRules) && maps.Equal(k.AcceptRA, l.AcceptRA) && k.Router == l.Router && k.Strict == l.Strict
 }
 
 func (i Interface) equal(j Interface) bool {

@@ -94,7 +94,7 @@ var reversePath = doctor.Check{
 		}
 		f := doctor.Finding{Status: doctor.OK, Object: e.Interface.Name, Evidence: map[string]any{"rp_filter": max(own, all)},
 			Message: fmt.Sprintf("the reverse-path filter of %s accepts packets of peers", e.Interface.Name)}
-		if max(own, all) == strict && s.World.Config.Overlay.Mode != world.Direct {
+		if max(own, all) == datapath.StrictReversePath && s.World.Config.Overlay.Mode != world.Direct {
 			f.Status = doctor.Warn
 			f.Message = fmt.Sprintf("the reverse-path filter of %s is strict: packets that peers send directly are dropped, such as while modes change", e.Interface.Name)
 			f.Hint = fmt.Sprintf("set net.ipv4.conf.%s.rp_filter to 2, for one in mode direct or before you change modes", e.Interface.Name)
@@ -102,10 +102,6 @@ var reversePath = doctor.Check{
 		return []doctor.Finding{f}
 	},
 }
-
-// strict is the value of rp_filter that wants answers to leave where packets came
-// in.
-const strict = "1"
 
 // Paths are all ways to all peers.
 func Paths(w *world.World) []reach.Path {

@@ -108,6 +108,33 @@ func TestPodsReachNodesThroughTheTunnel(t *testing.T) {
 	}
 }
 
+// What comes through the tunnel may be answered directly, by peers in another mode, also
+// where all interfaces are strict. Elsewhere the tunnel looks up no routes for that.
+func TestTheTunnelTakesWhatIsAnsweredDirectly(t *testing.T) {
+	t.Parallel()
+	direct := "direct"
+	for all, want := range map[string]string{"0": "0", "1": "2", "2": "0"} {
+		t.Run("all "+all, func(t *testing.T) {
+			t.Parallel()
+			n1, n2 := cluster.NewNode(t, 1), cluster.NewNode(t, 2)
+			cluster.Join(n1, n2)
+			a, b := n1.NewPod(), n2.NewPod()
+			for _, n := range []*cluster.Node{n1, n2} {
+				n.Sysctl("net/ipv4/conf/all/rp_filter", all, "net/ipv4/conf/eth0/rp_filter", "2")
+			}
+			n1.Apply(v1alpha1.AgentConfigSpec{}, n2)
+			n2.Apply(v1alpha1.AgentConfigSpec{Overlay: &v1alpha1.Overlay{Mode: &direct}}, n1)
+			answer(t, b.Host)
+			if as, err := seen(a.Host, b.Addresses[0], patience); err != nil || as != a.Addresses[0].String() {
+				t.Errorf("%s sees %s: %v", b.Addresses[0], as, err)
+			}
+			if got := strings.TrimSpace(n2.Run("cat", "/proc/sys/net/ipv4/conf/fl-vxlan/rp_filter")); got != want {
+				t.Errorf("rp_filter %s, want %s", got, want)
+			}
+		})
+	}
+}
+
 // ruled is how a host looks for routes.
 func ruled(h *netnstest.Host) string {
 	return h.Run("sh", "-c", "ip rule; ip -6 rule; ip route show table all | grep 157 || true; ip -6 route show table all | grep 157 || true")

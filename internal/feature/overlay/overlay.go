@@ -50,11 +50,12 @@ type reads struct {
 	relied       string
 	mtus         [3]int
 	podsPass     bool
+	strict       bool
 }
 
 func readsOf(w *world.World) reads {
 	return reads{w.Node, w.Peers, w.Config.Overlay, w.Config.DisableTXChecksumOffload, fmt.Sprint(w.Ends()), fmt.Sprint(w.ChosenEnds()), fmt.Sprint(relied(w)),
-		[3]int{w.TunnelMTU(), w.PodMTU(), w.LeftMTU()}, w.PodsPass()}
+		[3]int{w.TunnelMTU(), w.PodMTU(), w.LeftMTU()}, w.PodsPass(), w.Kernel.Strict}
 }
 
 func render(w *world.World) feature.Result {
@@ -72,8 +73,7 @@ func render(w *world.World) feature.Result {
 		device.Addresses = append(device.Addresses, netip.PrefixFrom(g, g.BitLen()))
 	}
 	r.Part.Links = append(r.Part.Links, device)
-	// Peers may send directly what would be answered through the tunnel.
-	r.Part.Settings = append(r.Part.Settings, sysctl.Setting{Key: datapath.ReversePathFilter(datapath.VXLANLink), Value: "2"})
+	r.Part.Settings = append(r.Part.Settings, sysctl.Setting{Key: datapath.ReversePathFilter(datapath.VXLANLink), Value: reversePathOf(w.Kernel)})
 	for _, p := range w.Peers.Nodes {
 		r.peer(p)
 		r.compare(p)
@@ -81,6 +81,17 @@ func render(w *world.World) feature.Result {
 	r.Part.Rules = toNodes(w, r.Part.Routes)
 	r.Problems = append(r.Problems, r.differs.problems(w.Node.Name)...)
 	return r.Result
+}
+
+// reversePathOf is how the tunnel filters by the way back. Peers may send through it what
+// is answered directly, so it must not be strict, as all interfaces are on some nodes. To
+// be loose costs a lookup of a route for each packet, and asks for no more than that there
+// is one.
+func reversePathOf(k *world.Kernel) string {
+	if k.Strict {
+		return datapath.LooseReversePath
+	}
+	return datapath.NoReversePath
 }
 
 // A renderer adds up what leads to the peers.

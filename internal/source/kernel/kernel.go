@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/datapath/sysctl"
 	"fairlead.dev/fairlead/internal/quote"
 	"fairlead.dev/fairlead/internal/world"
@@ -27,6 +28,11 @@ func (o *Observer) Observe(attachments *world.Attachments) (*world.Kernel, error
 	if k.AcceptRA, err = acceptRA(seen.interfaces); err != nil {
 		return nil, err
 	}
+	all, err := sysctl.Read(datapath.ReversePathFilter("all"))
+	if err != nil {
+		return nil, err
+	}
+	k.Strict = all == datapath.StrictReversePath
 	if k.LocalPorts, err = localPorts(); err != nil {
 		return nil, err
 	}
