@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -42,6 +44,7 @@ type apiServer struct {
 	client  rest.Interface // of our kinds
 	nodes   *kept[*corev1.Node]
 	configs *kept[*v1alpha1.AgentConfig]
+	egress  *kept[*v1alpha1.Egress]
 	reports *kept[*v1alpha1.FairleadNode]
 	leases  *kept[*coordinationv1.Lease] // of agents, and our own
 	ear     *ear
@@ -65,11 +68,13 @@ func newAPIServer(config *rest.Config, namespace string, log *slog.Logger) (*api
 	if s.client, err = kube.Client(config, ours); err != nil {
 		return nil, err
 	}
-	s.nodes = &kept[*corev1.Node]{store: s, client: core, resource: "nodes", strip: func(n *corev1.Node) *corev1.Node {
-		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.Name}}
-	}}
+	s.nodes = &kept[*corev1.Node]{store: s, client: core, resource: "nodes", strip: stripNode}
 	s.configs = &kept[*v1alpha1.AgentConfig]{store: s, client: s.client, resource: configs, strip: func(c *v1alpha1.AgentConfig) *v1alpha1.AgentConfig {
 		return &v1alpha1.AgentConfig{ObjectMeta: metav1.ObjectMeta{Name: c.Name, UID: c.UID, Generation: c.Generation}, Spec: c.Spec, Status: c.Status}
+	}}
+	s.egress = &kept[*v1alpha1.Egress]{store: s, client: s.client, resource: egresses, optional: true, strip: func(e *v1alpha1.Egress) *v1alpha1.Egress {
+		m := metav1.ObjectMeta{Name: e.Name, UID: e.UID, Generation: e.Generation, CreationTimestamp: e.CreationTimestamp, ResourceVersion: e.ResourceVersion}
+		return &v1alpha1.Egress{ObjectMeta: m, Spec: v1alpha1.EgressSpec{EgressIPs: e.Spec.EgressIPs}, Status: e.Status}
 	}}
 	s.leases = &kept[*coordinationv1.Lease]{store: s, client: leases, namespace: namespace, resource: "leases", hear: s.ear, strip: func(l *coordinationv1.Lease) *coordinationv1.Lease {
 		return &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: l.Name}, Spec: coordinationv1.LeaseSpec{RenewTime: l.Spec.RenewTime, LeaseDurationSeconds: l.Spec.LeaseDurationSeconds}}
@@ -96,12 +101,12 @@ func (s *apiServer) Read() (*Cluster, error) {
 	if missing := s.missing(); len(missing) > 0 {
 		return nil, fmt.Errorf("waiting for the API server %s: %s", s.host, strings.Join(missing, "; "))
 	}
-	c := &Cluster{Nodes: map[string]bool{}}
-	for name := range s.nodes.all {
-		c.Nodes[name] = true
-	}
+	c := &Cluster{Nodes: maps.Clone(s.nodes.all)}
 	for _, config := range s.configs.all {
 		c.Objects = append(c.Objects, ofConfig(config))
+	}
+	for _, e := range s.egress.all {
+		c.Objects = append(c.Objects, ofEgress(e))
 	}
 	for _, report := range s.reports.all {
 		c.Reports = append(c.Reports, report)
@@ -111,7 +116,7 @@ func (s *apiServer) Read() (*Cluster, error) {
 
 // missing says what the API server has not told yet. The caller holds the lock.
 func (s *apiServer) missing() []string {
-	return slices.Concat(s.nodes.missing(), s.configs.missing(), s.reports.missing())
+	return slices.Concat(s.nodes.missing(), s.configs.missing(), s.egress.missing(), s.reports.missing())
 }
 
 // announce tells that there is news, once there is something to be made of it. The
@@ -127,32 +132,40 @@ func (s *apiServer) Watch(ctx context.Context, changed func()) error {
 	s.mu.Lock()
 	s.changed = changed
 	s.nodes.all, s.configs.all, s.reports.all = nil, nil, nil // what was known when this last led
-	s.leases.all = nil
+	s.egress.all, s.leases.all = nil, nil
 	s.mu.Unlock()
 	s.ear.forget()
 	var running sync.WaitGroup
 	running.Go(func() { s.leases.run(ctx) })
 	running.Go(func() { s.nodes.run(ctx) })
 	running.Go(func() { s.configs.run(ctx) })
+	running.Go(func() { s.egress.run(ctx) })
 	running.Go(func() { s.reports.run(ctx) })
 	running.Wait()
 	return nil
 }
 
 // Write makes the conditions ours, and as they should be, beside those that others
-// write. It fails on an object that has been made anew since.
-func (s *apiServer) Write(ctx context.Context, o Object, conditions []metav1.Condition) error {
-	body, err := json.Marshal(map[string]any{
-		"apiVersion": v1alpha1.APIVersion, "kind": o.Kind,
-		"metadata": map[string]any{"name": o.GetName(), "uid": o.GetUID()},
-		"status":   map[string]any{"conditions": conditions},
-	})
+// write. It fails on an object that has been made anew since. Addresses follow from what
+// their Egress showed: they are written to that one, and no other.
+func (s *apiServer) Write(ctx context.Context, o Object, next Status) error {
+	metadata, status := map[string]any{"name": o.GetName(), "uid": o.GetUID()}, map[string]any{"conditions": next.Conditions}
+	if o.Resource == egresses {
+		metadata["resourceVersion"] = o.GetResourceVersion()
+		if len(next.Addresses) > 0 {
+			status["addresses"] = next.Addresses
+		}
+	}
+	body, err := json.Marshal(map[string]any{"apiVersion": v1alpha1.APIVersion, "kind": o.Kind, "metadata": metadata, "status": status})
 	if err != nil {
 		return err
 	}
 	err = s.client.Patch(types.ApplyPatchType).Resource(o.Resource).Name(o.GetName()).SubResource("status").
 		Param("fieldManager", Component).Param("force", "true").Body(body).MaxRetries(0).Timeout(requestTime).Do(ctx).Error()
-	if err != nil {
+	switch {
+	case apierrors.IsConflict(err):
+		return fmt.Errorf("write status of %s: it changed in between: %w", o, err)
+	case err != nil:
 		return fmt.Errorf("write status of %s: %w", o, err)
 	}
 	return nil
@@ -171,6 +184,7 @@ type kept[T object] struct {
 	client   rest.Interface
 	resource string
 	strip    func(T) T
+	optional bool // an API server that does not know them has none
 	all      map[string]T
 	err      error // of the last request
 
@@ -182,7 +196,7 @@ type kept[T object] struct {
 
 func (k *kept[T]) missing() []string {
 	switch {
-	case k.all != nil:
+	case k.all != nil || k.optional && apierrors.IsNotFound(k.err):
 		return nil
 	case k.err != nil:
 		return []string{fmt.Sprintf("%s: %s", k.resource, k.err)}

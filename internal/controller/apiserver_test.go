@@ -25,10 +25,12 @@ import (
 )
 
 // apiFake speaks as much of the Kubernetes API as the controller needs for one
-// AgentConfig. The API itself is asked in e2e.
+// AgentConfig and one Egress. The API itself is asked in e2e.
 type apiFake struct {
 	mu      sync.Mutex
 	config  *v1alpha1.AgentConfig
+	egress  *v1alpha1.Egress // nil: the kind is not known
+	node    *corev1.Node
 	reports []v1alpha1.FairleadNode
 	grown   chan struct{} // closed when there is news
 	patches []string
@@ -47,8 +49,9 @@ func (a *apiFake) lists(resource string) any {
 	kind := func(k, version string) metav1.TypeMeta { return metav1.TypeMeta{APIVersion: version, Kind: k} }
 	switch resource {
 	case "nodes":
-		n := corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}
-		return &corev1.NodeList{TypeMeta: kind("NodeList", "v1"), ListMeta: head, Items: []corev1.Node{n}}
+		return &corev1.NodeList{TypeMeta: kind("NodeList", "v1"), ListMeta: head, Items: []corev1.Node{*a.node}}
+	case "egresses":
+		return &v1alpha1.EgressList{TypeMeta: kind("EgressList", v1alpha1.APIVersion), ListMeta: head, Items: []v1alpha1.Egress{*a.egress}}
 	case "leases":
 		return &coordinationv1.LeaseList{TypeMeta: kind("LeaseList", "coordination.k8s.io/v1"), ListMeta: head}
 	case "agentconfigs":
@@ -63,11 +66,14 @@ func (a *apiFake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	grown := a.grown
 	defer a.mu.Unlock()
 	switch query := r.URL.Query(); {
+	case path.Base(r.URL.Path) == "egresses" && a.egress == nil:
+		refuse(w, http.StatusNotFound, metav1.StatusReasonNotFound)
+	case r.Method == http.MethodPatch && strings.Contains(r.URL.Path, "/egresses/"):
+		a.patchEgress(w, r)
 	case r.Method == http.MethodPatch:
 		a.patch(w, r)
 	case query.Get("sendInitialEvents") != "":
-		w.WriteHeader(http.StatusUnprocessableEntity) // as servers without streamed lists
-		_ = json.NewEncoder(w).Encode(metav1.Status{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: "Failure", Reason: metav1.StatusReasonInvalid, Code: http.StatusUnprocessableEntity})
+		refuse(w, http.StatusUnprocessableEntity, metav1.StatusReasonInvalid) // as servers without streamed lists
 	case query.Get("watch") != "": // ends with the next news: the list is asked for again
 		a.mu.Unlock()
 		w.WriteHeader(http.StatusOK)
@@ -81,6 +87,33 @@ func (a *apiFake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		_ = json.NewEncoder(w).Encode(a.lists(path.Base(r.URL.Path)))
 	}
+}
+
+func refuse(w http.ResponseWriter, code int, reason metav1.StatusReason) {
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(metav1.Status{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: "Failure", Reason: reason, Code: int32(code)})
+}
+
+// patchEgress takes in the status, where it is about the Egress as it is now.
+func (a *apiFake) patchEgress(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	sent := &v1alpha1.Egress{}
+	if err := json.Unmarshal(body, sent); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	a.patches = append(a.patches, fmt.Sprintf("%s %s %s", r.URL.Path, r.URL.RawQuery, sent.UID))
+	if sent.ResourceVersion != a.egress.ResourceVersion {
+		refuse(w, http.StatusConflict, metav1.StatusReasonConflict)
+		return
+	}
+	next := a.egress.DeepCopy()
+	next.ResourceVersion += "1"
+	next.Status = sent.Status
+	a.egress = next
+	close(a.grown)
+	a.grown = make(chan struct{})
+	_ = json.NewEncoder(w).Encode(next)
 }
 
 // patch takes in the conditions, as the object's own.
@@ -103,7 +136,7 @@ func (a *apiFake) patch(w http.ResponseWriter, r *http.Request) {
 }
 
 func TestConditionsOfAnAPIServer(t *testing.T) {
-	fake := &apiFake{grown: make(chan struct{}), config: config("default", 1)}
+	fake := &apiFake{grown: make(chan struct{}), config: config("default", 1), node: host(1)}
 	fake.config.UID = "u1"
 	server := httptest.NewServer(fake)
 	defer server.Close()
@@ -152,5 +185,78 @@ func TestConditionsOfAnAPIServer(t *testing.T) {
 	}
 	if len(fake.patches) != 2 {
 		t.Errorf("%d writes", len(fake.patches))
+	}
+}
+
+// An Egress gets its status, also one that changes while it is written.
+func TestStatusOfAnEgressOfAnAPIServer(t *testing.T) {
+	fake := &apiFake{grown: make(chan struct{}), config: config("default", 1), node: host(1), egress: egress("x", 5, "198.51.100.7")}
+	fake.egress.UID, fake.egress.ResourceVersion = "u2", "7"
+	server := httptest.NewServer(fake)
+	defer server.Close()
+	store, err := newAPIServer(&rest.Config{Host: server.URL, QPS: -1}, "fairlead-system", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLoop(slog.New(slog.DiscardHandler), func(error) {})
+	l.store = store
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- l.run(ctx) }()
+	await := func(want string) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+			fake.mu.Lock()
+			status := fake.egress.Status
+			fake.mu.Unlock()
+			var has []string
+			for _, a := range status.Addresses {
+				has = append(has, a.IP+"@"+a.Node)
+			}
+			if strings.Join(has, " ") == want && meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionAssigned) {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%v, want %s", status, want)
+			}
+		}
+	}
+	await("198.51.100.7@n1")
+	fake.change(func() {
+		fake.node = host(2)
+		next := fake.egress.DeepCopy()
+		next.Spec.EgressIPs, next.ResourceVersion = []string{"198.51.100.7", "2001:db8::7"}, "8"
+		fake.egress = next
+	})
+	await("198.51.100.7@n2 2001:db8::7@n2")
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	fake.mu.Lock()
+	defer fake.mu.Unlock()
+	for _, p := range fake.patches {
+		if p != "/apis/fairlead.dev/v1alpha1/egresses/x/status fieldManager=fairlead-controller&force=true&timeout=5s u2" &&
+			p != "/apis/fairlead.dev/v1alpha1/agentconfigs/default/status fieldManager=fairlead-controller&force=true&timeout=5s " {
+			t.Error(p)
+		}
+	}
+}
+
+// What follows from an Egress as it was is not written to one that has changed.
+func TestAnEgressThatChangedIsNotWritten(t *testing.T) {
+	fake := &apiFake{grown: make(chan struct{}), config: config("default", 1), node: host(1), egress: egress("x", 5, "198.51.100.7")}
+	fake.egress.ResourceVersion = "8"
+	server := httptest.NewServer(fake)
+	defer server.Close()
+	store, err := newAPIServer(&rest.Config{Host: server.URL, QPS: -1}, "fairlead-system", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := egress("x", 5, "198.51.100.7")
+	seen.ResourceVersion = "7"
+	err = store.Write(t.Context(), ofEgress(seen), Status{})
+	if err == nil || !strings.Contains(err.Error(), "Egress x: it changed in between") || len(fake.egress.Status.Conditions) > 0 {
+		t.Errorf("error %v, status %v", err, fake.egress.Status)
 	}
 }

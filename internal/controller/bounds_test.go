@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
@@ -16,14 +17,14 @@ import (
 // many is a cluster of n nodes with long names, each of which says something else of
 // default, as much as has room, and has an AgentConfig of its own.
 func many(n int) *Cluster {
-	c := &Cluster{Nodes: map[string]bool{}, Objects: []Object{ofConfig(config("default", 1))}}
+	c := &Cluster{Nodes: nodesOf(), Objects: []Object{ofConfig(config("default", 1))}}
 	for i := range n {
 		name := fmt.Sprintf("n%d-%s", i, strings.Repeat("x", 240))
 		var found []v1alpha1.ObjectReport
 		for j := range 12 {
 			found = append(found, problem("AgentConfig default", fmt.Sprintf("f%d.%d", i, j), strings.Repeat("y", 600)))
 		}
-		c.Nodes[name] = true
+		c.Nodes[name] = &corev1.Node{}
 		c.Objects = append(c.Objects, ofConfig(config(name, 1)))
 		c.Reports = append(c.Reports, reportOf(name, 1, found...))
 	}
@@ -61,10 +62,12 @@ func FuzzVerdicts(f *testing.F) {
 	f.Add(uint64(3), "Node n1", "")
 	f.Fuzz(func(t *testing.T, seed uint64, object, message string) {
 		random := rand.New(rand.NewPCG(seed, 0))
-		c := &Cluster{Nodes: map[string]bool{}, Objects: []Object{ofConfig(config("default", 1)), ofConfig(config("n1", 1)), ofConfig(config("n99", 2))}}
+		c := &Cluster{Nodes: nodesOf(), Objects: []Object{ofConfig(config("default", 1)), ofConfig(config("n1", 1)), ofConfig(config("n99", 2))}}
 		for i := range random.IntN(20) {
 			r := &v1alpha1.FairleadNode{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("n", i)}}
-			c.Nodes[r.Name] = random.IntN(4) > 0
+			if random.IntN(4) > 0 {
+				c.Nodes[r.Name] = &corev1.Node{}
+			}
 			if random.IntN(4) == 0 {
 				r.Status.Conditions = []metav1.Condition{{Type: ready, Status: metav1.ConditionUnknown}}
 			}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
@@ -15,20 +16,41 @@ import (
 
 // A Cluster is what the controller goes by.
 type Cluster struct {
-	Nodes   map[string]bool // names
+	Nodes   map[string]*corev1.Node // by name; what counts of them
 	Objects []Object
 	Reports []*v1alpha1.FairleadNode
 }
 
-// An Object is one whose conditions are made of what agents report of it.
+// An Object is one whose conditions are made, among others of what agents report of it.
 type Object struct {
 	metav1.Object // another one once it has changed
 	Kind          string
 	Resource      string
-	Conditions    []metav1.Condition // that it shows
-	Types         []string           // of the conditions that are made
-	Node          string             // whose agent alone it is for; "": all
-	NoNode        string             // what is the matter while there is no such Node
+	Status                       // that it shows
+	Types         []contribution // of reports, to its conditions
+	Node          string         // whose agent alone it is for; "": all
+	NoNode        string         // what is the matter while there is no such Node
+}
+
+// A Status is what the controller makes of an object.
+type Status struct {
+	Conditions []metav1.Condition
+	Addresses  []v1alpha1.EgressAddress // of an Egress
+}
+
+// A contribution is the type of a condition that is made of reports, and the status of
+// it that a single node's report is enough for: what is bad.
+type contribution struct {
+	condition string
+	bad       metav1.ConditionStatus // True or False
+}
+
+// good is the other one.
+func (c contribution) good() metav1.ConditionStatus {
+	if c.bad == metav1.ConditionTrue {
+		return metav1.ConditionFalse
+	}
+	return metav1.ConditionTrue
 }
 
 // String is the object as reports name it.
@@ -38,7 +60,8 @@ func (o Object) String() string { return o.Kind + " " + o.GetName() }
 const configs = "agentconfigs"
 
 func ofConfig(c *v1alpha1.AgentConfig) Object {
-	o := Object{Object: c, Kind: "AgentConfig", Resource: configs, Conditions: c.Status.Conditions, Types: []string{v1alpha1.ConditionAccepted}}
+	o := Object{Object: c, Kind: "AgentConfig", Resource: configs, Status: Status{Conditions: c.Status.Conditions},
+		Types: []contribution{{v1alpha1.ConditionAccepted, metav1.ConditionFalse}}}
 	if c.Name != v1alpha1.DefaultConfig {
 		o.Node = c.Name
 		o.NoNode = fmt.Sprintf("there is no Node %s: name an AgentConfig default, or after a Node", c.Name)
@@ -74,7 +97,7 @@ func (r report) makesSense() bool {
 func (c *Cluster) Verdicts() map[string][]metav1.Condition {
 	byName := make(map[string]*v1alpha1.FairleadNode, len(c.Reports))
 	for _, r := range c.Reports {
-		if c.Nodes[r.Name] {
+		if c.Nodes[r.Name] != nil {
 			byName[r.Name] = r
 		}
 	}
@@ -104,12 +127,12 @@ func (c *Cluster) Verdicts() map[string][]metav1.Condition {
 				t.silent = 1
 			}
 		}
-		for _, kind := range o.Types {
-			condition := t.count(o, said[subject{o.String(), kind}]).condition()
-			if o.Node != "" && !c.Nodes[o.Node] {
-				condition = metav1.Condition{Status: metav1.ConditionFalse, Reason: reasonNoNode, Message: o.NoNode}
+		for _, t.contribution = range o.Types {
+			condition := t.count(o, said[subject{o.String(), t.contribution.condition}]).made()
+			if o.Node != "" && c.Nodes[o.Node] == nil {
+				condition = metav1.Condition{Status: t.bad, Reason: reasonNoNode, Message: o.NoNode}
 			}
-			condition.Type, condition.ObservedGeneration = kind, o.GetGeneration()
+			condition.Type, condition.ObservedGeneration = t.contribution.condition, o.GetGeneration()
 			out[o.String()] = append(out[o.String()], condition)
 		}
 	}
@@ -126,16 +149,17 @@ func isSilent(r *v1alpha1.FairleadNode) bool {
 
 // A tally is what nodes say of one condition of one object.
 type tally struct {
+	contribution
 	of     int    // nodes that it is for
 	silent int    // of them, those that are not heard of
 	read   int    // nodes that say something of the object as it is now
-	well   string // why the condition holds, as the first says for whom it does
+	well   string // why all is well, as the first says for whom it is
 	found  map[finding]*where
 }
 
 // A finding is what several nodes find in one object.
 type finding struct {
-	status          metav1.ConditionStatus // False or Unknown
+	status          metav1.ConditionStatus // what is bad, or Unknown
 	reason, message string
 }
 
@@ -157,7 +181,7 @@ func (t tally) count(o Object, said []report) tally {
 			last = r.node
 			t.read++
 		}
-		if r.Status == metav1.ConditionTrue {
+		if r.Status == t.good() {
 			t.well = cmp.Or(t.well, r.Reason)
 			continue
 		}
@@ -175,20 +199,20 @@ func (t tally) count(o Object, said []report) tally {
 	return t
 }
 
-// condition is what comes of it: False where one node says so, True where others do,
-// and else Unknown.
-func (t tally) condition() metav1.Condition {
+// made is the condition that comes of it: bad where one node says so, good where others
+// do, and else Unknown.
+func (t tally) made() metav1.Condition {
 	order := slices.SortedFunc(maps.Keys(t.found), func(a, b finding) int {
-		return cmp.Or(cmp.Compare(a.status, b.status), // False comes before Unknown
+		return cmp.Or(cmp.Compare(a.status, b.status), // what is bad comes before Unknown
 			cmp.Compare(t.found[b].nodes, t.found[a].nodes), cmp.Compare(a.message, b.message), cmp.Compare(a.reason, b.reason))
 	})
 	var c metav1.Condition
 	var said []string
 	switch {
-	case len(order) > 0 && order[0].status == metav1.ConditionFalse:
-		c.Status, c.Reason = metav1.ConditionFalse, order[0].reason
+	case len(order) > 0 && order[0].status == t.bad:
+		c.Status, c.Reason = t.bad, order[0].reason
 	case t.well != "":
-		c.Status, c.Reason = metav1.ConditionTrue, t.well
+		c.Status, c.Reason = t.good(), t.well
 		said = append(said, fmt.Sprintf("read on %d of %s, without a problem", t.read, nodes(t.of)))
 	case len(order) > 0:
 		c.Status, c.Reason = metav1.ConditionUnknown, order[0].reason

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
@@ -57,6 +58,14 @@ func config(name string, generation int64) *v1alpha1.AgentConfig {
 	return &v1alpha1.AgentConfig{ObjectMeta: metav1.ObjectMeta{Name: name, Generation: generation}}
 }
 
+func nodesOf(names ...string) map[string]*corev1.Node {
+	out := map[string]*corev1.Node{}
+	for _, name := range names {
+		out[name] = &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	}
+	return out
+}
+
 func TestAnAgentConfigIsAcceptedWhenItsNodesSaySo(t *testing.T) {
 	wrong := problem("AgentConfig default", "nodeSNATPortRange", backwards)
 	own := problem("AgentConfig n2", "overlay.vni", "0 is out of range")
@@ -104,7 +113,7 @@ func TestAnAgentConfigIsAcceptedWhenItsNodesSaySo(t *testing.T) {
 		{"of a node whose agent does not report", config("n3", 1), []*v1alpha1.FairleadNode{reportOf("n1", 1)}, "Unknown NotRead no agent has read its current version"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := Cluster{Nodes: map[string]bool{"n1": true, "n2": true, "n3": true}, Objects: []Object{ofConfig(tt.config)}, Reports: tt.reports}
+			c := Cluster{Nodes: nodesOf("n1", "n2", "n3"), Objects: []Object{ofConfig(tt.config)}, Reports: tt.reports}
 			got := c.Verdicts()["AgentConfig "+tt.config.Name][0]
 			if s := strings.Join([]string{string(got.Status), got.Reason, got.Message}, " "); s != tt.want {
 				t.Errorf("%s\nwant %s", s, tt.want)
@@ -119,7 +128,7 @@ func TestAnAgentConfigIsAcceptedWhenItsNodesSaySo(t *testing.T) {
 // The API server takes messages of 32 KiB, and people take less.
 func TestAMessageStaysReadable(t *testing.T) {
 	var reports []*v1alpha1.FairleadNode
-	c := Cluster{Nodes: map[string]bool{}, Objects: []Object{ofConfig(config("default", 1))}}
+	c := Cluster{Nodes: nodesOf(), Objects: []Object{ofConfig(config("default", 1))}}
 	for i := range 20 {
 		var all []v1alpha1.ObjectReport
 		for j := range 20 {
@@ -127,7 +136,7 @@ func TestAMessageStaysReadable(t *testing.T) {
 		}
 		name := "n" + strings.Repeat("1", i)
 		reports = append(reports, reportOf(name, 1, all...))
-		c.Nodes[name] = true
+		c.Nodes[name] = &corev1.Node{}
 	}
 	c.Reports = reports
 	got := c.Verdicts()["AgentConfig default"][0].Message

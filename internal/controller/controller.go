@@ -1,12 +1,13 @@
 // Package controller is what needs one writer in a cluster: it puts together what
 // agents report of an object that all of them read, and writes it as conditions of
-// that object.
+// that object; and it gives the addresses of Egresses numbers and nodes.
 //
 // What is written is a pure function of what is there, as in the agent: whatever
 // happens, the controller looks at everything and writes what differs.
 package controller
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -25,8 +27,8 @@ type Store interface {
 	// Read returns the cluster as it is known; while something is missing, an error
 	// that says what. The objects must not be changed.
 	Read() (*Cluster, error)
-	// Write gives the object the conditions, which are all that the controller makes.
-	Write(ctx context.Context, o Object, conditions []metav1.Condition) error
+	// Write gives the object the status, which is all that the controller makes.
+	Write(ctx context.Context, o Object, s Status) error
 	// Silent counts the nodes whose agents have not been heard of for too long, and
 	// returns those of which that is to be written.
 	Silent() (all int, news []Silence)
@@ -52,6 +54,8 @@ type loop struct {
 	log    *slog.Logger
 	beat   func(error)        // called with every turn, and every write
 	told   map[string]written // what the store may not show yet, by object
+	book   book               // of the numbers of addresses
+	wrong  map[string]string  // mistakes of Nodes that were logged
 	unread map[subject]unread // objects whose agents are given a little time
 	count  *metrics
 	said   string // the last error, so that it is logged once
@@ -68,16 +72,16 @@ type unread struct {
 	since      time.Time
 }
 
-// written are conditions that were written, and the object that they were added to.
+// written is a status that was written, and the object that has it now.
 type written struct {
-	object     metav1.Object
-	conditions []metav1.Condition
+	object metav1.Object
+	status Status
 }
 
 // run takes turns until ctx is done. It remembers nothing of when it last ran:
 // another may have led since.
 func (l *loop) run(ctx context.Context) error {
-	l.told, l.unread = map[string]written{}, map[subject]unread{}
+	l.told, l.unread, l.book = map[string]written{}, map[subject]unread{}, book{}
 	changed := make(chan struct{}, 1)
 	ended := make(chan error, 1)
 	watching, stop := context.WithCancel(ctx)
@@ -144,28 +148,64 @@ func (l *loop) turn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	verdicts := c.Verdicts()
-	l.count.look(verdicts)
 	l.forget(c)
-	for _, o := range slices.SortedFunc(slices.Values(c.Objects), func(a, b Object) int { return strings.Compare(a.String(), b.String()) }) {
-		conditions, news := l.news(o, verdicts[o.String()])
+	c.Objects = l.shown(c.Objects)
+	verdicts := l.verdicts(c)
+	for _, o := range c.Objects {
+		next, news := l.news(o, verdicts[o.String()])
 		if !news || ctx.Err() != nil {
 			continue
 		}
-		unwritten := l.store.Write(ctx, o, conditions)
+		unwritten := l.store.Write(ctx, o, next)
 		l.beat(unwritten)
 		l.count.wrote(unwritten)
 		if unwritten != nil {
 			err = unwritten // the others are no worse for it
 			continue
 		}
-		l.told[o.String()] = written{o.Object, conditions}
-		for _, c := range conditions {
+		l.told[o.String()] = written{o.Object, next}
+		for _, c := range next.Conditions {
 			l.log.Info("condition", "object", o.String(), "type", c.Type, "status", c.Status, "reason", c.Reason, "message", c.Message)
 		}
 		sleep(ctx, between)
 	}
 	return errors.Join(err, l.listen(ctx))
+}
+
+// shown returns objects in the order of their names, each with what it shows or is about
+// to show.
+func (l *loop) shown(objects []Object) []Object {
+	objects = slices.SortedFunc(slices.Values(objects), func(a, b Object) int {
+		return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.GetName(), b.GetName()))
+	})
+	for i, o := range objects {
+		if t, ok := l.told[o.String()]; ok {
+			objects[i].Status = t.status
+		}
+	}
+	return objects
+}
+
+// verdicts are what the status of each object should be, by its name as a String, and
+// without the times of conditions.
+func (l *loop) verdicts(c *Cluster) map[string]Status {
+	reported := c.Verdicts()
+	l.count.look(reported)
+	out := l.book.assign(c, time.Now())
+	l.count.placed(c, out)
+	for name, conditions := range reported {
+		s := out[name]
+		s.Conditions = append(s.Conditions, conditions...)
+		out[name] = s
+	}
+	wrong := c.mistakes()
+	for node, most := range wrong {
+		if l.wrong[node] != most {
+			l.log.Warn("a Node's "+MostEgressIPs+" is no number from 0, and counts as none", "node", node, "value", most)
+		}
+	}
+	l.wrong = wrong
+	return out
 }
 
 // listen has it said of nodes whose agents are silent.
@@ -190,23 +230,21 @@ func (l *loop) listen(ctx context.Context) error {
 	return err
 }
 
-// news returns the conditions with their times, and reports whether they differ from
-// those that the object has. That nobody has read an object is news only when it lasts:
+// news returns the status with the times of its conditions, and reports whether it
+// differs from what the object shows. That nobody has read an object is news only when it lasts:
 // after each change it is so for a moment.
-func (l *loop) news(o Object, verdicts []metav1.Condition) (next []metav1.Condition, news bool) {
-	shown := o.Conditions
-	if t, ok := l.told[o.String()]; ok {
-		shown = t.conditions
-	}
-	for _, v := range verdicts {
+func (l *loop) news(o Object, verdict Status) (next Status, news bool) {
+	next.Addresses = verdict.Addresses
+	news = !equality.Semantic.DeepEqual(o.Addresses, next.Addresses)
+	for _, v := range verdict.Conditions {
 		var one []metav1.Condition
-		if has := meta.FindStatusCondition(shown, v.Type); has != nil {
+		if has := meta.FindStatusCondition(o.Conditions, v.Type); has != nil {
 			one = []metav1.Condition{*has}
 		}
 		if !l.early(o, v) && meta.SetStatusCondition(&one, v) {
 			news = true
 		}
-		next = append(next, one...)
+		next.Conditions = append(next.Conditions, one...)
 	}
 	return next, news
 }

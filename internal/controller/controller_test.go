@@ -41,19 +41,31 @@ func (m *memory) Watch(ctx context.Context, changed func()) error {
 	return nil
 }
 
-func (m *memory) Write(_ context.Context, o Object, conditions []metav1.Condition) error {
+func (m *memory) Write(_ context.Context, o Object, s Status) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.writes = append(m.writes, conditions...)
+	m.writes = append(m.writes, s.Conditions...)
 	if m.fails != nil {
 		return m.fails
 	}
 	time.AfterFunc(m.lag, func() {
-		next := o.Object.(*v1alpha1.AgentConfig).DeepCopy()
-		meta.SetStatusCondition(&next.Status.Conditions, conditions[0])
-		m.set(func(c *Cluster) { c.Objects = []Object{ofConfig(next)} })
+		m.set(func(c *Cluster) { c.Objects = []Object{with(o, s)} })
 	})
 	return nil
+}
+
+// with is the object once it has the status.
+func with(o Object, s Status) Object {
+	switch is := o.Object.(type) {
+	case *v1alpha1.Egress:
+		next := is.DeepCopy()
+		next.Status.Addresses, next.Status.Conditions = s.Addresses, s.Conditions
+		return ofEgress(next)
+	default:
+		next := is.(*v1alpha1.AgentConfig).DeepCopy()
+		meta.SetStatusCondition(&next.Status.Conditions, s.Conditions[0])
+		return ofConfig(next)
+	}
 }
 
 func (m *memory) Silent() (int, []Silence) { return 0, nil }
@@ -78,7 +90,7 @@ func (m *memory) written() []metav1.Condition {
 func running(t *testing.T, test func(*memory)) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &memory{lag: 3 * time.Second, cluster: Cluster{
-			Nodes: map[string]bool{"n1": true}, Objects: []Object{ofConfig(config("default", 1))},
+			Nodes: nodesOf("n1"), Objects: []Object{ofConfig(config("default", 1))},
 			Reports: []*v1alpha1.FairleadNode{reportOf("n1", 1)},
 		}}
 		l := newLoop(slog.New(slog.DiscardHandler), func(error) {})

@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
@@ -19,7 +21,8 @@ import (
 )
 
 // StatusFile is the file beside the agents' reports in which the controller has
-// its say. It is no manifest: who reads the directory for those passes it by.
+// its say of AgentConfigs, as in [dir.EgressStatus] of Egresses. It is no manifest: who
+// reads the directory for those passes it by.
 const StatusFile = "agentconfigs.status"
 
 // files are the store of a cluster without an API server: manifests, and beside
@@ -30,7 +33,13 @@ type files struct {
 	beat    func(error) // called while waiting to lead
 
 	mu   sync.Mutex
-	told map[string]v1alpha1.AgentConfigStatus // what is in the status file; nil: not read yet
+	told *statuses // what is in the status files; nil: not read yet
+}
+
+// statuses are those in the status files, by name.
+type statuses struct {
+	configs  map[string]v1alpha1.AgentConfigStatus
+	egresses map[string]v1alpha1.EgressStatus
 }
 
 func newFiles(objects, reports string) *files {
@@ -61,21 +70,44 @@ func (f *files) Read() (*Cluster, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.told == nil {
-		if f.told, err = ReadStatus(f.reports); err != nil {
-			f.told = map[string]v1alpha1.AgentConfigStatus{} // it is written anew
+		if f.told, err = readStatuses(f.reports); err != nil {
+			return nil, err
 		}
 	}
-	c := &Cluster{Nodes: map[string]bool{}}
+	c := &Cluster{Nodes: map[string]*corev1.Node{}}
 	for _, n := range objects.Nodes {
-		c.Nodes[n.Name] = true
+		c.Nodes[n.Name] = stripNode(n)
 	}
 	for _, written := range objects.Configs {
 		config := ofConfig(written)
-		config.Conditions = f.told[written.Name].Conditions
+		config.Conditions = f.told.configs[written.Name].Conditions
 		c.Objects = append(c.Objects, config)
+	}
+	for _, written := range objects.Egresses {
+		egress, told := ofEgress(written), f.told.egresses[written.Name]
+		egress.Status = Status{told.Conditions, told.Addresses}
+		c.Objects = append(c.Objects, egress)
 	}
 	c.Reports, err = readReports(f.reports)
 	return c, err
+}
+
+// readStatuses reads what the last controller wrote. A file that makes no sense is written
+// anew; one that cannot be read may have numbers that addresses must keep.
+func readStatuses(reports string) (*statuses, error) {
+	configs, err := ReadStatus(reports)
+	if err != nil {
+		configs = map[string]v1alpha1.AgentConfigStatus{}
+	}
+	egresses, err := dir.ReadEgressStatus(reports)
+	var unreadable *fs.PathError
+	if errors.As(err, &unreadable) {
+		return nil, err
+	}
+	if err != nil {
+		egresses = map[string]v1alpha1.EgressStatus{}
+	}
+	return &statuses{configs, egresses}, nil
 }
 
 // readReports reads what agents have written. A file that makes no sense is left
@@ -116,30 +148,48 @@ func (f *files) Watch(ctx context.Context, changed func()) error {
 	return errors.Join(<-ended, <-ended)
 }
 
-// Write writes the file with these conditions, and the last ones of the other objects
-// that are there.
-func (f *files) Write(_ context.Context, o Object, conditions []metav1.Condition) error {
+// Write writes the file of the object's kind with this status, and the last ones of the
+// other objects that are there.
+func (f *files) Write(_ context.Context, o Object, s Status) error {
 	objects, err := f.objects.Read()
 	if err != nil {
 		return err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	next := make(map[string]v1alpha1.AgentConfigStatus, len(objects.Configs))
-	for _, c := range objects.Configs {
-		if status, told := f.told[c.Name]; told {
-			next[c.Name] = status
+	if o.Resource == egresses {
+		next := there(f.told.egresses, objects.Egresses)
+		next[o.GetName()] = v1alpha1.EgressStatus{Addresses: s.Addresses, Conditions: s.Conditions}
+		if err = f.put(dir.EgressStatus, next); err == nil {
+			f.told.egresses = next
 		}
+		return err
 	}
-	next[o.GetName()] = v1alpha1.AgentConfigStatus{Conditions: conditions}
-	content, err := json.MarshalIndent(next, "", "  ")
-	if err == nil {
-		err = replace.File(filepath.Join(f.reports, StatusFile), append(content, '\n'), 0o644)
-	}
-	if err == nil {
-		f.told = next
+	next := there(f.told.configs, objects.Configs)
+	next[o.GetName()] = v1alpha1.AgentConfigStatus{Conditions: s.Conditions}
+	if err = f.put(StatusFile, next); err == nil {
+		f.told.configs = next
 	}
 	return err
+}
+
+// there are the statuses of objects that are there.
+func there[S any, O metav1.Object](told map[string]S, objects []O) map[string]S {
+	out := make(map[string]S, len(objects))
+	for _, o := range objects {
+		if s, known := told[o.GetName()]; known {
+			out[o.GetName()] = s
+		}
+	}
+	return out
+}
+
+func (f *files) put(file string, content any) error {
+	text, err := json.MarshalIndent(content, "", "  ")
+	if err != nil {
+		return err
+	}
+	return replace.File(filepath.Join(f.reports, file), append(text, '\n'), 0o644)
 }
 
 // Silent is nobody: a report in a directory is what an agent last made of its node,

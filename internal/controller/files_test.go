@@ -7,12 +7,14 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"fairlead.dev/fairlead/api/v1alpha1"
+	"fairlead.dev/fairlead/internal/source/dir"
 )
 
 func write(t *testing.T, path, content string) {
@@ -142,4 +144,49 @@ func TestOneControllerOfADirectoryLeads(t *testing.T) {
 	if second := <-lead; second == first {
 		t.Errorf("%d leads twice", first)
 	}
+}
+
+// An Egress of a directory has a number and a node, and the next controller goes on from
+// there. Who reads both directories sees it with the manifest.
+func TestEgressesOfADirectory(t *testing.T) {
+	s := newSite(t)
+	node := "apiVersion: v1\nkind: Node\nmetadata: {name: n%d}\nspec: {unschedulable: %t}\nstatus: {addresses: [{type: InternalIP, address: 192.0.2.%d}]}\n"
+	write(t, filepath.Join(s.objects, "n1.yaml"), fmt.Sprintf(node, 1, false, 1))
+	write(t, filepath.Join(s.objects, "n2.yaml"), fmt.Sprintf(node, 2, true, 2))
+	put := func(ips string) {
+		write(t, filepath.Join(s.objects, "x.yaml"), "apiVersion: fairlead.dev/v1alpha1\nkind: Egress\nmetadata: {name: x}\nspec: {appliedTo: {podSelector: {}}, egressIPs: ["+ips+"]}\n"+
+			"status: {addresses: [{ip: 198.51.100.7, number: 1, node: n2}]}\n")
+	}
+	reader := dir.New(s.objects).WithReports(s.reports)
+	await := func(want string) (last []v1alpha1.EgressAddress) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+			objects, err := reader.Read()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var has []string
+			for _, e := range objects.Egresses {
+				for last = e.Status.Addresses; len(has) < len(last); {
+					has = append(has, last[len(has)].IP+"@"+last[len(has)].Node)
+				}
+			}
+			if strings.Join(has, " ") == want {
+				return last
+			}
+		}
+		t.Fatalf("%v, want %s", last, want)
+		return nil
+	}
+	put("198.51.100.7")
+	stop := s.start()
+	first := await("198.51.100.7@n1")[0]
+	stop()
+	write(t, filepath.Join(s.objects, "n2.yaml"), fmt.Sprintf(node, 2, false, 2))
+	stop = s.start()
+	put("198.51.100.7, 198.51.100.8")
+	if again := await("198.51.100.7@n1 198.51.100.8@n2")[0]; again.Number != first.Number || !again.Since.Equal(first.Since) {
+		t.Errorf("%v after %v", again, first)
+	}
+	stop()
 }

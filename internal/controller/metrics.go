@@ -17,6 +17,7 @@ type metrics struct {
 	writes   prometheus.Counter
 	errors   prometheus.Counter
 	silent   prometheus.Gauge
+	egress   *prometheus.GaugeVec
 }
 
 func newMetrics() *metrics {
@@ -25,12 +26,15 @@ func newMetrics() *metrics {
 		leader:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_controller_leader", Help: "1 while this controller is the leader."}),
 		configs: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "fairlead_controller_agentconfigs",
 			Help: "AgentConfigs by the status of their condition Accepted, as the leader sees them."}, []string{"accepted"}),
-		writes: prometheus.NewCounter(prometheus.CounterOpts{Name: "fairlead_controller_writes_total", Help: "Conditions written."}),
-		errors: prometheus.NewCounter(prometheus.CounterOpts{Name: "fairlead_controller_write_errors_total", Help: "Conditions that could not be written."}),
+		writes: prometheus.NewCounter(prometheus.CounterOpts{Name: "fairlead_controller_writes_total", Help: "Statuses written."}),
+		errors: prometheus.NewCounter(prometheus.CounterOpts{Name: "fairlead_controller_write_errors_total", Help: "Statuses that could not be written."}),
+		egress: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "fairlead_controller_egress_addresses",
+			Help: "Addresses of Egresses that are assigned to a node, have a number and no node (unassigned), or no number (unallocated), as the leader sees them."}, []string{"state"}),
 	}
 	m.silent = prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_controller_silent_agents", Help: "Agents that have not renewed their Lease in time, as the leader sees them."})
 	m.look(nil)
-	m.registry.MustRegister(m.leader, m.configs, m.writes, m.errors, m.silent)
+	m.placed(&Cluster{}, nil)
+	m.registry.MustRegister(m.leader, m.configs, m.writes, m.errors, m.silent, m.egress)
 	return m
 }
 
@@ -45,6 +49,27 @@ func (m *metrics) look(verdicts map[string][]metav1.Condition) {
 	for status, count := range n {
 		m.configs.WithLabelValues(string(status)).Set(float64(count))
 	}
+}
+
+// placed counts the addresses that Egresses ask for by what becomes of them.
+func (m *metrics) placed(c *Cluster, verdicts map[string]Status) {
+	asked, allocated, assigned := 0, 0, 0
+	for _, o := range c.Objects {
+		if e, ok := o.Object.(*v1alpha1.Egress); ok {
+			asked += len(e.Spec.EgressIPs)
+		}
+	}
+	for _, s := range verdicts {
+		allocated += len(s.Addresses)
+		for _, a := range s.Addresses {
+			if a.Node != "" {
+				assigned++
+			}
+		}
+	}
+	m.egress.WithLabelValues("assigned").Set(float64(assigned))
+	m.egress.WithLabelValues("unassigned").Set(float64(allocated - assigned))
+	m.egress.WithLabelValues("unallocated").Set(float64(asked - allocated))
 }
 
 func (m *metrics) wrote(err error) {

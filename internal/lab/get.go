@@ -14,6 +14,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/controller"
 	"fairlead.dev/fairlead/internal/replace"
+	"fairlead.dev/fairlead/internal/source/dir"
 )
 
 // list is several objects, as an API server shows them.
@@ -96,16 +97,24 @@ func (c *cluster) written(file string, into any) bool {
 	return true
 }
 
-// agentConfig is the kind that the controller gives conditions.
-const agentConfig = "AgentConfig"
+// The kinds that the controller gives a status.
+const (
+	agentConfig = "AgentConfig"
+	egress      = "Egress"
+)
 
 // withStatus adds what the lab knows of a pod or a node, and the controller of an
-// AgentConfig.
+// AgentConfig or an Egress.
 func (c *cluster) withStatus(ctx context.Context, o *object) map[string]any {
 	fields := maps.Clone(o.fields)
 	switch o.kind {
 	case agentConfig:
 		if said, err := controller.ReadStatus(c.lab.reports()); err == nil && len(said[o.name].Conditions) > 0 {
+			fields["status"] = said[o.name]
+		}
+	case egress:
+		delete(fields, "status")
+		if said, err := dir.ReadEgressStatus(c.lab.reports()); err == nil && len(said[o.name].Conditions) > 0 {
 			fields["status"] = said[o.name]
 		}
 	case "Pod":

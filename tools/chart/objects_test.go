@@ -196,9 +196,9 @@ fairlead-agent nodes/status: patch
 fairlead-agent pods: patch
 fairlead-agent events: create,patch
 fairlead-controller nodes: get,list,watch
-fairlead-controller fairlead.dev agentconfigs: list,watch
+fairlead-controller fairlead.dev agentconfigs,egresses: list,watch
 fairlead-controller fairlead.dev fairleadnodes: get,list,watch
-fairlead-controller fairlead.dev agentconfigs/status: patch
+fairlead-controller fairlead.dev agentconfigs/status,egresses/status: patch
 fairlead-controller nodes/status: patch
 fairlead-controller fairlead.dev fairleadnodes/status: patch
 fairlead-system/fairlead-agent coordination.k8s.io leases: create,patch

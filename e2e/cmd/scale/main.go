@@ -85,7 +85,7 @@ func (b *bench) run(ctx context.Context, sizes []int) (string, error) {
 			return "", err
 		}
 	}
-	for _, file := range []string{"agentconfigs", "fairleadnodes"} {
+	for _, file := range []string{"agentconfigs", "egresses", "fairleadnodes"} {
 		crd, err := os.ReadFile("../deploy/crds/fairlead.dev_" + file + ".yaml")
 		if err != nil {
 			return "", fmt.Errorf("%w: run this in e2e/", err)
