@@ -128,11 +128,11 @@ func (c *Cluster) Verdicts() map[string][]metav1.Condition {
 			}
 		}
 		for _, t.contribution = range o.Types {
-			condition := t.count(o, said[subject{o.String(), t.contribution.condition}]).made()
+			condition := t.count(o, said[subject{o.String(), t.condition}]).made()
 			if o.Node != "" && c.Nodes[o.Node] == nil {
 				condition = metav1.Condition{Status: t.bad, Reason: reasonNoNode, Message: o.NoNode}
 			}
-			condition.Type, condition.ObservedGeneration = t.contribution.condition, o.GetGeneration()
+			condition.Type, condition.ObservedGeneration = t.condition, o.GetGeneration()
 			out[o.String()] = append(out[o.String()], condition)
 		}
 	}

@@ -100,8 +100,7 @@ func readStatuses(reports string) (*statuses, error) {
 		configs = map[string]v1alpha1.AgentConfigStatus{}
 	}
 	egresses, err := dir.ReadEgressStatus(reports)
-	var unreadable *fs.PathError
-	if errors.As(err, &unreadable) {
+	if _, unreadable := errors.AsType[*fs.PathError](err); unreadable {
 		return nil, err
 	}
 	if err != nil {

@@ -90,7 +90,7 @@ func Place(addresses []Address, nodes []Node) *Places {
 	}
 	slices.SortFunc(loose, func(i, j int) int {
 		a, b := addresses[i], addresses[j]
-		return cmp.Or(a.Addr.Compare(b.Addr), strings.Compare(a.Egress, b.Egress))
+		return cmp.Or(a.Compare(b.Addr), strings.Compare(a.Egress, b.Egress))
 	})
 	for _, i := range loose {
 		a := addresses[i]
