@@ -48,7 +48,7 @@ Several labs can exist side by side under different names. They are kept in
 	}
 	c.AddCommand(
 		labUp(open), labChange(open, "apply"), labChange(open, "delete"), labWait(open), labGet(open),
-		labExec(open), labAgent(open), labNode(open), labLink(open), labLogs(open), labStatus(open),
+		labExec(open), labAgent(open), labNode(open), labLink(open), labSource(open), labLogs(open), labStatus(open),
 		labDown(open), labDemo(open), labEcho(), labAsk(), labDaemon(open),
 	)
 	return c

@@ -112,6 +112,26 @@ func labLink(open opener) *cobra.Command {
 	}
 }
 
+func labSource(open opener) *cobra.Command {
+	return &cobra.Command{
+		Use:   "source NODE away|back",
+		Short: "Cut a node's agent from the cluster's objects, or give them back",
+		Long: `Cut a node's agent from the cluster's objects, as an API server that does not
+answer does. With away the agent reads no object, report or status that is new, and what
+it reports reaches nobody; apply and delete do not wait for it. With back it reads
+everything again.`,
+		Example: `  fairlead lab source n1 away
+  fairlead lab source n1 back`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if args[1] != "away" && args[1] != "back" {
+				return misuse{fmt.Errorf("a source is away or back, not %q", args[1])}
+			}
+			return doToNode(open, args[0], "source-"+args[1])
+		},
+	}
+}
+
 func doToNode(open opener, node, verb string) error {
 	l, err := open()
 	if err != nil {

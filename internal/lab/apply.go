@@ -194,13 +194,13 @@ func (c *cluster) remove(files []Manifest) (Result, error) {
 	return r, err
 }
 
-// realise waits until the agents that run have applied the result's revision
+// realise waits until the agents that run and read their objects have applied the result's revision
 // and its pods are what they shall be. It notes who did not follow, and what
 // is wrong with the objects.
 func (c *cluster) realise(ctx context.Context, r *Result) {
 	var nodes []*node
 	for _, n := range c.nodes {
-		if _, why := n.running(); why == "" {
+		if _, why := n.running(); why == "" && !n.isAway() {
 			nodes = append(nodes, n)
 		}
 	}

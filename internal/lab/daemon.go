@@ -132,6 +132,12 @@ func (c *cluster) do(ctx context.Context, n *node, verb string) error {
 		return n.thaw()
 	case "reboot":
 		return c.reboot(ctx, n)
+	case "source-away":
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return n.sourceAway()
+	case "source-back":
+		return n.sourceBack()
 	case "up":
 		return n.plug()
 	case "down":

@@ -30,6 +30,7 @@ type node struct {
 	agent  *service   // nil: stopped by the user
 	why    string     // the agent is stopped
 	frozen bool
+	away   bool // what it reads are copies
 }
 
 // metricsAddress is where every agent shows its metrics, in its own namespace.
@@ -42,6 +43,11 @@ func (n *node) boot() error {
 	}
 	if err := os.MkdirAll(n.lab.stateDir(n.Name), 0o755); err != nil {
 		return err
+	}
+	if !n.isAway() {
+		if err := n.sourceBack(); err != nil {
+			return err
+		}
 	}
 	return n.startAgent()
 }
@@ -59,7 +65,7 @@ func (n *node) startAgent() error {
 	dir := n.lab.nodeDir(n.Name)
 	n.agent = &service{again: always, changed: n.changed, command: process.Command{
 		Args: []string{
-			filepath.Join(n.lab.bin(), "fairlead"), "agent", "--node", n.Name, "--objects", n.lab.objects(), "--reports", n.lab.reports(),
+			filepath.Join(n.lab.bin(), "fairlead"), "agent", "--node", n.Name, "--objects", n.source("objects"), "--reports", n.source("reports"),
 			"--state-dir", filepath.Join(dir, "state"), "--socket", n.lab.AgentSocket(n.Name), "--metrics-address", metricsAddress,
 		},
 		Env:   n.lab.environment(n.lab.nodeMarker(n.Name)),
@@ -192,6 +198,9 @@ func (n *node) await(ctx context.Context, revision int64) error {
 
 // lag says why the agent has not applied the revision.
 func (n *node) lag(err error, revision int64) error {
+	if n.isAway() {
+		return errors.New("its source is away; give it back with " + n.lab.Command("source "+n.Name+" back"))
+	}
 	if s := n.status(context.Background()); s.Reason != "" {
 		return errors.New(s.Reason)
 	} else if s.PID != 0 {

@@ -30,6 +30,7 @@ var kinds = []kind{
 	{"v1", "Pod", true, "po"},
 	{"v1", "Service", true, "svc"},
 	{v1alpha1.APIVersion, agentConfig, false, ""},
+	{v1alpha1.APIVersion, egress, false, ""},
 }
 
 // nodeReport and nodeEvent are kinds that only agents write.
@@ -38,18 +39,25 @@ var (
 	nodeEvent  = kind{"v1", "Event", true, "ev"}
 )
 
-// findKind understands Pod, pod, pods and po.
+// findKind understands Pod, pod, pods and po, and egresses.
 func findKind(word string) (kind, error) {
 	all := append(slices.Clone(kinds), nodeReport, nodeEvent)
 	var names []string
 	for _, k := range all {
 		lower := strings.ToLower(k.name)
-		if w := strings.ToLower(word); w == lower || w == lower+"s" || k.short != "" && w == k.short {
+		if w := strings.ToLower(word); w == lower || w == plural(lower) || k.short != "" && w == k.short {
 			return k, nil
 		}
 		names = append(names, lower)
 	}
 	return kind{}, fmt.Errorf("there is no kind %q: kinds are %s", word, strings.Join(names, ", "))
+}
+
+func plural(word string) string {
+	if strings.HasSuffix(word, "s") {
+		return word + "es"
+	}
+	return word + "s"
 }
 
 // ref names an object.

@@ -60,7 +60,7 @@ func (s *store) admit(o *object) (changed bool) {
 			o.fields["status"] = status
 		}
 	}
-	if o.kind == agentConfig {
+	if o.kind == agentConfig || o.kind == egress {
 		meta["generation"] = generation(o, old)
 	}
 	if o.kind == "Namespace" {
