@@ -218,14 +218,28 @@ func diffRules(have, want []route.Rule) (lead, unlead []step) {
 	byRank := func(a, b route.Rule) int { return a.Rank() - b.Rank() }
 	slices.SortStableFunc(come, byRank)
 	slices.SortStableFunc(gone, func(a, b route.Rule) int { return byRank(b, a) })
-	for _, r := range come {
-		// The kernel takes two that go to different places for one (net/core/fib_rules.c,
-		// rule_exists): such a one goes first.
-		if at := slices.IndexFunc(gone, func(g route.Rule) bool { g.Goto = r.Goto; return r.Goto != 0 && g == r }); at >= 0 {
-			lead = append(lead, step{kind: KindRoutingRule, addr: r.From.Addr(), change: route.DeleteRule{Rule: gone[at], Protocol: RouteProtocol}})
-			gone = slices.Delete(gone, at, at+1)
+	there := slices.Clone(have)
+	change := func(r route.Rule, c fmt.Stringer) {
+		lead = append(lead, step{kind: KindRoutingRule, addr: r.From.Addr(), change: c})
+	}
+	for len(come) > 0 {
+		r := come[0]
+		come = come[1:]
+		// What the kernel would take r for goes first, and comes again if it is wanted: but of
+		// two that are one to it either way there is only one.
+		inTheWay := func(h route.Rule) bool { return h.Hides(r) && (slices.Contains(gone, h) || !r.Hides(h)) }
+		for at := slices.IndexFunc(there, inTheWay); at >= 0; at = slices.IndexFunc(there, inTheWay) {
+			h := there[at]
+			change(h, route.DeleteRule{Rule: h, Protocol: RouteProtocol})
+			there = slices.Delete(there, at, at+1)
+			if g := slices.Index(gone, h); g >= 0 {
+				gone = slices.Delete(gone, g, g+1)
+			} else {
+				come = append(come, h)
+			}
 		}
-		lead = append(lead, step{kind: KindRoutingRule, addr: r.From.Addr(), change: route.AddRule{Rule: r, Protocol: RouteProtocol}})
+		change(r, route.AddRule{Rule: r, Protocol: RouteProtocol})
+		there = append(there, r)
 	}
 	for _, r := range gone {
 		unlead = append(unlead, step{kind: KindRoutingRule, addr: r.From.Addr(), change: route.DeleteRule{Rule: r, Protocol: RouteProtocol}})

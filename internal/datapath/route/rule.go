@@ -74,6 +74,25 @@ func (r Rule) Rank() int {
 	return 2
 }
 
+// Hides reports whether the kernel, which holds r, takes s for it and refuses it: it does not
+// compare what s does not ask for, nor where the two lead on (net/core/fib_rules.c, rule_exists;
+// net/ipv4/fib_rules.c and net/ipv6/fib6_rules.c, compare).
+func (r Rule) Hides(s Rule) bool {
+	if r == s || r.From.Addr().Is4() != s.From.Addr().Is4() {
+		return false
+	}
+	if s.From.Bits() == 0 {
+		r.From = s.From
+	}
+	if !s.To.IsValid() {
+		r.To = s.To
+	}
+	if s.Goto != 0 {
+		r.Goto = s.Goto
+	}
+	return r == s
+}
+
 // header is struct fib_rule_hdr of Linux include/uapi/linux/fib_rules.h.
 type header struct {
 	Family, DstLen, SrcLen, Tos byte
