@@ -10,7 +10,7 @@ import (
 
 // astray are connections of pods that leave the cluster with the pods' addresses.
 func astray(w *world.World) func(*conntrack.Entry) bool {
-	inside := networksOf(insideOf(w))
+	inside := networksOf(w.Inside())
 	return func(e *conntrack.Entry) bool {
 		from := e.Original.Source
 		return e.Reply.Destination == from && !inside.hold(e.Original.Destination.Addr()) &&

@@ -31,8 +31,8 @@ var portRanges = doctor.Check{
 			add(doctor.Warn, "the kernel picks source ports from 1024-65535: a stateless firewall may drop replies",
 				"set nodeSNATPortRange: auto, or the range that the firewall accepts")
 		}
-		if taken := overlap(p.Range, nodePorts); p.Choice.Mode == world.PortsFixed && taken {
-			add(doctor.Warn, fmt.Sprintf("range %s shares ports with NodePort Services (%s)", p.Range, nodePorts), "begin at 32768 or above")
+		if taken := overlap(p.Range, world.ServicePorts); p.Choice.Mode == world.PortsFixed && taken {
+			add(doctor.Warn, fmt.Sprintf("range %s shares ports with NodePort Services (%s)", p.Range, world.ServicePorts), "begin at 32768 or above")
 		}
 		if len(out) == 0 {
 			add(doctor.OK, fmt.Sprintf("source ports come from %s, %s", p, chosen(p)), "")

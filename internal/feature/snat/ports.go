@@ -7,15 +7,6 @@ import (
 	"fairlead.dev/fairlead/internal/world"
 )
 
-// nodePorts is what kube-apiserver hands out for Services of type NodePort
-// unless told otherwise (--service-node-port-range).
-var nodePorts = world.PortRange{Low: 30000, High: 32767}
-
-// kernelPorts is what the kernel chooses from where no range is given and the
-// original port is not below (net/netfilter/nf_nat_core.c,
-// nf_nat_l4proto_unique_tuple).
-var kernelPorts = world.PortRange{Low: 1024, High: 65535}
-
 // Ports is how source ports are chosen on a node right now.
 type Ports struct {
 	Choice     world.PortChoice // as configured
@@ -32,47 +23,19 @@ type Ports struct {
 // InForce returns how source ports are chosen in w.
 func InForce(w *world.World) Ports {
 	c := w.Config.NodeSNAT
-	random := c.Randomize && (c.Asked || oneClock(w))
+	random := w.WantsRandomPorts(c)
 	p := Ports{Choice: c.Ports, Wanted: random, Randomized: random, Block: c.Block}
 	if capable := w.Kernel.Capabilities.FullyRandomPorts; random && !capable.OK {
 		p.Randomized, p.Missing = false, capable.Reason
 	}
-	switch {
-	case c.Ports.Mode == world.PortsFixed:
-		p.Range = c.Ports.Range
-	case c.Ports.Mode == world.PortsAuto:
-		p.auto(w)
-	case p.Block > 0:
-		p.Range = kernelPorts
+	p.Range, p.crowded = w.SourcePorts(c.Ports)
+	if p.Range.High == 0 && p.Block > 0 {
+		p.Range = world.AnySourcePort
 	}
 	if p.Block > p.Range.Len() {
 		p.Block, p.tooWide = 0, p.Block
 	}
 	return p
-}
-
-// oneClock reports whether pods read one clock for their timestamps: else random
-// ports come back to servers that refuse them. Beside another network those do whom
-// our plugin was chained for.
-func oneClock(w *world.World) bool {
-	return w.Config.Enabled("tcp") && w.Config.PodTCP.Timestamps == world.TimestampsMonotonic && (!beside(w) || len(w.Attachments.List) > 0)
-}
-
-// auto takes the node's ephemeral range and leaves out what others need. NAT
-// takes one range, so the largest piece that remains is the choice.
-func (p *Ports) auto(w *world.World) {
-	taken := append([]world.PortRange{nodePorts}, w.Kernel.ReservedPorts...)
-	if w.Config.NodePortLocal.Enabled {
-		taken = append(taken, w.Config.NodePortLocal.Ports)
-	}
-	for _, left := range w.Kernel.LocalPorts.Without(taken...) {
-		if p.Range.High == 0 || left.Len() > p.Range.Len() {
-			p.Range = left
-		}
-	}
-	if p.Range.High == 0 {
-		p.Range, p.crowded = w.Kernel.LocalPorts, true
-	}
 }
 
 // problems is what of the settings could not be followed on the named node.

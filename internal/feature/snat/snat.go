@@ -142,7 +142,7 @@ func translation(w *world.World) []nft.Rule {
 // beside reports whether another network has the pods, which may masquerade them
 // after us. What the operator lists is kept from it; what else stays inside is
 // that network's own affair, and may need its masquerade to come back.
-func beside(w *world.World) bool { return w.Config.Overlay.Mode == world.None }
+func beside(w *world.World) bool { return w.Beside() }
 
 // kubeProxyMark is on the packets that kube-proxy will masquerade
 // (--iptables-masquerade-bit, 14 by default): those of a pod that a Service led
