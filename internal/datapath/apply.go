@@ -163,6 +163,9 @@ func Apply(c Changes) error {
 	if err := a.make(c.steps); err != nil {
 		return fmt.Errorf("apply: %w", err)
 	}
+	if err := nft.Apply(c.late); err != nil {
+		a.failed = append(a.failed, Failure{Kind: KindRules, Err: err})
+	}
 	if a.open && len(c.ends) > 0 {
 		a.failed = append(a.failed, Failure{Kind: KindRules, Err: errors.New("tables stay until the links and settings that they guard are as they should be")})
 	} else if err := nft.Apply(c.ends); err != nil {

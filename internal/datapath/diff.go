@@ -39,6 +39,7 @@ type Changes struct {
 	first []step
 	nft   []nft.Change
 	steps []step
+	late  []nft.Change // of tables whose chains stand at devices
 	ends  []nft.Change // tables that go
 }
 
@@ -54,6 +55,8 @@ func newChanges(rules []nft.Change, steps []step) Changes {
 	for _, r := range rules {
 		if r.Ends() {
 			c.ends = append(c.ends, r)
+		} else if r.NeedsDevices() {
+			c.late = append(c.late, r)
 		} else {
 			c.nft = append(c.nft, r)
 		}
@@ -319,14 +322,14 @@ func differing[T comparable](have, want []T, left func(T) bool) (h, w []T) {
 func (c Changes) Empty() bool { return c.Len() == 0 }
 
 // Len is the number of changes.
-func (c Changes) Len() int { return len(c.first) + len(c.nft) + len(c.steps) + len(c.ends) }
+func (c Changes) Len() int { return len(c.first) + len(c.nft) + len(c.steps) + len(c.late) + len(c.ends) }
 
 // MakesTables reports whether tables are made: connections may have begun without
 // what they do.
 func (c Changes) MakesTables() bool { return slices.ContainsFunc(c.nft, nft.Change.Makes) }
 
 // ChangesRules reports whether anything of nftables is changed or made.
-func (c Changes) ChangesRules() bool { return len(c.nft) > 0 }
+func (c Changes) ChangesRules() bool { return len(c.nft)+len(c.late) > 0 }
 
 // String is the changes as commands, one a line, in the order of Apply.
 func (c Changes) String() string {
@@ -349,7 +352,7 @@ func (c Changes) Lines() []string {
 	for _, s := range c.steps {
 		out = append(out, s.change.String())
 	}
-	for _, n := range c.ends {
+	for _, n := range slices.Concat(c.late, c.ends) {
 		out = append(out, fmt.Sprintf("nft %s", n))
 	}
 	return out

@@ -20,6 +20,8 @@ const (
 	NodePortLocalTable = TablePrefix + "nodeportlocal"
 	GuardTable         = TablePrefix + "guard"
 	UplinkTable        = TablePrefix + "uplink"
+	EgressRules        = TablePrefix + "egress"
+	EgressLinkRules    = TablePrefix + "egress-link" // of the netdev family, at the tunnel's exit
 
 	// SNATPriority is just before srcnat (100), where kube-proxy and other
 	// networks stand: the first to decide on a connection's source decides.
@@ -65,6 +67,28 @@ const (
 	// anything else would that has an address of the node.
 	UplinkAny = UplinkMask
 
+	// EgressMarkPriority is behind all that translates a destination in prerouting, and the
+	// last to mark a packet there.
+	EgressMarkPriority = UplinkPriority + 1
+	// EgressForwardPriority is before others who look at marks in forward.
+	EgressForwardPriority = UplinkForwardPriority
+	// EgressInputPriority is that of everybody's filters (0).
+	EgressInputPriority = 0
+	// EgressSourcePriority is before all of ours that translate what leaves the cluster.
+	EgressSourcePriority = HostPortSourcePriority - 1
+	// EgressWrapPriority is behind every translation of a source.
+	EgressWrapPriority = 300
+	// EgressSteerMark is the bit of a packet's mark that leads it to the tunnel, and
+	// EgressSeenMark that of what our rules have seen. Both are there from EgressPriority to
+	// the first chain in forward. The mark of a connection that an Egress translates is ours
+	// as a whole; others' connections have none of it.
+	EgressSteerMark = 1 << 30
+	EgressSeenMark  = 1 << 31
+	// EgressPort is the UDP port of the tunnel, on every node with an Egress, and EgressVNI
+	// its network.
+	EgressPort = 14789
+	EgressVNI  = RouteProtocol
+
 	// TunnelPriority is the priority (skb->priority) that a packet of a peer has from
 	// where the guard knows it as one to where it has come out of the tunnel. A gate
 	// leaves it, for rules that an agent makes which sees no gates. To a queue it is as
@@ -79,6 +103,9 @@ const (
 	// EgressLink is a tunnel of its own, in which packets bring marks with them (GBP): the
 	// kernel has no devices with and without that at one port.
 	EgressLink = LinkPrefix + "egress"
+	// EgressSinkLink is where packets to an Egress address end that belong to no connection.
+	// It is an IFB device, which drops what is sent to it.
+	EgressSinkLink = LinkPrefix + "egress-sink"
 
 	// DoomedGroup is the group (ip-link(8), "group") of links of ours that are about
 	// to be removed together.
@@ -117,14 +144,19 @@ const (
 	// the priorities of the node's own, which may be greater: their packets have a mark in
 	// UplinkMask, so the guard has to ask for none in these bits.
 	//
-	// What the node sends must not meet the guard, nor the reverse path filter for what is
-	// sent to it. So there are three: what comes by lo goes from EgressPassPriority to
-	// EgressPassedPriority. For what is forwarded to a pod IPv4's filter asks as if the pod
-	// sent the answer: it meets the guard, but for a mark, with src_valid_mark.
-	EgressPriority       = 158
-	EgressPassPriority   = 159
-	EgressGuardPriority  = 160
-	EgressPassedPriority = 161
+	// What comes out of the tunnel is not led back: it goes from EgressArrivedPriority to the
+	// guard. So does IPv4's reverse path filter for what goes into the tunnel, since it asks
+	// as if the answer had come by the link that the packet leaves by.
+	//
+	// What the node sends must not meet the guard, nor that filter for what is sent to the
+	// node: what comes by lo goes from EgressPassPriority to EgressPassedPriority. For what is
+	// forwarded to a pod the filter asks as if the pod sent the answer: it meets the guard, but
+	// for a mark, with src_valid_mark.
+	EgressArrivedPriority = 158
+	EgressPriority        = 159
+	EgressPassPriority    = 160
+	EgressGuardPriority   = 161
+	EgressPassedPriority  = 162
 )
 
 // AcceptMark is the comment by which our rules in AcceptPlaces are known.

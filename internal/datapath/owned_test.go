@@ -12,7 +12,7 @@ import (
 
 // What is ours must be told from everybody else's, and from the rest of ours.
 func TestLedgerHasNoOverlaps(t *testing.T) {
-	for _, table := range []string{SNATTable, HostPortTable, NodePortLocalTable, GuardTable, UplinkTable} {
+	for _, table := range []string{SNATTable, HostPortTable, NodePortLocalTable, GuardTable, UplinkTable, EgressRules, EgressLinkRules} {
 		if !strings.HasPrefix(table, TablePrefix) {
 			t.Errorf("table %s would not be recognised after a crash", table)
 		}
@@ -22,7 +22,7 @@ func TestLedgerHasNoOverlaps(t *testing.T) {
 	if !strings.HasPrefix(AcceptMark, TablePrefix) || len(AcceptMark) >= 128 || slices.Contains([]string{SNATTable, HostPortTable, NodePortLocalTable}, AcceptMark) {
 		t.Errorf("the mark %s would not be recognised", AcceptMark)
 	}
-	for _, link := range []string{VXLANLink, EgressLink} {
+	for _, link := range []string{VXLANLink, EgressLink, EgressSinkLink} {
 		if !strings.HasPrefix(link, LinkPrefix) || len(link) > 15 {
 			t.Errorf("link %s would not be recognised after a crash, or is too long", link)
 		}

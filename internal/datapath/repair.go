@@ -31,7 +31,7 @@ func Repairs(have Kernel, held, want State) []Repair {
 
 func (c Changes) repairs() []Repair {
 	var out []Repair
-	for _, n := range slices.Concat(c.nft, c.ends) {
+	for _, n := range slices.Concat(c.nft, c.late, c.ends) {
 		for _, text := range n.Single() {
 			out = append(out, Repair{KindRules, text})
 		}

@@ -14,6 +14,7 @@ type Change struct {
 	list []Element // that come or go; text is what stands before them
 	ends bool
 	made bool // a table
+	late bool // of a table whose chains stand at devices
 
 	device string // that must be there
 }
@@ -23,6 +24,10 @@ func (c Change) Makes() bool { return c.made }
 
 // Ends reports whether c takes a whole table away, and puts nothing in its place.
 func (c Change) Ends() bool { return c.ends }
+
+// NeedsDevices reports whether c is of a table whose chains stand at devices, which must
+// be there before.
+func (c Change) NeedsDevices() bool { return c.late }
 
 // String is the change in nft(8) syntax.
 func (c Change) String() string {
@@ -60,13 +65,18 @@ func Diff(have []*Found, want []*Table) []Change {
 	}
 	for _, w := range want {
 		i := slices.IndexFunc(have, func(h *Found) bool { return h.id() == w.id() })
+		var some []Change
 		switch {
 		case i < 0:
-			out = append(out, addTable(w)...)
+			some = addTable(w)
 		case !have[i].canBecome(w):
-			out = append(append(out, deleteTable(w.id())), addTable(w)...)
+			some = append([]Change{deleteTable(w.id())}, addTable(w)...)
 		default:
-			out = append(out, have[i].update(w)...)
+			some = have[i].update(w)
+		}
+		for _, c := range some {
+			c.late = w.Family == NetDev
+			out = append(out, c)
 		}
 	}
 	return out

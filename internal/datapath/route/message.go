@@ -44,6 +44,8 @@ func (a Add) message(c *rtnl.Conn, how netlink.HeaderFlags) (netlink.Message, er
 	h, attrs := a.newMessage()
 	h.Protocol, h.Type = a.Protocol, unix.RTN_UNICAST
 	switch {
+	case a.Throw:
+		h.Type = unix.RTN_THROW
 	case a.Link == "":
 		h.Type = unix.RTN_UNREACHABLE
 	case a.Via.IsValid():
@@ -130,7 +132,8 @@ func from(c *rtnl.Conn, h unix.RtMsg, attrs iter.Seq2[uint16, []byte]) Route {
 		r.metric = 0
 	}
 	if h.Type != unix.RTN_UNICAST {
-		r.Link, r.odd = "", r.odd || h.Type != unix.RTN_UNREACHABLE
+		r.Throw = h.Type == unix.RTN_THROW
+		r.Link, r.odd = "", r.odd || !r.Throw && h.Type != unix.RTN_UNREACHABLE
 	}
 	return r
 }

@@ -19,13 +19,15 @@ import (
 	"fairlead.dev/fairlead/internal/datapath/rtnl"
 )
 
-// A Route leads to Dst: through Link, by way of Via if that is set, or nowhere.
+// A Route leads to Dst: through Link, by way of Via if that is set, nowhere, or on to the
+// next rule.
 type Route struct {
 	Dst    netip.Prefix
 	Via    netip.Addr // the next hop
 	Link   string     // ours or not; empty: packets are answered with "unreachable"
 	OnLink bool       // Via is at the other end of Link, whatever Link's addresses say
 	Table  uint32     // 0: the main one
+	Throw  bool       // the table has no route for it: the next rule is asked
 
 	found // zero in a route that is wanted
 }
@@ -50,6 +52,8 @@ func (r Route) words() string {
 	}
 	switch {
 	case r.odd && r.Link == "": // one to be deleted, whatever it is
+	case r.Throw:
+		s = "throw " + s
 	case r.Link == "":
 		s = "unreachable " + s
 	case r.Via.IsValid():

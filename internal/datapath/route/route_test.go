@@ -25,6 +25,10 @@ func FuzzFrom(f *testing.F) {
 	for _, want := range []Route{
 		{Dst: prefix("10.1.0.0/16")},
 		{Dst: prefix("fd00::/64")},
+		{Dst: prefix("10.1.0.0/16"), Throw: true},
+		{Dst: prefix("fd00::/64"), Throw: true, Table: 157159},
+		{Dst: prefix("::/0"), Table: 157159},
+		{Dst: prefix("0.0.0.0/0"), Table: 157159},
 		{Dst: prefix("10.1.0.0/16"), Link: "lo"},
 		{Dst: prefix("10.1.0.0/16"), Link: "lo", Via: addr("10.0.0.1"), OnLink: true},
 		{Dst: prefix("fd00::/64"), Link: "lo", Via: addr("fe80::1")},
