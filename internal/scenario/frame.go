@@ -13,6 +13,9 @@ const (
 	ethernetHeader = 14
 	udpHeader      = 8
 	vxlanHeader    = 8
+
+	hasVNI    = 0x08 // flags of a VXLAN header: RFC 7348 section 5,
+	hasPolicy = 0x80 // and draft-smith-vxlan-group-policy section 2.1
 )
 
 // ethernet puts a frame's header before an IP packet.
@@ -30,12 +33,16 @@ type tunnel struct {
 	from, to netip.Addr
 	port     int
 	vni      int
+	policy   uint16 // of the group that the packet brings with it; 0: none
 }
 
 // wrap is an inner frame on its way through the tunnel, from the outer IP header
 // on (RFC 7348 section 5).
 func (t tunnel) wrap(frame []byte) []byte {
-	vxlan := binary.BigEndian.AppendUint32([]byte{0x08, 0, 0, 0}, uint32(t.vni)<<8)
+	vxlan := binary.BigEndian.AppendUint32([]byte{hasVNI, 0, byte(t.policy >> 8), byte(t.policy)}, uint32(t.vni)<<8)
+	if t.policy != 0 {
+		vxlan[0] |= hasPolicy
+	}
 	body := make([]byte, udpHeader)
 	binary.BigEndian.PutUint16(body, 49152)
 	binary.BigEndian.PutUint16(body[2:], uint16(t.port))
@@ -58,11 +65,14 @@ func unwrap(b []byte) (t tunnel, frame []byte, ok bool) {
 	default:
 		return t, nil, false
 	}
-	if len(b) < udpHeader+vxlanHeader+ethernetHeader || b[udpHeader] != 0x08 {
+	if len(b) < udpHeader+vxlanHeader+ethernetHeader || b[udpHeader]&^hasPolicy != hasVNI {
 		return t, nil, false
 	}
 	t.port = int(binary.BigEndian.Uint16(b[2:]))
 	t.vni = int(binary.BigEndian.Uint32(b[udpHeader+4:]) >> 8)
+	if b[udpHeader]&hasPolicy != 0 {
+		t.policy = binary.BigEndian.Uint16(b[udpHeader+2:])
+	}
 	return t, b[udpHeader+vxlanHeader:], true
 }
 

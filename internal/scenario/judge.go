@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"fairlead.dev/fairlead/internal/datapath"
 	"fairlead.dev/fairlead/internal/world"
 )
 
@@ -30,8 +31,8 @@ func (st *stage) judge(l line, sent map[uint32]packet, seen map[uint32]sight) {
 			st.t.Errorf("the packet from %s was seen as %s, want port %s", p.from, s.from, ports)
 		case s.to != to:
 			st.t.Errorf("the packet to %s was seen to %s, want %s", p.to, s.to, to)
-		case want.vxlan.IsValid() && s.through != st.tunnelTo(want.vxlan):
-			st.t.Errorf("the packet went through %+v, want %+v", s.through, st.tunnelTo(want.vxlan))
+		case want.vxlan.IsValid() && s.through != st.tunnelTo(want.vxlan, want.number):
+			st.t.Errorf("the packet went through %+v, want %+v", s.through, st.tunnelTo(want.vxlan, want.number))
 		case want.vxlan.IsValid() && s.mac != st.peerMAC(want.vxlan):
 			st.t.Errorf("the inner frame is for %x, want %x", s.mac, st.peerMAC(want.vxlan))
 		case !want.vxlan.IsValid() && s.through != tunnel{}:
@@ -72,8 +73,11 @@ func (st *stage) judgeRandom(r world.PortRange, sent map[uint32]packet, seen map
 }
 
 // tunnelTo is the overlay's tunnel to the node at an address.
-func (st *stage) tunnelTo(node netip.Addr) tunnel {
-	return tunnel{st.end(node), node, st.world.Config.Overlay.Port, st.world.Config.Overlay.VNI}
+func (st *stage) tunnelTo(node netip.Addr, number uint16) tunnel {
+	if number != 0 {
+		return tunnel{st.end(node), node, datapath.EgressPort, datapath.EgressVNI, number}
+	}
+	return tunnel{st.end(node), node, st.world.Config.Overlay.Port, st.world.Config.Overlay.VNI, 0}
 }
 
 // end is the node's end of the overlay of the family of like.

@@ -11,7 +11,7 @@ import (
 
 // A line of packets says what is sent, and where and how it is seen:
 //
-//	FROM > TO/PROTOCOL [in vxlan from NODE|by POD] OUTCOME
+//	FROM > TO/PROTOCOL [in vxlan from NODE|in egress N from NODE|by POD] OUTCOME
 //
 // FROM and TO are a pod or an address, with a port where the protocol has them,
 // or the identifier of an ICMP echo: default/a:4000, 198.51.100.10:80,
@@ -19,7 +19,7 @@ import (
 // many packets, spread over it. By POD it is the pod that sends what seems to come
 // from FROM. OUTCOME is one of
 //
-//	seen as ADDRESS[:PORT|:LOW-HIGH|:kept] [to ADDRESS:PORT] [at random] [on INTERFACE|in vxlan to NODE|at POD] [and back]
+//	seen as ADDRESS[:PORT|:LOW-HIGH|:kept] [to ADDRESS:PORT] [at random] [on INTERFACE|in vxlan to NODE|in egress N to NODE|at POD] [and back]
 //	unreachable
 //	dropped
 //
@@ -32,6 +32,7 @@ type line struct {
 	from, to end
 	protocol protocol
 	wrapped  netip.Addr // the node that sends the packet through the overlay
+	number   uint16     // that comes with it through the tunnel of Egresses; 0: through the overlay's
 	by       string     // the pod that sends it, if not the one it is from
 	seen     *sighting  // nil: dropped or unreachable
 	refused  bool       // unreachable
@@ -62,6 +63,7 @@ type sighting struct {
 	on     string     // interface; "" is the first
 	at     string     // pod
 	vxlan  netip.Addr // node
+	number uint16     // see line
 }
 
 // anyPort is what a line without ports sends from.
@@ -106,11 +108,8 @@ func parseLine(s string) (l line, err error) {
 		l.from.ports = anyPort
 	}
 	words = words[3:]
-	if len(words) > 4 && strings.Join(words[:3], " ") == "in vxlan from" {
-		if l.wrapped, err = netip.ParseAddr(words[3]); err != nil {
-			return l, err
-		}
-		words = words[4:]
+	if words, l.wrapped, l.number, err = parseTunnel(words, "from"); err != nil {
+		return l, err
 	}
 	if len(words) > 2 && words[0] == "by" {
 		l.by, words = words[1], words[2:]
@@ -145,18 +144,36 @@ func parseSighting(words []string) (s *sighting, err error) {
 	rest := strings.Join(words, " ")
 	rest, s.random = strings.CutPrefix(rest, "at random")
 	rest, s.back = strings.CutSuffix(strings.TrimSpace(rest), "and back")
-	switch words := strings.Fields(rest); {
-	case len(words) == 0:
+	words, s.vxlan, s.number, err = parseTunnel(strings.Fields(rest), "to")
+	switch {
+	case err != nil || len(words) == 0:
 	case len(words) == 2 && words[0] == "on":
 		s.on = words[1]
 	case len(words) == 2 && words[0] == "at":
 		s.at = words[1]
-	case len(words) == 4 && strings.Join(words[:3], " ") == "in vxlan to":
-		s.vxlan, err = netip.ParseAddr(words[3])
 	default:
 		err = fmt.Errorf("%q says not where", rest)
 	}
 	return s, err
+}
+
+// parseTunnel reads the node that words begin with, if they do: "in vxlan from NODE", or
+// "in egress NUMBER from NODE".
+func parseTunnel(words []string, way string) (rest []string, node netip.Addr, number uint16, err error) {
+	switch {
+	case len(words) > 3 && words[0] == "in" && words[1] == "vxlan" && words[2] == way:
+		words = words[3:]
+	case len(words) > 4 && words[0] == "in" && words[1] == "egress" && words[3] == way:
+		n, err := strconv.ParseUint(words[2], 10, 16)
+		if err != nil || n == 0 {
+			return nil, node, 0, fmt.Errorf("%s is no number of an address", words[2])
+		}
+		number, words = uint16(n), words[4:]
+	default:
+		return words, node, 0, nil
+	}
+	node, err = netip.ParseAddr(words[0])
+	return words[1:], node, number, err
 }
 
 func parseEnd(s string) (e end, err error) {

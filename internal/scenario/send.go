@@ -82,7 +82,7 @@ func (st *stage) emit(l line, p packet) {
 	st.t.Helper()
 	switch {
 	case l.wrapped.IsValid():
-		st.fromOverlay(l.wrapped, p)
+		st.fromOverlay(l.wrapped, l.number, p)
 	case l.sender() != "":
 		if !st.local(p.to.Addr()) {
 			st.introduce(p.to.Addr())
@@ -115,12 +115,17 @@ func (st *stage) fromOutside(link string, p packet) {
 }
 
 // fromOverlay sends p as the node at the given address would.
-func (st *stage) fromOverlay(node netip.Addr, p packet) {
+func (st *stage) fromOverlay(node netip.Addr, number uint16, p packet) {
 	st.t.Helper()
 	link := st.introduce(node)
 	x := st.outside[link]
-	inner := ethernet(world.HashMAC("another node"), st.overlayMAC(), p.bytes())
-	outer := tunnel{node, st.end(node), st.world.Config.Overlay.Port, st.world.Config.Overlay.VNI}.wrap(inner)
+	from := world.HashMAC("another node")
+	if number != 0 { // who it is matters there
+		from = st.peerMAC(node)
+	}
+	t := st.tunnelTo(node, number)
+	t.from, t.to = t.to, t.from
+	outer := t.wrap(ethernet(from, st.world.Node.MAC, p.bytes()))
 	x.write(ethernet(x.mac, st.nodeMAC[link], outer))
 }
 
@@ -175,7 +180,7 @@ func (st *stage) answer(l line, sent map[uint32]packet, seen map[uint32]sight) {
 		r := s.reply()
 		switch {
 		case l.seen.vxlan.IsValid():
-			st.fromOverlay(l.seen.vxlan, r)
+			st.fromOverlay(l.seen.vxlan, l.seen.number, r)
 		case l.seen.at != "":
 			if err := st.pod(l.seen.at).out.send(r.to.Addr(), r.bytes()); err != nil {
 				st.t.Fatal(err)

@@ -212,17 +212,3 @@ func (st *stage) neighbour(link string, a netip.Addr) {
 		})
 	})
 }
-
-// overlayMAC is the hardware address of the node's VXLAN device.
-func (st *stage) overlayMAC() world.MAC {
-	st.t.Helper()
-	var mac world.MAC
-	st.side.node.Do(func() error {
-		l, err := netlink.LinkByName(datapath.VXLANLink)
-		if err == nil {
-			mac = world.MAC(l.Attrs().HardwareAddr)
-		}
-		return err
-	})
-	return mac
-}
