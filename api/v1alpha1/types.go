@@ -173,11 +173,11 @@ type AgentConfigSpec struct {
 	// Policy says what happens to connections when network policies change.
 	// +optional
 	Policy *Policy `json:"policy,omitempty"`
-	// Features switches single features off: NAME: false. They are forward, guard, hostport,
-	// nodeportlocal, overlay, pod, snat and uplink.
+	// Features switches single features off: NAME: false. They are egress, forward, guard,
+	// hostport, nodeportlocal, overlay, pod, snat and uplink.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
-	// +kubebuilder:validation:XValidation:rule="self.all(f, f in ['forward', 'guard', 'hostport', 'nodeportlocal', 'overlay', 'pod', 'snat', 'uplink'])",message="names what is no feature: features are forward, guard, hostport, nodeportlocal, overlay, pod, snat, uplink"
+	// +kubebuilder:validation:XValidation:rule="self.all(f, f in ['egress', 'forward', 'guard', 'hostport', 'nodeportlocal', 'overlay', 'pod', 'snat', 'uplink'])",message="names what is no feature: features are egress, forward, guard, hostport, nodeportlocal, overlay, pod, snat, uplink"
 	Features map[string]bool `json:"features,omitempty"`
 }
 

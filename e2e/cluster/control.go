@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -224,6 +225,15 @@ func (c *Cluster) Client() (*kubernetes.Clientset, error) {
 
 // Control is the place where the control plane runs.
 func (c *Cluster) Control() enter.Place { return enter.Place{Netns: c.netns(control)} }
+
+// ControlAddresses are the addresses of that place, which is no node of the cluster.
+func (c *Cluster) ControlAddresses() []netip.Addr {
+	var out []netip.Addr
+	for _, p := range c.address(controlHost) {
+		out = append(out, p.Addr())
+	}
+	return out
+}
 
 // Programs is the directory of the cluster's Kubernetes, with kubectl.
 func (c *Cluster) Programs() string { return c.programs.Kubernetes }

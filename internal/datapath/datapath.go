@@ -158,7 +158,11 @@ func AcceptRA(ifname string) string { return "net/ipv6/conf/" + ifname + "/accep
 func ReversePathFilter(ifname string) string { return "net/ipv4/conf/" + ifname + "/rp_filter" }
 
 // Values of it. What is loose looks up a route for each packet.
-const NoReversePath, StrictReversePath, LooseReversePath = "0", "1", "2"
+const (
+	NoReversePath     = "0"
+	StrictReversePath = "1"
+	LooseReversePath  = "2"
+)
 
 // linkOf is the link that a setting is about, if it is about one: it is born and
 // goes with it.

@@ -322,7 +322,9 @@ func differing[T comparable](have, want []T, left func(T) bool) (h, w []T) {
 func (c Changes) Empty() bool { return c.Len() == 0 }
 
 // Len is the number of changes.
-func (c Changes) Len() int { return len(c.first) + len(c.nft) + len(c.steps) + len(c.late) + len(c.ends) }
+func (c Changes) Len() int {
+	return len(c.first) + len(c.nft) + len(c.steps) + len(c.late) + len(c.ends)
+}
 
 // MakesTables reports whether tables are made: connections may have begun without
 // what they do.

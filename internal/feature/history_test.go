@@ -34,10 +34,12 @@ func newHistory(seed uint64, netns []string) *history {
 // step changes one thing.
 func (h *history) step() {
 	o := *h.in.Objects
-	switch h.random.IntN(14) {
+	switch h.random.IntN(15) {
 	case 12:
 		h.in.Underlay = h.underlay()
 		h.in.Metrics = pick(h, netip.AddrPort{}, netip.MustParseAddrPort("127.0.0.1:61001"), netip.MustParseAddrPort("0.0.0.0:8081"))
+	case 14:
+		o.Egresses, o.Namespaces = h.egresses(o.Egresses), h.namespaces(o.Namespaces)
 	case 13:
 		h.in.TCP = h.tcp()
 	case 8, 9:

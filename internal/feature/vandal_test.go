@@ -72,6 +72,7 @@ func TestHistoriesAmongVandalsEndAlike(t *testing.T) {
 			random := rand.New(rand.NewPCG(4, uint64(pods)))
 			for i := range 40 {
 				h.step()
+				h.in.TCP = nil // made up: settings change only from what was really seen
 				w, r := warm.run(h.in)
 				if w.Node == nil {
 					continue

@@ -54,6 +54,9 @@ type OwnPort struct {
 	Way string // how to move it: "write another overlay.port"
 }
 
+// EgressPort is the UDP port of the tunnel of Egresses, while there are any.
+const EgressPort = 14789
+
 // OwnPorts are the ports of the node that Fairlead itself listens on: no pod gets
 // one of them.
 func (w *World) OwnPorts() []OwnPort {
@@ -61,6 +64,9 @@ func (w *World) OwnPorts() []OwnPort {
 	var out []OwnPort
 	if w.Config.HasOverlay() {
 		out = append(out, OwnPort{HostPort{Port: uint16(w.Config.Overlay.Port), Protocol: udp}, "the overlay between nodes", "write another overlay.port"})
+	}
+	if w.Egresses != nil && len(w.Egresses.List) > 0 && w.Config.Enabled("egress") {
+		out = append(out, OwnPort{HostPort{Port: EgressPort, Protocol: udp}, "the tunnel of Egresses", "write another port: this one is the same on all nodes"})
 	}
 	if w.Metrics.IsValid() {
 		out = append(out, OwnPort{HostPort{Address: w.Metrics.Addr(), Port: w.Metrics.Port(), Protocol: tcp}, "the agent's metrics and health", "start the agent with another --metrics-address"})

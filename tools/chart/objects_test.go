@@ -186,8 +186,8 @@ func TestAccountsMayDoWhatIsListed(t *testing.T) {
 		have = append(have, permissions(r.Namespace+"/"+r.Name, r.Rules)...)
 	}
 	want := `
-fairlead-agent nodes,pods,services: list,watch
-fairlead-agent fairlead.dev agentconfigs,fairleadnodes: list,watch
+fairlead-agent namespaces,nodes,pods,services: list,watch
+fairlead-agent fairlead.dev agentconfigs,egresses,fairleadnodes: list,watch
 fairlead-agent nodes,pods: get
 fairlead-agent fairlead.dev fairleadnodes: get
 fairlead-agent fairlead.dev fairleadnodes: create,patch

@@ -4,6 +4,7 @@ package all
 
 import (
 	"fairlead.dev/fairlead/internal/feature"
+	"fairlead.dev/fairlead/internal/feature/egress"
 	"fairlead.dev/fairlead/internal/feature/forward"
 	"fairlead.dev/fairlead/internal/feature/guard"
 	"fairlead.dev/fairlead/internal/feature/hostport"
@@ -25,5 +26,6 @@ var Features = []feature.Feature{
 	uplink.Feature,
 	forward.Feature,
 	overlay.Feature,
+	egress.Feature,
 	snat.Feature,
 }

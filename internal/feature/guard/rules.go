@@ -67,7 +67,8 @@ func fromOurs(tunnel bool) []nft.Rule {
 		own := nft.In(f, pods(f), nft.FieldIIF, nft.FieldSaddr)
 		out = append(out, unlessLoopback(f, own, nft.Accept()))
 	}
-	out = append(out, nft.Rule{nft.Daddr(loopback4), nft.Goto("loopback")})
+	out = append(out, nft.Rule{nft.Daddr(loopback4), nft.Goto("loopback")},
+		nft.Rule{nft.IIFName(datapath.EgressLink), nft.Accept()}) // who sends there is judged where it arrives: package egress
 	return append(out, nft.Rule{nft.IsFamily(nft.IPv6), nft.Goto("neighbours")}, nft.Rule{nft.Goto("forged")})
 }
 

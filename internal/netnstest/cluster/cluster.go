@@ -36,6 +36,8 @@ type Node struct {
 	Pods       []*Pod
 	Observed   []world.Part // by helpers of features, as in its agent
 	WithoutTCX bool         // its kernel is taken for one without tcx
+	// Also adds objects besides Nodes and settings; nil: there are none.
+	Also func(*source.Objects)
 
 	t           netnstest.T
 	attachments world.Attachments
@@ -133,6 +135,9 @@ func (n *Node) Apply(spec v1alpha1.AgentConfigSpec, peers ...*Node) *world.World
 		}}
 		for _, m := range append([]*Node{n}, peers...) {
 			objects.Nodes = append(objects.Nodes, m.object())
+		}
+		if n.Also != nil {
+			n.Also(objects)
 		}
 		in := source.Inputs{Objects: objects, Attachments: &attachments, Kernel: observed, TCP: seen, Observed: n.Observed}
 		w, _ = n.builder.Build(in)
