@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -65,7 +66,7 @@ func TestEgress(t *testing.T) {
 	port := callers(t)
 	apply(t, fmt.Sprintf(someEgress, ns, strings.Join(quoted, ", ")))
 	t.Cleanup(func() {
-		if out, err := tryKubectl(t.Context(), "", "delete", "egress", ns, "--ignore-not-found"); err != nil {
+		if out, err := tryKubectl(context.WithoutCancel(t.Context()), "", "delete", "egress", ns, "--ignore-not-found"); err != nil {
 			t.Errorf("%v: %s", err, out)
 		}
 	})
