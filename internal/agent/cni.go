@@ -83,6 +83,9 @@ var done = struct{}{}
 // its wire. It answers when the pod's datapath is in the kernel.
 func (a *Agent) add(ctx context.Context, q cni.Request) (any, error) {
 	s, err := a.attachable(ctx)
+	if err == nil {
+		s, err = a.expected(ctx, s, q)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -144,6 +147,41 @@ func (a *Agent) attachable(ctx context.Context) (*Snapshot, error) {
 		case <-s.next:
 		}
 	}
+}
+
+// awaiting is how long a pod waits for what features await; then the runtime asks again.
+const awaiting = 5 * time.Second
+
+// expected waits until features know of a pod what they await: what makes its wire then
+// follows from it. It returns the snapshot that has it.
+func (a *Agent) expected(ctx context.Context, s *Snapshot, q cni.Request) (*Snapshot, error) {
+	over := time.After(awaiting)
+	for {
+		lacks := a.awaits(s, q)
+		if lacks == "" {
+			return s, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, later("%s", lacks)
+		case <-over:
+			return nil, later("%s", lacks)
+		case <-s.next:
+			s = a.snapshot.Load()
+		}
+	}
+}
+
+func (a *Agent) awaits(s *Snapshot, q cni.Request) string {
+	for _, f := range a.config.Features {
+		if f.Awaits == nil || q.UID == "" || !f.On(s.World.Config) {
+			continue
+		}
+		if lacks := f.Awaits(s.World, world.Key{Namespace: q.Namespace, Name: q.Pod}, q.UID); lacks != "" {
+			return lacks
+		}
+	}
+	return ""
 }
 
 // unready is why no pod can be attached yet.

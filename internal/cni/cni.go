@@ -27,6 +27,7 @@ type Request struct {
 	Netns       string `json:"netns,omitempty"`
 	Namespace   string `json:"namespace,omitempty"` // of the pod, where the runtime says
 	Pod         string `json:"pod,omitempty"`
+	UID         string `json:"uid,omitempty"`
 
 	Network   string           `json:"network,omitempty"` // the name of the configuration
 	HostPorts []world.HostPort `json:"hostPorts,omitempty"`
@@ -61,7 +62,7 @@ func (r Request) Validate() error {
 	if !isName(r.Interface, longestInterface) {
 		return fmt.Errorf("interface name %s: use up to 15 letters, digits, dots, dashes and underscores", quote.Of(r.Interface))
 	}
-	if max(len(r.Namespace), len(r.Pod)) > longestPodName {
+	if max(len(r.Namespace), len(r.Pod), len(r.UID)) > longestPodName {
 		return fmt.Errorf("pod %s in namespace %s: names have up to %d bytes", quote.Of(r.Pod), quote.Of(r.Namespace), longestPodName)
 	}
 	return nil

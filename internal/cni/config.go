@@ -58,6 +58,8 @@ func parse(args *skel.CmdArgs) (config, Request, error) {
 			r.Namespace = value
 		case "K8S_POD_NAME":
 			r.Pod = value
+		case "K8S_POD_UID":
+			r.UID = value
 		}
 	}
 	if err := r.Validate(); err != nil {

@@ -129,7 +129,7 @@ func TestConfigIsReadByRuntimes(t *testing.T) {
 
 // Whatever a runtime says: there is an error, or a request that makes sense.
 func FuzzParse(f *testing.F) {
-	f.Add(`{"cniVersion": "1.0.0", "name": "n", "runtimeConfig": {"portMappings": [{"hostPort": 1, "containerPort": 2, "hostIP": "::"}]}}`, "K8S_POD_NAME=a")
+	f.Add(`{"cniVersion": "1.0.0", "name": "n", "runtimeConfig": {"portMappings": [{"hostPort": 1, "containerPort": 2, "hostIP": "::"}]}}`, "K8S_POD_NAME=a;K8S_POD_UID=u")
 	f.Add(`{"cniVersion": "1.1.0", "prevResult": {"cniVersion": "1.1.0", "ips": [{"address": "10.1.0.5/16", "interface": 3}], "interfaces": [null]}}`, ";;=")
 	f.Add(`{"cniVersion": "0.3.1", "prevResult": {"ips": [{"version": "4", "address": "10.1.0.5/16"}], "routes": [{"dst": "0.0.0.0/0"}]}}`, "")
 	f.Add(`{"cni.dev/valid-attachments": [{"containerID": "c"}], "runtimeConfig": {"bandwidth": {"egressRate": 1e3}}}`, "a")

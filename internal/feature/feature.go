@@ -48,6 +48,9 @@ type Feature struct {
 	// Refuses says why an attachment cannot be made with what it asks for, and the way
 	// out; "": it can. nil: nothing is refused.
 	Refuses func(*world.World, *world.Attachment) (reason, hint string)
+	// Awaits says what is to be known before a pod has its network, of which the runtime
+	// says the name and the UID; "": nothing more. nil: nothing is awaited.
+	Awaits func(w *world.World, pod world.Key, uid string) string
 	// Start makes what runs beside the agent's loop; nil where nothing does. It looks at
 	// nothing and changes nothing: that begins with what the helper is asked.
 	Start func(Host) Helper

@@ -1,6 +1,7 @@
 package lab_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -38,8 +39,8 @@ func TestAnEgress(t *testing.T) {
 	l := newLab(t, "egress")
 	l.must("up")
 	l.mustWith(egressLab, "apply", "-f", "-")
-	asks := func(pod, host string) string {
-		return l.must("exec", "pod/shop/"+pod, "--", "fairlead", "lab", "ask", "tcp", host)
+	asks := func(pod, host string) string { // nothing while it is refused
+		return l.run("exec", "pod/shop/"+pod, "--", "fairlead", "lab", "ask", "tcp", host).stdout
 	}
 	until := func(what string, reached func() bool) {
 		t.Helper()
@@ -53,7 +54,7 @@ func TestAnEgress(t *testing.T) {
 	for host, address := range hosts {
 		until(address, func() bool { return strings.Contains(asks("clerk", host), address) })
 	}
-	if got := asks("visitor", "198.51.100.10:8080"); strings.Contains(got, "192.168.100.77") {
+	if got := asks("visitor", "198.51.100.10:8080"); got == "" || strings.Contains(got, "192.168.100.77") {
 		t.Errorf("a pod without the label is seen as %s", got)
 	}
 	until("its conditions", func() bool {
@@ -68,9 +69,67 @@ func TestAnEgress(t *testing.T) {
 	}
 	l.mustWith("{apiVersion: fairlead.dev/v1alpha1, kind: Egress, metadata: {name: billing}}", "delete", "-f", "-")
 	until("the node's address", func() bool {
-		return !strings.Contains(asks("clerk", "198.51.100.10:8080"), "192.168.100.77")
+		got := asks("clerk", "198.51.100.10:8080")
+		return got != "" && !strings.Contains(got, "192.168.100.77")
 	})
 	if got := l.must("exec", "node/n1", "--", "ip", "link"); strings.Contains(got, "fl-egress") {
 		t.Errorf("there is no Egress, and still:\n%s", got)
+	}
+}
+
+// The first packets of pods that have just been made have the address, also where their
+// agent has not seen them yet: they wait for it.
+func TestFirstPacketsHaveTheAddress(t *testing.T) {
+	l := newLab(t, "first")
+	l.must("up")
+	l.mustWith(egressLab, "apply", "-f", "-")
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		if strings.Contains(l.run("exec", "pod/shop/clerk", "--", "fairlead", "lab", "ask", "tcp", "198.51.100.10:8080").stdout, "192.168.100.77") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the address did not come")
+		}
+	}
+	const clerks = 20
+	var pods []string
+	for i := range clerks {
+		pods = append(pods, fmt.Sprintf(`
+apiVersion: v1
+kind: Pod
+metadata: {name: new%d, namespace: shop, labels: {app: billing}}
+spec: {nodeName: n%d, restartPolicy: Never, containers: [{name: c, command: [fairlead, lab, ask, tcp, "198.51.100.10:8080"]}]}
+`, i, 1+i%3))
+	}
+	says := func(i int) string {
+		pod := fmt.Sprintf("pod/shop/new%d", i)
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+			if said := l.run("logs", pod).stdout; strings.Contains(said, ".") {
+				return said
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s says nothing", pod)
+			}
+		}
+	}
+	l.must("source", "n1", "away")
+	l.mustWith(strings.Join(pods, "---"), "apply", "--no-wait", "-f", "-")
+	var said []string
+	for i := range clerks {
+		if i%3 != 0 { // n1 does not know its pods
+			said = append(said, says(i))
+		}
+	}
+	if r := l.run("logs", "pod/shop/new0"); strings.Contains(r.stdout, ".") {
+		t.Errorf("a pod whose labels are not known runs: %s", r.stdout)
+	}
+	l.must("source", "n1", "back")
+	for i := 0; i < clerks; i += 3 {
+		said = append(said, says(i))
+	}
+	for _, s := range said {
+		if !strings.Contains(s, "192.168.100.77") {
+			t.Errorf("a pod is seen as %s", s)
+		}
 	}
 }

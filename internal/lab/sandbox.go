@@ -120,7 +120,7 @@ func (s *sandbox) runtime() *libcni.RuntimeConf {
 		ContainerID: s.id, NetNS: s.netns(), IfName: "eth0",
 		Args: [][2]string{
 			{"IgnoreUnknown", "1"}, {"K8S_POD_NAMESPACE", s.pod.Namespace},
-			{"K8S_POD_NAME", s.pod.Name}, {"K8S_POD_INFRA_CONTAINER_ID", s.id},
+			{"K8S_POD_NAME", s.pod.Name}, {"K8S_POD_UID", string(s.pod.UID)}, {"K8S_POD_INFRA_CONTAINER_ID", s.id},
 		},
 	}
 }

@@ -38,6 +38,7 @@ var Feature = feature.Feature{
 	Needs:    world.Needs{Pods: world.NodePods, Namespaces: true, Egresses: true},
 	Render:   func() feature.Render { return feature.Memo(readsOf, new(renderer).render) },
 	Keeps:    []journal.Kind{keptIndices},
+	Awaits:   awaits,
 	Checks:   []doctor.Check{atWork},
 	Views:    []view.View{{Name: "egress", New: newView}},
 	Recorded: map[string]func(feature.Seen) any{"egress": func(s feature.Seen) any { return shown(s) }},
@@ -141,4 +142,17 @@ func table(w *world.World, d decision, inside []netip.Prefix, fars []far) *nft.T
 			{nft.OIFName(datapath.EgressLink), nft.Goto("wrap")}}},
 		&nft.Chain{Name: "wrap", Rules: []nft.Rule{{nft.MarkFromCT()}, {nft.ClampMSS()}}})
 	return t
+}
+
+// awaits has a pod wait until its labels are known, while there are Egresses: its first
+// packet might leave with another address.
+func awaits(w *world.World, pod world.Key, uid string) string {
+	if none(w) {
+		return ""
+	}
+	known, there := w.LocalPods.List.Find(func(p *world.Pod) int { return p.Compare(pod) })
+	if there && known.Local.UID == uid {
+		return ""
+	}
+	return fmt.Sprintf("the agent has not seen Pod %s/%s yet, whose labels say whether an Egress is for it", pod.Namespace, pod.Name)
 }
