@@ -42,7 +42,10 @@ func has(t *testing.T, h *netnstest.Host, key, want string) {
 func (n *node) looks(t *testing.T) (found bool) {
 	t.Helper()
 	n.host.Do(func() error {
-		if found = n.peek(); found {
+		n.turning.Lock() // the loop may have something to do too
+		found = n.peek()
+		n.turning.Unlock()
+		if found {
 			n.loop.change((*schedule).distrust)
 		}
 		return n.turn()
