@@ -143,8 +143,8 @@ func TestTheGuardComesBehindWhatSparesOthers(t *testing.T) {
 	pod, node, far := street(t)
 	apply(node, guarded())
 	node.Sysctl("net/ipv4/conf/all/src_valid_mark", "0")
-	run(t, node, "ip rule del priority 161")
-	run(t, node, "ip -6 rule del priority 161")
+	run(t, node, "ip rule del priority 162")
+	run(t, node, "ip -6 rule del priority 162")
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		for _, l := range []net.PacketConn{send(t, node, far, "10.244.1.1"), send(t, pod, far, "fd00:1::5")} {
 			if err := l.Close(); err != nil {
@@ -161,10 +161,10 @@ func TestTheGuardComesBehindWhatSparesOthers(t *testing.T) {
 		for _, command := range []string{"ip rule ", "ip -6 rule "} {
 			there := map[int]int{}
 			if way == "go" {
-				there = map[int]int{159: 1, 160: 2, 161: 1}
+				there = map[int]int{160: 1, 161: 2, 162: 1}
 			}
 			for _, line := range c.Lines() {
-				for _, p := range []int{159, 160, 161} {
+				for _, p := range []int{160, 161, 162} {
 					if !strings.HasPrefix(line, command) || !strings.Contains(line, fmt.Sprintf(" priority %d ", p)) {
 						continue
 					}
@@ -172,7 +172,7 @@ func TestTheGuardComesBehindWhatSparesOthers(t *testing.T) {
 						there[p] += 2
 					}
 				}
-				if there[160] > 0 && (there[159] == 0 || there[161] == 0) {
+				if there[161] > 0 && (there[160] == 0 || there[162] == 0) {
 					t.Errorf("they %s: after %q the guard is alone", way, line)
 				}
 			}
