@@ -31,7 +31,7 @@ var malformed = []struct{ spec, want string }{
 	{`nodePortLocal: {portRange: auto}`, `spec.nodePortLocal.portRange: Invalid value: "auto": invalid port range`},
 	{`egressSNATPortRange: Kernel`, `spec.egressSNATPortRange: Invalid value: "Kernel": invalid port range: write LOW-HIGH, such as 32768-60999, or auto, or kernel`},
 	{`policy: {onNewDenial: cut}`, `spec.policy.onNewDenial: Unsupported value: "cut": supported values: "keep"`},
-	{`features: {snta: false}`, `spec.features: Invalid value: names what is no feature: features are forward, guard, hostport, nodeportlocal, overlay, pod, snat, uplink`},
+	{`features: {snta: false}`, `spec.features: Invalid value: names what is no feature: features are egress, forward, guard, hostport, nodeportlocal, overlay, pod, snat, uplink`},
 	{`features: {forward: true}, overlay: {mode: none}`, `spec.features: Invalid value: forward, guard, hostport, overlay and pod cannot be on while overlay.mode is none`},
 }
 
